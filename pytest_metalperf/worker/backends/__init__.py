@@ -1,0 +1,62 @@
+"""What a backend is: devices, placement, a trainable step and its fence, memory, versions."""
+
+from __future__ import annotations
+
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from ..loop import Clock, Trainable
+
+BACKENDS: dict[str, str] = {"tensorflow": "tensorflow:TensorFlow"}
+"""Backends of this package: name -> module and class below `backends`. Plugins add theirs by a hook."""
+
+
+class Backend(ABC):
+    """One framework in one fresh process. Importing it is part of `__init__`; the methods are called in this order."""
+
+    clock: Clock = staticmethod(time.perf_counter)
+
+    @abstractmethod
+    def versions(self) -> dict[str, str]:
+        """Versions of all that can change the speed: the framework, its plugins, Keras, NumPy, Python."""
+
+    @abstractmethod
+    def devices(self) -> dict[str, str]:
+        """The devices that this backend can train on, `{"cpu": "", "gpu": "NVIDIA H200", "gpu:1": …}`."""
+
+    @abstractmethod
+    def place(self, device: str, precision: str, seed: int) -> None:
+        """Make all that follows happen on `device` alone, in `precision`, from `seed`.
+
+        Raises:
+            Problem: of kind ``device``, when the device is not there or cannot do that precision.
+        """
+
+    @abstractmethod
+    def trainable(self, built: Any, name: str, axes: Mapping[str, Any]) -> Trainable:
+        """What trains what a builder returned: a compiled model with a batch, or a step.
+
+        Raises:
+            Problem: of kind ``builder``, when it returned something else.
+        """
+
+    def why_missing(self, device: str, devices: Mapping[str, str]) -> str:
+        """One sentence on why `device` is not among `devices`, with the remedy where there is one."""
+        return f"there is no {device} for {type(self).__name__} here (there is {', '.join(devices)})"
+
+    def peak_memory(self) -> int | None:
+        """Peak bytes of the device's allocator, or of this process where the device's memory is the host's."""
+        return process_peak_memory()
+
+
+def process_peak_memory() -> int | None:
+    """The largest resident set of this process in bytes (getrusage counts kilobytes on Linux, bytes on macOS)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak) if sys.platform == "darwin" else int(peak) * 1024

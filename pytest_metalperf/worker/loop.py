@@ -1,0 +1,123 @@
+"""The timing loop: steps, blocks, fences. It knows neither framework nor protocol; a clock and two callables do."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from .problems import Problem
+
+Clock = Callable[[], float]
+
+OWN_BLOCK_SECONDS = 0.05  # a longer step is its own block
+OVERHEAD_SHARE = 0.01  # fences and clock reads may cost this share of a block
+LEAST_BLOCKS = 10
+LEAST_SECONDS = 1.0
+
+
+@dataclass
+class Trainable:
+    """Something that trains: what every backend makes of what a builder returned.
+
+    Attributes:
+        step: does one call of the train function and returns its outputs, device values that need not be ready.
+        fence: reads a value computed on the device after those outputs back to the host; returns it as a float.
+        batches_per_step: training updates that one call of `step` does (Keras' steps_per_execution).
+        examples: examples in one batch; None where nobody can know.
+        parameters: number of parameters; None where nobody can know.
+        trainable_variables: how many there are; None where nobody can know.
+        checksums: a number per trainable variable, to see which changed; None where there are none to look at.
+        last_loss: trains one more batch and returns its own loss, not a running mean; None where there is no loss.
+    """
+
+    step: Callable[[], Any]
+    fence: Callable[[Any], float]
+    batches_per_step: int = 1
+    examples: int | None = None
+    parameters: int | None = None
+    trainable_variables: int | None = None
+    checksums: Callable[[], list[int]] | None = None
+    last_loss: Callable[[], float] | None = None
+    description: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+def run_block(trainable: Trainable, steps: int, clock: Clock) -> tuple[float, float]:
+    """Time `steps` calls and one fence. Returns seconds per batch and the value fenced on."""
+    step = trainable.step
+    outputs = None
+    start = clock()
+    for _ in range(steps):
+        outputs = step()
+    value = trainable.fence(outputs)
+    seconds = clock() - start
+    return seconds / (steps * trainable.batches_per_step), value
+
+
+def checked(value: float, what: str) -> float:
+    """`value`, if it is finite; a training that went to NaN measures nothing."""
+    if not math.isfinite(value):
+        raise Problem("training", f"the loss became {value} {what}: a training that diverges measures nothing")
+    return value
+
+
+def fence_seconds(trainable: Trainable, outputs: Any, clock: Clock) -> float:
+    """What a fence and two clock reads cost when the device has nothing left to do (the least of five)."""
+    costs = []
+    for _ in range(5):
+        start = clock()
+        trainable.fence(outputs)
+        costs.append(clock() - start)
+    return min(costs)
+
+
+def block_length(step_seconds: float, overhead_seconds: float) -> int:
+    """Calls per block such that the fence costs under 1 % of it; a call over 50 ms is its own block."""
+    if step_seconds >= OWN_BLOCK_SECONDS:
+        return 1
+    return max(1, math.ceil(overhead_seconds / (OVERHEAD_SHARE * max(step_seconds, 1e-9))))
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """No garbage collection while it lasts."""
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def measure(
+    trainable: Trainable,
+    *,
+    batches: int,
+    steps_per_block: int,
+    clock: Clock,
+    heard: Callable[[int, int], None] = lambda done, of: None,
+    least_blocks: int = LEAST_BLOCKS,
+    least_seconds: float = LEAST_SECONDS,
+) -> list[float]:
+    """Time blocks until there are `batches` batches, `least_blocks` blocks and `least_seconds` seconds.
+
+    Returns seconds per batch of each block, in order. `heard` is told batches done and expected, between blocks.
+    """
+    per_block = steps_per_block * trainable.batches_per_step
+    samples: list[float] = []
+    spent = 0.0
+    with undisturbed():
+        while len(samples) * per_block < batches or len(samples) < least_blocks or spent < least_seconds:
+            seconds, value = run_block(trainable, steps_per_block, clock)
+            samples.append(seconds)
+            spent += seconds * per_block
+            done = len(samples) * per_block
+            checked(value, f"in batch {done}")
+            heard(done, max(batches, least_blocks * per_block, math.ceil(done * least_seconds / max(spent, 1e-9))))
+    return samples

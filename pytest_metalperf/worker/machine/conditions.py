@@ -1,0 +1,144 @@
+"""What may spoil a run: the state of the machine around it, and which of it counts."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from . import linux, macos, nvidia
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from .reading import CpuTimes, State
+
+STOLEN_LIMIT = 0.10
+"""Share of CPU time stolen by the hypervisor; runs were seen to slow down with it between 0.01 and 0.17."""
+OTHER_LOAD_LIMIT = 0.10
+"""Share of CPU time used by other processes: on two cores, a fifth of one."""
+SPEED_LIMIT = 1.0
+"""Share of its own speed that the CPU may run at; anything less counts."""
+THERMAL_LIMIT = "heavy"
+"""The first thermal pressure that counts: a fanless Mac soon gets to "moderate", and trains at an even rate there."""
+
+_THERMAL_LEVELS = tuple(macos.THERMAL_LEVELS.values())
+_WORDS = {"power": ("mains", "battery"), "thermal": _THERMAL_LEVELS}
+"""Conditions told in words, from good to bad."""
+
+
+SHORTEST = 0.2  # seconds of CPU time: below it the kernel's ticks of 10 ms are no shares
+
+
+class Watch:
+    """Conditions during one run: `watch = Watch()`, the run, `watch.conditions()`.
+
+    Shares are 0..1 of the CPU time between the two. States are read at both ends and the worse is kept; one that could
+    not be read at either end is None, unless the other end is bad already. Keys that this system cannot know are left
+    out.
+    """
+
+    def __init__(self) -> None:
+        self._load1 = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+        self._state = _state()
+        self._clocks = nvidia.sample() if nvidia.present() else None
+        self._cpu = _cpu_times()
+        self._own = _own_seconds()
+
+    def conditions(self) -> State:
+        """The conditions since the watch began; may be asked for more than once."""
+        cpu, own = _cpu_times(), _own_seconds()  # before the commands that read states, which are a load of their own
+        clocks = nvidia.sample() if nvidia.present() else None
+        now = _state()
+        seen: State = {key: worse(key, before, now.get(key)) for key, before in self._state.items()}
+        if self._load1 is not None:
+            seen["load1"] = self._load1
+        if sys.platform in ("linux", "darwin"):
+            stolen, seen["other_load"] = shares(self._cpu, cpu, own - self._own)
+            if sys.platform == "linux":
+                seen["stolen"] = stolen
+        if nvidia.present():
+            seen["throttled"] = nvidia.throttled(self._clocks, clocks)
+        return seen
+
+
+def shares(before: CpuTimes | None, after: CpuTimes | None, own: float) -> tuple[float | None, float | None]:
+    """The shares of CPU time that were stolen, and that other processes used than this one with its `own` seconds."""
+    if before is None or after is None or after.total <= before.total:
+        return None, None
+    total = after.total - before.total
+    if total < SHORTEST:
+        return None, None
+    other = after.busy - before.busy - own
+    return _clip((after.stolen - before.stolen) / total), _clip(other / total)
+
+
+def worse(key: str, before: object, after: object) -> float | str | bool | None:
+    """The worse of two states of one condition; unknown is worse than good, and bad is worse than unknown."""
+    if key == "speed_limit":
+        limits = [limit for limit in (before, after) if isinstance(limit, float)]
+        return min(limits) if len(limits) == 2 or any(limit < SPEED_LIMIT for limit in limits) else None
+    scale: tuple[str | bool, ...] = _WORDS.get(key, (False, True))
+    ranks = [
+        scale.index(state) if isinstance(state, (str, bool)) and state in scale else None for state in (before, after)
+    ]
+    worst = max((rank for rank in ranks if rank is not None), default=0)
+    return scale[worst] if worst or None not in ranks else None
+
+
+def spoils(conditions: Mapping[str, object]) -> list[str]:
+    """What makes a comparison with stored runs meaningless, or a recording dubious: one clause each.
+
+    What is unknown spoils nothing.
+    """
+    return [clause for clause, _ in _found(conditions)]
+
+
+def removable(conditions: Mapping[str, object]) -> list[str]:
+    """Those of `spoils` that a person can remove; a recording is refused under them."""
+    return [clause for clause, by_hand in _found(conditions) if by_hand]
+
+
+def _found(conditions: Mapping[str, object]) -> Iterator[tuple[str, bool]]:
+    """Each clause, and whether a person can remove what it says."""
+    if conditions.get("power") == "battery":
+        yield "running on battery", True
+    if conditions.get("low_power") is True:
+        yield "low-power mode", True
+    thermal = conditions.get("thermal")
+    if thermal in _THERMAL_LEVELS[_THERMAL_LEVELS.index(THERMAL_LIMIT) :]:
+        yield f"thermal pressure {thermal}", True
+    speed = _number(conditions.get("speed_limit"), SPEED_LIMIT)
+    if speed < SPEED_LIMIT:
+        yield f"CPU speed limited to {100 * speed:.0f} %", True
+    throttled = conditions.get("throttled")
+    if isinstance(throttled, str) and throttled:  # a GPU that works hard enough is always at its power cap
+        yield f"GPU clocks held back by {throttled}", throttled != nvidia.POWER_CAP
+    if conditions.get("virtual_gpu") is True:
+        yield "virtual GPU", True
+    stolen, other = _number(conditions.get("stolen")), _number(conditions.get("other_load"))
+    if stolen > STOLEN_LIMIT:
+        yield f"{100 * stolen:.0f} % of CPU time was stolen by the hypervisor", False
+    if other > OTHER_LOAD_LIMIT:
+        yield f"{100 * other:.0f} % of CPU time went to other processes", False
+
+
+def _number(value: object, otherwise: float = 0.0) -> float:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else otherwise
+
+
+def _clip(share: float) -> float:
+    return min(1.0, max(0.0, share))
+
+
+def _state() -> State:
+    return linux.state() if sys.platform == "linux" else macos.state() if sys.platform == "darwin" else {}
+
+
+def _cpu_times() -> CpuTimes | None:
+    return linux.cpu_times() if sys.platform == "linux" else macos.cpu_times() if sys.platform == "darwin" else None
+
+
+def _own_seconds() -> float:
+    """CPU seconds of this process, all threads, and of children that have ended."""
+    return sum(os.times()[:4])

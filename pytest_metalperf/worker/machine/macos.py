@@ -1,0 +1,212 @@
+"""What macOS says about hardware and conditions: parsers of system commands, and the readers that feed them.
+
+All commands work without sudo. What they print is not localised, and what does not look as expected is unknown.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from . import chips
+from .reading import UNKNOWN, CpuTimes, fields, lines, run, whole
+
+if TYPE_CHECKING:
+    from .reading import Hardware, State
+
+SYSCTL = "/usr/sbin/sysctl"
+SYSCTL_KEYS = (
+    "machdep.cpu.brand_string",
+    "hw.model",
+    "hw.memsize",
+    "hw.logicalcpu",
+    "hw.nperflevels",
+    *(f"hw.perflevel{level}.{what}" for level in range(3) for what in ("name", "physicalcpu")),
+    "kern.osproductversion",
+    "kern.osversion",
+    "kern.hv_vmm_present",
+    "sysctl.proc_translated",
+)
+THERMAL_LEVELS = {0: "nominal", 1: "moderate", 2: "heavy", 3: "trapping", 4: "sleeping"}
+"""`com.apple.system.thermalpressurelevel`, from good to bad."""
+_DISPLAY_KEYS = ("sppci_model", "sppci_cores", "spdisplays_mtlgpufamilysupport")
+
+
+class Gpu(NamedTuple):
+    """One entry of `system_profiler SPDisplaysDataType`."""
+
+    name: str
+    cores: int | None
+    metal: str
+    """Metal's family, "metal3"."""
+
+
+def hardware() -> Hardware:
+    """The facts of this machine."""
+    said = sysctl()
+    if rosetta(said):  # then sysctl runs translated too, and does not say which chip this is
+        said = {**said, **sysctl("/usr/bin/arch", "-arm64"), "sysctl.proc_translated": "1"}
+    name = chip(said)
+    gpu_cores = accelerator_cores(run("/usr/sbin/ioreg", "-r", "-d", "1", "-w", "0", "-c", "IOAccelerator"))
+    if is_apple(name) and gpu_cores:
+        gpus: tuple[str, ...] = (f"{name} {gpu_cores}-core",)
+    else:
+        gpus = gpu_names(displays(run("/usr/sbin/system_profiler", "SPDisplaysDataType", "-json", timeout=10.0)))
+    return {**from_sysctl(said), "gpus": gpus}
+
+
+def sysctl(*prefix: str) -> dict[str, str]:
+    """The values of `SYSCTL_KEYS`; a Mac lacks those that do not concern it."""
+    return fields(run(*prefix, SYSCTL, "-i", *SYSCTL_KEYS))
+
+
+def from_sysctl(said: dict[str, str]) -> Hardware:
+    """All facts but the GPUs."""
+    memory = whole(said.get("hw.memsize", "")) or 0
+    return {
+        "chip": chip(said),
+        "model": said.get("hw.model") or UNKNOWN,
+        "cores": cores(said),
+        "memory_gb": round(memory / 2**30),
+        "os": os_name(said),
+        "virtual": _flag(said, "kern.hv_vmm_present"),
+        "rosetta": rosetta(said),
+    }
+
+
+def chip(said: dict[str, str]) -> str:
+    """The processor's name, "Apple M3 Pro"; Rosetta hides it."""
+    name = chips.brand(said.get("machdep.cpu.brand_string", ""))
+    return UNKNOWN if name.startswith("VirtualApple") else name
+
+
+def rosetta(said: dict[str, str]) -> bool | None:
+    """Whether this process is translated. An Intel Mac does not know the question."""
+    brand = said.get("machdep.cpu.brand_string", "")
+    if brand.startswith("VirtualApple"):
+        return True
+    return False if "Intel" in brand else _flag(said, "sysctl.proc_translated")
+
+
+def is_apple(chip: str) -> bool:
+    """Whether this is Apple silicon."""
+    return chip.startswith("Apple ")
+
+
+def cores(said: dict[str, str]) -> str:
+    """Cores by performance level and its initial, fastest first: "8p2e", "6s12p"; "12" where there is one level."""
+    levels = said.get("hw.nperflevels", "")
+    if levels in ("2", "3"):
+        found = []
+        for level in range(int(levels)):
+            count, name = (said.get(f"hw.perflevel{level}.{what}", "") for what in ("physicalcpu", "name"))
+            if not whole(count) or not re.match("[A-Za-z]", name):
+                return UNKNOWN
+            found.append(count + name[0].lower())
+        return "".join(found)
+    count = said.get("hw.logicalcpu", "")
+    one_level = levels == "1" or "Intel" in chip(said)
+    return count if one_level and whole(count) else UNKNOWN
+
+
+def os_name(said: dict[str, str]) -> str:
+    """`macOS 15.1 (24B83)`."""
+    version, build = said.get("kern.osproductversion"), said.get("kern.osversion")
+    return f"macOS {version}" + (f" ({build})" if build else "") if version else UNKNOWN
+
+
+def accelerator_cores(ioreg: str) -> int | None:
+    """The GPU's cores on Apple silicon, from `ioreg -c IOAccelerator`; system_profiler is a hundred times slower."""
+    found = {match[1] for line in lines(ioreg) if (match := re.fullmatch(r'[\s|]*"gpu-core-count" = (\d{1,9})', line))}
+    return int(found.pop()) if len(found) == 1 else None
+
+
+def displays(system_profiler: str) -> list[Gpu] | None:
+    """The GPUs in `system_profiler SPDisplaysDataType -json`; None where that cannot be read."""
+    try:
+        entries = json.loads(system_profiler)["SPDisplaysDataType"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    if not isinstance(entries, list):
+        return None
+    found = []
+    for entry in entries:
+        if not isinstance(entry, dict):
+            return None
+        name, count, metal = (str(entry.get(key, "")) for key in _DISPLAY_KEYS)
+        found.append(
+            Gpu(
+                UNKNOWN if not name or name.startswith("kHW_") else name,
+                whole(count),
+                metal.removeprefix("spdisplays_") if metal.startswith("spdisplays_metal") else UNKNOWN,
+            )
+        )
+    return found
+
+
+def gpu_names(gpus: list[Gpu] | None) -> tuple[str, ...]:
+    """What to call the GPUs; an Apple GPU without its number of cores could be either of two."""
+    if gpus is None:
+        return (UNKNOWN,)
+    return tuple(
+        f"{gpu.name} {gpu.cores}-core" if gpu.cores else UNKNOWN if re.match(r"Apple M\d", gpu.name) else gpu.name
+        for gpu in gpus
+    )
+
+
+def state() -> State:
+    """The conditions of this moment."""
+    settings = run("/usr/bin/pmset", "-g")
+    vm = _flag(fields(run(SYSCTL, "-i", "kern.hv_vmm_present")), "kern.hv_vmm_present")
+    return {
+        "power": power(run("/usr/bin/pmset", "-g", "batt")),
+        "low_power": low_power(settings),
+        "thermal": None if vm else thermal(run("/usr/bin/notifyutil", "-g", "com.apple.system.thermalpressurelevel")),
+        "speed_limit": speed_limit(run("/usr/bin/pmset", "-g", "therm")),
+        "virtual_gpu": vm,  # no virtual Mac has a GPU of its own
+    }
+
+
+def power(pmset_batt: str) -> str | None:
+    """`Now drawing from 'AC Power'`; a desktop may only say that it has no battery."""
+    for line in lines(pmset_batt):
+        if match := re.fullmatch(r"Now drawing from '(.*)'", line.strip()):
+            return {"AC Power": "mains", "Battery Power": "battery"}.get(match[1])
+    return "mains" if any(line.strip() == "No batteries available." for line in lines(pmset_batt)) else None
+
+
+def low_power(pmset: str) -> bool | None:
+    """` lowpowermode 1`, or on some Macs ` powermode 1` (2 is high power)."""
+    found = [match[1] for line in lines(pmset) if (match := re.fullmatch(r"\s*(?:low)?powermode\s+([012])\s*", line))]
+    return "1" in found if found else None
+
+
+def thermal(notifyutil: str) -> str | None:
+    """`com.apple.system.thermalpressurelevel 0`. A key that nobody posts reads 0 too, as in a virtual Mac."""
+    match = re.fullmatch(r"com\.apple\.system\.thermalpressurelevel\s+(\d)\s*\n", notifyutil)
+    return THERMAL_LEVELS.get(int(match[1])) if match else None
+
+
+def speed_limit(pmset_therm: str) -> float | None:
+    """`CPU_Speed_Limit = 100` as a share; a Mac that was never limited says that nothing has been recorded."""
+    found = (re.fullmatch(r"\s*CPU_Speed_Limit\s*=\s*(\d{1,3})\s*", line) for line in lines(pmset_therm))
+    limits = [int(match[1]) / 100 for match in found if match]
+    if limits:
+        return min(limits)
+    return 1.0 if any("No CPU power status has been recorded" in line for line in lines(pmset_therm)) else None
+
+
+def cpu_times() -> CpuTimes | None:
+    """CPU time of the whole machine, where psutil is installed: macOS has no file to read it from."""
+    try:
+        import psutil  # optional, and slower to import than everything here
+    except ImportError:
+        return None
+    times = psutil.cpu_times()
+    busy = times.user + times.nice + times.system
+    return CpuTimes(busy, 0.0, busy + times.idle)
+
+
+def _flag(said: dict[str, str], key: str) -> bool | None:
+    return {"0": False, "1": True}.get(said.get(key, ""))

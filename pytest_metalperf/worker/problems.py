@@ -1,0 +1,44 @@
+"""The one way in which a worker says that something went wrong: a kind, a sentence, the user's own frames."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+_HERE = str(Path(__file__).parent)
+
+
+class Problem(Exception):
+    """A measurement cannot go on.
+
+    Args:
+        kind: ``builder`` (the user's function), ``training`` (what it built), ``device`` (not there or not able),
+            ``backend`` (framework missing or unusable), ``worker`` (the process itself).
+        message: one sentence that names the place and, where there is one, the remedy.
+        traceback: the user's own frames, formatted; empty when the sentence says all.
+    """
+
+    def __init__(self, kind: str, message: str, traceback: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.traceback = traceback
+
+    def as_message(self) -> dict[str, str]:
+        """The problem as plain values that any channel can carry."""
+        return {"kind": self.kind, "message": self.message, "traceback": self.traceback}
+
+
+def user_traceback(error: BaseException) -> str:
+    """Format `error` from the first frame that is not ours, so that people read about their own code."""
+    frames: TracebackType | None = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_HERE):
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, frames)).rstrip()
+
+
+def first_line(error: BaseException) -> str:
+    """`ValueError: what it says`, cut to one line."""
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:300]}" if text else type(error).__name__

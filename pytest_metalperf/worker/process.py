@@ -1,0 +1,103 @@
+"""What a worker process does to itself before anything else: its own group, its own end, the machine's lock."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def own_group() -> None:
+    """Leave the terminal's process group: Ctrl-C reaches pytest alone, and a whole worker can be killed at once."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.setsid()
+
+
+def die_with_parent(parent: int) -> None:
+    """End this process when `parent` ends, even when it hangs in native code that never lets Python run.
+
+    Linux signals it through the kernel (prctl(2), PR_SET_PDEATHSIG). Elsewhere a shell of a few kilobytes watches:
+    a thread of ours could not run while native code holds the interpreter's lock.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        try:
+            os.kill(parent, 0)
+        except ProcessLookupError:  # it died before the kernel was asked
+            os.kill(os.getpid(), signal.SIGKILL)
+    elif os.name == "posix":
+        watch = f"while kill -0 {parent} 2>/dev/null && kill -0 {os.getpid()} 2>/dev/null; do sleep 1; done"
+        subprocess.Popen(
+            ["/bin/sh", "-c", f"{watch}; kill -9 {os.getpid()} 2>/dev/null"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+
+def lock_path() -> Path:
+    """Where every pytest session of this machine, whoever runs it, finds the same lock.
+
+    Not `tempfile.gettempdir()`: TMPDIR differs between users, and on macOS always. PYTEST_METALPERF_LOCK names another
+    file, for containers that share a machine and for tests that must not wait for real measurements.
+    """
+    if named := os.environ.get("PYTEST_METALPERF_LOCK"):
+        return Path(named)
+    shared = Path("/tmp")
+    return (shared if shared.is_dir() else Path(tempfile.gettempdir())) / "pytest-metalperf.lock"
+
+
+@contextlib.contextmanager
+def machine_lock(*, exclusive: bool, waiting: Callable[[float], None], path: Path | None = None) -> Iterator[None]:
+    """Hold the machine's lock: shared to prepare side by side, exclusive to measure alone.
+
+    The lock is the kernel's (flock), so a killed holder frees it. `waiting` hears the seconds waited, about once a
+    second, so that a wait for another session is not taken for silence.
+    """
+    try:
+        import fcntl
+    except ImportError:  # no flock, no lock: better to measure than not
+        yield
+        return
+    mode = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+    with contextlib.ExitStack() as stack:
+        try:
+            descriptor = _open_shared(path or lock_path())
+        except OSError:  # an unwritable /tmp must not stop anybody
+            yield
+            return
+        stack.callback(os.close, descriptor)
+        since, told = time.monotonic(), 0.0
+        while True:
+            try:
+                fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+                break
+            except OSError:
+                waited = time.monotonic() - since
+                if waited - told > 1.0:
+                    told = waited
+                    waiting(waited)
+                time.sleep(0.02)
+        yield
+
+
+def _open_shared(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY)  # flock needs no right to write, and another user may own the file
+    except FileNotFoundError:
+        before = os.umask(0)
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)
+        finally:
+            os.umask(before)

@@ -1,0 +1,229 @@
+"""A worker's side of the protocol: prepare, first batch, warm up, measure, close, with progress in between.
+
+Requests are dicts `{"do": name, …}`. Answers are `{"done": name, "result": {…}}`, `{"progress": phase, "i", "n"}`
+and `{"error": {kind, message, traceback}}`; after an error the worker does nothing more.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .backends import BACKENDS, Backend
+from .loop import Trainable, block_length, checked, fence_seconds, measure, run_block
+from .machine import Watch, machine_facts
+from .problems import Problem, first_line, user_traceback
+from .process import die_with_parent, machine_lock, own_group
+from .sources import Source, call_builder, load
+
+
+class Job:
+    """One workload in this process, from its framework's import to its last block."""
+
+    def __init__(self, say: Callable[[dict[str, Any]], None]) -> None:
+        self.say = say
+        self.backend: Backend
+        self.trainable: Trainable
+        self.name = ""
+        self.steps_per_block = 1
+        self.first_loss = 0.0
+        self.before: list[int] | None = None
+        self.last_said = 0.0
+
+    def progress(self, phase: str, i: int = 0, n: int = 0, *, always: bool = False) -> None:
+        """Tell the parent how far we are, at most ten times a second."""
+        now = time.monotonic()
+        if always or now - self.last_said > 0.1:
+            self.last_said = now
+            self.say({"progress": phase, "i": i, "n": n})
+
+    def waiting(self, seconds: float) -> None:
+        self.progress("waiting for another measurement on this machine", int(seconds), 0, always=True)
+
+    def facts(self) -> dict[str, Any]:
+        """Tell what machine this is; no framework is imported."""
+        return machine_facts().as_dict()
+
+    def look(self, backend: Source | str, device: str) -> dict[str, Any]:
+        """Import the framework; tell its devices, and why `device` is not among them."""
+        self.progress("import", always=True)
+        self.backend = _backend(backend)
+        devices = self.backend.devices()
+        missing = "" if device in devices else self.backend.why_missing(device, devices)
+        return {"devices": devices, "versions": self.backend.versions(), "missing": missing}
+
+    def prepare(
+        self,
+        backend: Source | str,
+        source: Source,
+        name: str,
+        device: str,
+        axes: Mapping[str, Any],
+        asked: list[str],
+        seed: int,
+    ) -> dict[str, Any]:
+        """Import the framework, set the device up, build the model and its optimizer, put the data on the device."""
+        self.name = name
+        with machine_lock(exclusive=False, waiting=self.waiting):
+            start = time.perf_counter()
+            self.progress("import", always=True)
+            self.backend = _backend(backend)
+            self.backend.place(device, str(axes.get("precision", "float32")), seed)
+            imported = time.perf_counter()
+            self.progress("build", always=True)
+            built = call_builder(load(source), name, axes, set(asked))
+            self.trainable = self.backend.trainable(built, name, axes)
+            if self.trainable.checksums is not None:
+                self.before = self.trainable.checksums()
+            return {
+                "import_seconds": imported - start,
+                "build_seconds": time.perf_counter() - imported,
+                "versions": self.backend.versions(),
+                "examples": self.trainable.examples,
+                "parameters": self.trainable.parameters,
+            }
+
+    def first_batch(self) -> dict[str, Any]:
+        """Trace, compile and train the first batch; its time is its own figure."""
+        with machine_lock(exclusive=False, waiting=self.waiting):
+            self.progress("first batch", always=True)
+            start = self.backend.clock()
+            outputs = self._guarded(self.trainable.step, "first batch")
+            value = self.trainable.fence(outputs)
+            seconds = self.backend.clock() - start
+        self.first_loss = checked(value, "in the first batch")
+        return {"first_batch_seconds": seconds, "first_loss": self.first_loss}
+
+    def warm_up(self, batches: int) -> dict[str, Any]:
+        """Train untimed batches, check that weights change, and choose the length of a block."""
+        trainable, clock = self.trainable, self.backend.clock
+        with machine_lock(exclusive=False, waiting=self.waiting):
+            steps = max(1, -(-batches // trainable.batches_per_step))
+            times = []
+            for i in range(steps):
+                self.progress("warm-up", i, steps)
+                seconds, value = self._guarded(lambda: run_block(trainable, 1, clock), "warm-up")
+                checked(value, "while warming up")
+                times.append(seconds * trainable.batches_per_step)
+            fence_cost = fence_seconds(trainable, trainable.step(), clock)
+        self.steps_per_block = block_length(min(times), fence_cost)
+        return {"steps_per_block": self.steps_per_block, "fence_seconds": fence_cost, **self._changed()}
+
+    def measure(self, batches: int, least_blocks: int, least_seconds: float) -> dict[str, Any]:
+        """Time blocks, alone on the machine."""
+        trainable = self.trainable
+        with machine_lock(exclusive=True, waiting=self.waiting):
+            self.progress("measure", 0, batches, always=True)
+            watch = Watch()
+            samples = self._guarded(
+                lambda: measure(
+                    trainable,
+                    batches=batches,
+                    steps_per_block=self.steps_per_block,
+                    clock=self.backend.clock,
+                    heard=lambda i, n: self.progress("measure", i, n),
+                    least_blocks=least_blocks,
+                    least_seconds=least_seconds,
+                ),
+                "measuring",
+            )
+            conditions = watch.conditions()
+        return {
+            "samples": samples,
+            "batches_per_block": self.steps_per_block * trainable.batches_per_step,
+            "conditions": conditions,
+            "peak_memory_bytes": self.backend.peak_memory(),
+        }
+
+    def interleave(self, blocks: int, settle: int) -> dict[str, Any]:
+        """Time a few blocks after `settle` untimed steps that bring clocks and caches back up."""
+        trainable = self.trainable
+        with machine_lock(exclusive=True, waiting=self.waiting):
+            for _ in range(settle):
+                trainable.fence(trainable.step())
+            samples = self._guarded(
+                lambda: measure(
+                    trainable,
+                    batches=0,
+                    steps_per_block=self.steps_per_block,
+                    clock=self.backend.clock,
+                    least_blocks=blocks,
+                    least_seconds=0.0,
+                ),
+                "measuring",
+            )
+        return {"samples": samples, "batches_per_block": self.steps_per_block * trainable.batches_per_step}
+
+    def finish(self) -> dict[str, Any]:
+        """Train one more batch for its own loss (the others are running means)."""
+        loss = self.trainable.last_loss() if self.trainable.last_loss is not None else None
+        if loss is not None:
+            checked(loss, "in the last batch")
+        return {"last_loss": loss, "peak_memory_bytes": self.backend.peak_memory()}
+
+    def _changed(self) -> dict[str, Any]:
+        if self.before is None or self.trainable.checksums is None:
+            return {"changed_variables": None, "trainable_variables": None}
+        after = self.trainable.checksums()
+        changed = sum(old != new for old, new in zip(self.before, after, strict=True))
+        if not changed:
+            raise Problem(
+                "training",
+                f"none of the {len(after)} trainable weights of {self.name} changed while warming up:"
+                " the step does not train (is the learning rate 0, or the loss not connected to the weights?)",
+            )
+        return {"changed_variables": changed, "trainable_variables": len(after)}
+
+    def _guarded(self, work: Callable[[], Any], phase: str) -> Any:
+        try:
+            return work()
+        except Problem:
+            raise
+        except Exception as error:
+            raise Problem(
+                "training", f"training {self.name} failed in its {phase}: {first_line(error)}", user_traceback(error)
+            ) from error
+
+
+def _backend(source: Source | str) -> Backend:
+    if isinstance(source, str):
+        source = {"kind": "reference", "package": "backends", "name": BACKENDS[source]}
+    backend: Backend = load(source)()
+    return backend
+
+
+def serve(channel: Any, setup: Mapping[str, Any]) -> None:
+    """Answer requests from `channel` until it closes or `close` is asked.
+
+    `setup` holds `parent` (its process id, or None when it lives on another machine) and `path` (the parent's import
+    path, less what belongs to its interpreter).
+    """
+    own_group()
+    if setup.get("parent"):
+        die_with_parent(int(setup["parent"]))
+    sys.path.extend(entry for entry in setup.get("path", ()) if entry not in sys.path)
+    job = Job(channel.send)
+    channel.send({"done": "hello", "result": {"pid": os.getpid(), "python": sys.version.split()[0]}})
+    for request in channel:
+        arguments = dict(request)
+        name = arguments.pop("do")
+        if name == "close":
+            return
+        try:
+            result = getattr(job, name)(**arguments)
+        except Problem as problem:
+            channel.send({"error": problem.as_message()})
+            return
+        except Exception as error:  # our own mistake, or a framework's: still one message, never a dead channel
+            channel.send(
+                {
+                    "error": Problem(
+                        "worker", f"the worker failed in {name}: {first_line(error)}", user_traceback(error)
+                    ).as_message()
+                }
+            )
+            return
+        channel.send({"done": name, "result": result})

@@ -1,0 +1,103 @@
+"""Turning what the parent says of a function back into the function."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from .problems import Problem, user_traceback
+
+Source = Mapping[str, Any]
+"""One of `{"kind": "reference", "name": "module:function", "package": "models"}` (ours),
+`{"kind": "import", "module", "file", "name"}`, `{"kind": "pickle", "module", "file", "name", "pickle"}`."""
+
+
+def load(source: Source) -> Callable[..., Any]:
+    """The function (or class) that `source` describes.
+
+    Raises:
+        Problem: of kind ``builder``, with the user's own traceback, when its module or pickle cannot be loaded.
+    """
+    if source["kind"] == "reference":
+        module_name, _, function = source["name"].partition(":")
+        module = importlib.import_module(f"{__package__}.{source['package']}.{module_name}")
+        return getattr(module, function)  # type: ignore[no-any-return]
+    try:
+        module = _module(source["module"], source["file"])
+        if source["kind"] == "pickle":
+            import cloudpickle
+
+            return cloudpickle.loads(source["pickle"])  # type: ignore[no-any-return]
+        value: Any = module
+        for part in source["name"].split("."):
+            value = getattr(value, part)
+        return value  # type: ignore[no-any-return]
+    except Exception as error:
+        raise Problem(
+            "builder",
+            f"{source['name']} cannot be loaded in a fresh process from {source['file']}: {type(error).__name__}: {error}",
+            user_traceback(error),
+        ) from error
+
+
+def _module(name: str, file: str) -> ModuleType:
+    """Import `name`; where that name means another file (or none), import `file` itself under that name."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        spec = None
+    if spec is not None and spec.origin and _same_file(spec.origin, file):
+        return importlib.import_module(name)
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"no Python source at {file}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickles look their module up by name
+    spec.loader.exec_module(module)
+    return module
+
+
+def _same_file(one: str, other: str) -> bool:
+    try:
+        return Path(one).samefile(other)
+    except OSError:
+        return False
+
+
+def call_builder(function: Callable[..., Any], name: str, axes: Mapping[str, Any], asked: set[str]) -> Any:
+    """Call a builder with those `axes` that it declares.
+
+    `asked` are the axes that the test wrote itself: one of these that the builder does not declare is a mistake,
+    while a default it does not declare is simply not its business. `precision` and `jit_compile` are set around it.
+    """
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        parameters = ()  # type: ignore[assignment]
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    declared = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    unknown = sorted(asked - declared - {"precision", "jit_compile"})
+    if unknown and not takes_all:
+        takes = ", ".join(sorted(declared)) or "no parameters"
+        raise Problem("builder", f"{name} does not take {', '.join(unknown)} (it takes {takes})")
+    try:
+        return function(**{key: value for key, value in axes.items() if takes_all or key in declared})
+    except Problem:
+        raise
+    except Exception as error:
+        raise Problem(
+            "builder",
+            f"the builder of {name} raised {type(error).__name__}: {_headline(error)}",
+            user_traceback(error),
+        ) from error
+
+
+def _headline(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else ""
