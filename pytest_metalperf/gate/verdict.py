@@ -1,0 +1,247 @@
+"""The decision: fresh runs and stored runs in, verdict out.
+
+``d`` is the mean logarithm of the fresh runs minus the baseline's. In the code's order:
+
+1. The baseline is the mean of its sessions, each weighted by the inverse of its variance (session noise plus run noise
+   over its runs), so that twenty runs of one slow hour count little more than three.
+2. The standard error of ``d`` after ``n`` fresh runs holds both noise levels on both sides: more fresh runs shrink run
+   noise, never today's session effect. Its degrees of freedom are Satterthwaite's (1946, Biometrics Bulletin 2:110).
+3. The smallest visible slowdown is the last look's threshold plus what ``d`` falls short of the truth in ``1 - power``
+   of the cases.
+4. ``slower`` needs at least two fresh runs, a lower median of them beyond the tolerance (one run in a slow minute
+   convinces nobody), and a ``d`` that only ``alarm_rate`` of the verdicts would show if nothing had changed and only
+   ``tolerance_alarm_rate`` if the true slowdown were exactly the tolerance. Looks before the last use the smaller levels
+   ``rate·(n/max_runs)³`` (the power family of Kim and DeMets 1987, Biometrika 74:149), so that looking several times
+   costs next to nothing. ``faster`` is the mirror image.
+5. ``within`` needs a ``d`` inside the tolerance that also speaks against the smallest visible slowdown: it would be as
+   low in only ``(1 - power)·n/max_runs`` of the cases. Where noise is small against the tolerance one run is enough. A
+   ``d`` far below the baseline first gets its chance to become ``faster``.
+6. Otherwise one more fresh run is asked for, and after ``max_runs`` the answer is ``inconclusive``.
+
+Thresholds depend on stored runs only, never on the fresh ones: at a fixed number of runs the verdict is monotonic in
+each of them. The rates are nominal; ``tests/gate_simulation.py`` says what the whole procedure reaches, and where session
+noise and run noise are alike, which five runs of three sessions cannot tell from run noise alone, it is above them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import median, median_high, median_low
+from typing import TYPE_CHECKING
+
+from scipy.special import stdtrit
+
+from .noise import Noise, RunFigure, learn_noise, sessions_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Judgement", "Rule", "judge", "machine_moved"]
+
+SMALLEST_MOVE = 0.02
+LARGEST = 700.0  # just below the logarithm of the largest float
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What is promised. Raises ``ValueError`` where a promise makes no sense."""
+
+    tolerance: float = 0.05
+    max_runs: int = 5
+    alarm_rate: float = 0.001
+    tolerance_alarm_rate: float = 0.1
+    power: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.tolerance) and self.tolerance >= 0):
+            raise ValueError(f"tolerance must be 0 or more, not {self.tolerance!r}")
+        if self.max_runs < 2:
+            raise ValueError(f"max_runs must be at least 2, to confirm a suspicion, not {self.max_runs!r}")
+        for name in ("alarm_rate", "tolerance_alarm_rate"):
+            if not 0 < getattr(self, name) < 0.5:
+                raise ValueError(f"{name} must lie between 0 and 0.5, not {getattr(self, name)!r}")
+        if not 0.5 <= self.power < 1:
+            raise ValueError(f"power must be at least 0.5 and below 1, not {self.power!r}")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict on the fresh runs so far, and all that a person needs to believe it.
+
+    ``decided`` is False where one more fresh run is wanted; ``spread_next`` says that it should be taken later in the
+    session, because a slow minute could explain what was seen. ``change`` is now over baseline minus one with its 95 %
+    interval, both noise levels included; the interval of ``now_seconds`` holds run noise only. Times are seconds per
+    batch, standard deviations are relative. What is unknown without a baseline is ``nan``.
+    """
+
+    verdict: str
+    decided: bool
+    spread_next: bool
+    change: float
+    change_low: float
+    change_high: float
+    now_seconds: float
+    now_low: float
+    now_high: float
+    baseline_seconds: float
+    run_sd: float
+    session_sd: float
+    run_sd_known: bool
+    session_sd_known: bool
+    smallest_visible: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Baseline:
+    """The baseline's level, and how much of each noise level is in it."""
+
+    centre: float
+    session_part: float
+    run_part: float
+    noise: Noise
+
+    def error(self, runs: int) -> tuple[float, float]:
+        """Standard error of now minus baseline after so many fresh runs, and its degrees of freedom."""
+        session = (1 + self.session_part) * self.noise.session_sd**2
+        run = (1 / runs + self.run_part) * self.noise.run_sd**2
+        spread = session**2 / self.noise.session_df + run**2 / self.noise.run_df
+        return math.sqrt(session + run), (session + run) ** 2 / spread
+
+
+def _baseline(stored: Sequence[RunFigure], noise: Noise) -> _Baseline:
+    sessions = list(sessions_of(stored).values())
+    weights = [1 / (noise.session_sd**2 + noise.run_sd**2 / len(values)) for values in sessions]
+    weights = [weight / sum(weights) for weight in weights]
+    return _Baseline(
+        centre=sum(w * sum(values) / len(values) for w, values in zip(weights, sessions, strict=True)),
+        session_part=sum(w**2 for w in weights),
+        run_part=sum(w**2 / len(values) for w, values in zip(weights, sessions, strict=True)),
+        noise=noise,
+    )
+
+
+def _student(df: float, level: float) -> float:
+    return float(stdtrit(min(df, 1e6), level))
+
+
+def _seconds(logarithm: float) -> float:
+    return math.exp(min(logarithm, LARGEST))
+
+
+def _relative(logarithm: float) -> float:
+    return math.expm1(min(logarithm, LARGEST))
+
+
+def judge(
+    now: Sequence[RunFigure],
+    stored: Sequence[RunFigure],
+    peers: Sequence[Sequence[RunFigure]],
+    rule: Rule = Rule(),
+) -> Judgement:
+    """Judge the fresh runs of a measurement against its baseline.
+
+    ``now`` holds the fresh runs so far (at least one), ``stored`` the workload's baseline runs, ``peers`` the stored runs
+    of the machine's other entries of the same device, from which noise is learned too. Ask again with one more fresh run
+    while ``decided`` is False.
+    """
+    if not now:
+        raise ValueError("a verdict needs at least one fresh run")
+    noise = learn_noise(stored, peers)
+    levels = [math.log(run.seconds) for run in now]
+    runs, level = len(levels), sum(levels) / len(levels)
+    now_margin = _student(noise.run_df, 0.975) * noise.run_sd / math.sqrt(runs)
+
+    verdict, decided, reason = "no baseline", True, ""
+    centre = change = margin = visible = math.nan
+    if stored:
+        baseline = _baseline(stored, noise)
+        centre = baseline.centre
+        change = level - centre
+        tolerance = math.log1p(rule.tolerance)
+        error, df = baseline.error(runs)
+        margin = _student(df, 0.975) * error
+        share = min(1.0, runs / rule.max_runs)
+
+        last_error, last_df = baseline.error(rule.max_runs)
+        visible = _threshold(last_error, last_df, rule, 1.0) + _student(last_df, rule.power) * last_error
+        beyond = _threshold(error, df, rule, share)
+        inside = min(tolerance, visible - _student(df, 1 - (1 - rule.power) * share) * error)
+
+        confirmed = runs >= 2
+        if confirmed and change >= beyond and median_low(levels) - centre >= tolerance:
+            verdict = "slower"
+        elif confirmed and change <= -beyond and median_high(levels) - centre <= -tolerance:
+            verdict = "faster"
+        elif change <= inside:
+            verdict = "within"
+            decided = runs >= rule.max_runs or change >= -tolerance
+        else:
+            verdict = "inconclusive"
+            decided = runs >= rule.max_runs
+            reason = _reason(noise, visible)
+
+    return Judgement(
+        verdict=verdict,
+        decided=decided,
+        spread_next=not decided and abs(change) > math.log1p(rule.tolerance),
+        change=_relative(change),
+        change_low=_relative(change - margin),
+        change_high=_relative(change + margin),
+        now_seconds=_seconds(level),
+        now_low=_seconds(level - now_margin),
+        now_high=_seconds(level + now_margin),
+        baseline_seconds=_seconds(centre),
+        run_sd=noise.run_sd,
+        session_sd=noise.session_sd,
+        run_sd_known=noise.run_known,
+        session_sd_known=noise.session_known,
+        smallest_visible=_relative(visible),
+        reason=reason,
+    )
+
+
+def _threshold(error: float, df: float, rule: Rule, share: float) -> float:
+    """The ``d`` from which a look that has used this share of the runs may say ``slower``."""
+    spent = share**3
+    return max(
+        _student(df, 1 - rule.alarm_rate * spent) * error,
+        math.log1p(rule.tolerance) + _student(df, 1 - rule.tolerance_alarm_rate * spent) * error,
+    )
+
+
+def _reason(noise: Noise, visible: float) -> str:
+    if noise.run_sd >= noise.session_sd:
+        cause = f"runs differ by {_percent(noise.run_sd)} here"
+    elif noise.session_known:
+        cause = f"sessions differ by {_percent(noise.session_sd)} here"
+    else:
+        cause = f"fewer than three sessions are stored (taken to differ by {_percent(noise.session_sd)})"
+    return f"{cause}, so a slowdown under {_percent(_relative(visible))} cannot be told from noise"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.1f} %"
+
+
+def machine_moved(changes: Sequence[Judgement]) -> float | None:
+    """The common relative change if most workloads moved alike, else None.
+
+    Most: two thirds of them, and at least three. Alike: within a third of the median change, or within their own
+    standard error where that is larger. A change: the mean of those alike is at least 2 % and three standard errors.
+    """
+    moved = [
+        (math.log1p(judgement.change), (math.log1p(judgement.change_high) - math.log1p(judgement.change_low)) / 4)
+        for judgement in changes
+        if judgement.change_low > -1
+    ]
+    if not moved:
+        return None
+    common = median(change for change, _ in moved)
+    alike = [(change, error) for change, error in moved if abs(change - common) <= max(abs(common) / 3, error)]
+    if len(alike) < max(3.0, len(moved) * 2 / 3):
+        return None
+    mean = sum(change for change, _ in alike) / len(alike)
+    error = math.hypot(*(error for _, error in alike)) / len(alike)
+    return _relative(mean) if abs(mean) >= max(SMALLEST_MOVE, 3 * error) else None
