@@ -1,0 +1,35 @@
+"""Performance-regression tests of neural-network training, as pytest fixtures."""
+
+from __future__ import annotations
+
+from pkgutil import extend_path
+from typing import TYPE_CHECKING, Any
+
+# a worker's zip holds this file and worker/ alone; the rest is the installed plugin's, where there is one
+__path__ = extend_path(__path__, __name__)
+
+if TYPE_CHECKING:
+    from .bench import MetalBench, MetalLive, MetalSpeedup
+    from .measurement import Measurement, Run, Speedup
+    from .models import Model
+
+__all__ = ["Measurement", "MetalBench", "MetalLive", "MetalSpeedup", "Model", "Run", "Speedup"]
+
+_PLACES = {
+    "Measurement": "measurement",
+    "MetalBench": "bench",
+    "MetalLive": "bench",
+    "MetalSpeedup": "bench",
+    "Model": "models",
+    "Run": "measurement",
+    "Speedup": "measurement",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # pytest imports this package at every start, used or not: what users import is loaded when they do
+    if name in _PLACES:
+        from importlib import import_module
+
+        return getattr(import_module(f".{_PLACES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

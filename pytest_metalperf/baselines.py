@@ -1,0 +1,279 @@
+"""Stored runs: the file of one machine, read strictly, written atomically, made to be reviewed in git."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+FORMAT = 1
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class BaselineError(Exception):
+    """One sentence: which file, which place in it, what is wrong, what to do."""
+
+
+class StoredRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One run as it is kept: figures, not samples.
+
+    Seconds are per batch, but for `first_batch_seconds`; `recorded` is a date in UTC, `commit` the revision of the
+    measured repository. `conditions` and `versions` are provenance.
+    """
+
+    seconds_per_batch: Positive
+    lower_quartile: Positive
+    upper_quartile: Positive
+    batches: Annotated[int, msgspec.Meta(gt=0)]
+    first_batch_seconds: Positive
+    session: str
+    recorded: str
+    peak_memory_bytes: int | None = None
+    commit: str | None = None
+    versions: dict[str, str] = {}
+    conditions: dict[str, float | bool | str | None] = {}
+
+
+class Anchor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The first figure ever accepted, so that ten accepted steps of 4 % are seen as 48 %."""
+
+    seconds_per_batch: Positive
+    recorded: str
+    commit: str | None = None
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The baseline of one workload."""
+
+    anchor: Anchor
+    runs: Annotated[list[StoredRun], msgspec.Meta(min_length=1)]
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One machine's baselines."""
+
+    format: int
+    machine: dict[str, Any]
+    workloads: dict[str, Entry]
+
+
+class Store:
+    """The baselines of one machine in one folder.
+
+    Args:
+        folder: where `<machine id>.json` lies or will lie.
+        machine: the machine's id.
+    """
+
+    def __init__(self, folder: Path, machine: str) -> None:
+        self.path = folder / f"{machine}.json"
+        self.machine = machine
+        self.workloads: dict[str, Entry] = self.read().workloads
+
+    def read(self) -> Machine:
+        """What the file says now; nothing stored, if there is none.
+
+        Raises:
+            BaselineError: for a file that is broken, truncated, foreign or of a future format.
+        """
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return Machine(format=FORMAT, machine={"id": self.machine}, workloads={})
+        except OSError as error:
+            raise BaselineError(f"{self.path}: cannot be read: {error.strerror}") from None
+        return parse(data, str(self.path), self.machine)
+
+    def put(self, entries: Mapping[str, Entry], facts: Mapping[str, Any]) -> None:
+        """Store `entries` beside what is there, all or nothing.
+
+        Another session may have written since we read, so the file is read again under the lock. A kill at any
+        instant, or a full disk, leaves the old file.
+
+        Raises:
+            BaselineError: when the file cannot be written; what was stored before is still there.
+        """
+        self._change(lambda stored: {**stored, **entries}, facts)
+
+    def _change(self, change: Callable[[dict[str, Entry]], dict[str, Entry]], facts: Mapping[str, Any]) -> None:
+        import filelock
+
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(_lock_file(self.path), timeout=60):
+                stored = self.read()
+                workloads = change(dict(stored.workloads))
+                replace(self.path, rendered(Machine(format=FORMAT, machine=dict(facts), workloads=workloads)))
+        except filelock.Timeout:
+            raise BaselineError(
+                f"{self.path}: another session has been writing it for a minute; nothing was stored"
+            ) from None
+        except OSError as error:
+            raise BaselineError(
+                f"{self.path}: cannot be written: {error.strerror or error}; nothing was stored, the old file is intact"
+            ) from None
+        self.workloads = workloads
+
+
+def rendered(machine: Machine) -> bytes:
+    """The file's bytes: sorted keys, stable formatting, a newline at the end."""
+    plain = msgspec.to_builtins(machine)
+    return (json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def rounded(value: float, digits: int = 5) -> float:
+    """`value` to so many significant digits: more would be noise in every diff."""
+    return float(f"{value:.{digits}g}")
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Put `data` at `path` in one step, and only if it differs from what is there."""
+    target = path.resolve()
+    with contextlib.suppress(FileNotFoundError):
+        if target.read_bytes() == data:
+            return
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(_mode(target))
+        Path(temporary).replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise
+
+
+def _mode(target: Path) -> int:
+    with contextlib.suppress(OSError):
+        return target.stat().st_mode & 0o777
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def _lock_file(path: Path) -> Path:
+    # not beside the baselines: a lock file there would wait to be committed by mistake
+    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    return Path(tempfile.gettempdir()) / f"pytest-metalperf-{user}-{name}.lock"
+
+
+def parse(data: bytes, place: str, machine: str) -> Machine:
+    """Read a baseline file strictly.
+
+    Args:
+        data: the file's bytes.
+        place: the file's name, for messages.
+        machine: the id of the machine that it must belong to.
+
+    Raises:
+        BaselineError: naming the place in the file.
+    """
+    plain = _json(data, place)
+    if not isinstance(plain, dict) or "format" not in plain or "workloads" not in plain:
+        raise BaselineError(
+            f"{place}: is no baseline file of pytest-metalperf; move it away, or use another --metal-baselines"
+        )
+    written = plain["format"]
+    if isinstance(written, int) and not isinstance(written, bool) and written > FORMAT:
+        raise BaselineError(
+            f"{place}: was written in format {written} by a newer pytest-metalperf; this one reads format {FORMAT}:"
+            " upgrade it, or use another --metal-baselines"
+        )
+    if written != FORMAT or isinstance(written, bool):
+        raise BaselineError(f"{place}: $.format: expected {FORMAT}, got {written!r}")
+    if not isinstance(plain["workloads"], dict):
+        raise BaselineError(f"{place}: $.workloads: expected an object, got {_kind(plain['workloads'])}")
+    workloads = {
+        key: _convert(value, Entry, place, f"$.workloads[{json.dumps(key, ensure_ascii=False)}]")
+        for key, value in plain["workloads"].items()
+    }
+    whole = _convert({**plain, "workloads": {}}, Machine, place, "$")
+    found = whole.machine.get("id")
+    if found != machine:
+        raise BaselineError(
+            f"{place}: $.machine.id: holds the baselines of {found!r}, not of {machine!r};"
+            " a copied file needs its own machine's name, and its figures are another machine's"
+        )
+    return Machine(format=FORMAT, machine=whole.machine, workloads=workloads)
+
+
+def _json(data: bytes, place: str) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise BaselineError(f"{place}: the key {twice!r} stands twice in one object; keep one of them")
+        return dict(pairs)
+
+    def refuse(word: str) -> Any:
+        raise BaselineError(f"{place}: holds {word}, which is no figure")
+
+    try:
+        text = data.decode()
+        return json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
+    except UnicodeDecodeError as error:
+        raise BaselineError(f"{place}: is no UTF-8 text (byte {error.start})") from None
+    except json.JSONDecodeError as error:
+        conflict = re.search(r"^(<{7}|={7}|>{7})", text, re.MULTILINE)
+        if conflict:
+            line = text.count("\n", 0, conflict.start()) + 1
+            raise BaselineError(f"{place}: line {line}: holds an unresolved merge conflict") from None
+        what = (
+            "is empty" if not text.strip() else f"line {error.lineno}, column {error.colno}: is not JSON ({error.msg})"
+        )
+        raise BaselineError(f"{place}: {what}; restore it (git checkout) or delete it and record anew") from None
+    except RecursionError:
+        raise BaselineError(f"{place}: is nested too deeply to be a baseline file") from None
+
+
+def _convert(value: Any, kind: type[Any], place: str, path: str) -> Any:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at ")
+        inner = where.strip("`").removeprefix("$")
+        raise BaselineError(f"{place}: {path}{inner}: {_plain(what)}") from None
+
+
+_WORDS = {
+    "float": "a number", "int": "a whole number", "str": "a string", "bool": "true or false",
+    "object": "an object", "array": "a list", "null": "null",
+}  # fmt: skip
+
+
+def _plain(message: str) -> str:
+    """Msgspec's sentence in the words of someone who edits JSON: Expected `float`, got `str` -> expected a number, …."""
+    words = re.sub(
+        r"`([a-z_|\s]+)`", lambda m: " or ".join(_WORDS.get(t.strip(), m[0]) for t in m[1].split("|")), message
+    )
+    words = re.sub(r"^Expected a string, got", "expected a string, got", words)
+    words = words.replace("Object missing required field", "is missing").replace(
+        "Object contains unknown field", "has an unknown key"
+    )
+    return words[0].lower() + words[1:]
+
+
+def _kind(value: object) -> str:
+    name = {dict: "object", list: "array", str: "str", bool: "bool", int: "int", float: "float"}.get(
+        type(value), "null"
+    )
+    return _WORDS[name]
+
+
+def orphans(stored: Iterable[str], asked: Iterable[str], unavailable: Iterable[str]) -> list[str]:
+    """Stored workloads that no test asked for, less those of places (`gpu:tensorflow`) that were not there."""
+    wanted, away = set(asked), set(unavailable)
+    return sorted(key for key in stored if key not in wanted and key.rpartition("@")[2] not in away)

@@ -1,0 +1,372 @@
+"""The objects behind the fixtures, and the one path: ask -> measure -> gate -> verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from .baselines import BaselineError, Entry
+from .fleet import Plan, WorkerError
+from .live import LiveRuns
+from .measurement import Measurement, Run, Speedup
+from .reports import words
+from .session import MetalSession
+from .settings import SettingError, Settings, marker_keys
+from .speedup import compare, variants
+from .workload import Workload, WorkloadError, checked_name
+
+
+class Broken(pytest.fail.Exception):  # type: ignore[misc, name-defined]
+    """A measurement that broke: an error, never `slower`."""
+
+
+@dataclass(frozen=True)
+class Test:
+    """The test that asks.
+
+    Attributes:
+        nodeid: pytest's name of it.
+        command: the command line that runs it alone, for messages.
+        device: the device it is parametrised with; None in a unittest class.
+        backend: likewise.
+        live: what `metal_live` needs to run this test alone in another process.
+        publish: takes a finished result to the reports that hang on the test (a table row, properties).
+    """
+
+    nodeid: str
+    command: str
+    device: str | None
+    backend: str
+    live: LiveRuns
+    publish: Callable[[Measurement | Speedup], None]
+
+
+class MetalBench:
+    """`metal_bench(model, …)`: train in fresh processes, compare with the baseline, fail when slower."""
+
+    def __init__(self, session: MetalSession, settings: Settings, test: Test) -> None:
+        self._session = session
+        self._settings = settings
+        self._test = test
+
+    def __call__(
+        self,
+        model: str | Callable[..., Any],
+        /,
+        *,
+        name: str | None = None,
+        device: str | None = None,
+        backend: str | None = None,
+        **keywords: Any,
+    ) -> Measurement:
+        """Measure one workload and judge it.
+
+        Args:
+            model: the name of a reference or registered model, or a function that returns a compiled `keras.Model`
+                with one batch, or a zero-argument step.
+            name: under which the baseline is stored; the model's or function's own by default.
+            device: `cpu`, `gpu`, `gpu:1`; the test's parameter by default.
+            backend: the test's parameter by default.
+            keywords: axes (`batch_size`, `image_size`, `precision`, `jit_compile`, any that the builder declares)
+                and settings (`batches`, `warmup`, `runs`, `tolerance`, `max_runs`, `size`, …).
+
+        Returns:
+            The measurement, with its verdict. Seconds are per batch.
+
+        Raises:
+            pytest.fail.Exception: when it is slower, broke, or misses a baseline that it must have.
+            pytest.skip.Exception: when the device is not there.
+        """
+        __tracebackhide__ = True
+        settings, axes = _split(self._settings, keywords)
+        device = device or self._test.device
+        if device is None:
+            raise Broken(words.not_parametrised(self._test.nodeid), pytrace=False)
+        backend = backend or self._test.backend
+        try:
+            workload = self._session.workload(
+                model, name=name, device=device, backend=backend, axes=axes, settings=settings
+            )
+            missing = self._session.missing_device(device, backend)
+        except WorkloadError as error:
+            raise Broken(str(error), pytrace=False) from None
+        except WorkerError as error:
+            raise Broken(words.broken(error.message, error.details), pytrace=False) from None
+        if missing:
+            refuse_or_skip(missing, settings)
+
+        plan = Plan(settings.batches, settings.warmup)
+        if settings.metal == "smoke":
+            plan = Plan(1, 0, least_blocks=1, least_seconds=0.0)
+
+        def measure(count: int) -> list[Run]:
+            return self._session.runs(workload, plan, count)
+
+        measurement = judged(self._session, workload, settings, measure, self._test)
+        settle(self._session, self._test, measurement, settings)
+        return measurement
+
+
+class MetalLive:
+    """`metal_live(step, name=…)`: objects of the pytest process, trained where they are."""
+
+    def __init__(self, session: MetalSession, settings: Settings, test: Test) -> None:
+        self._session = session
+        self._settings = settings
+        self._test = test
+
+    def __call__(self, step: Callable[[], Any], /, *, name: str, **keywords: Any) -> Measurement:
+        """Measure `step`, a zero-argument function that trains one batch and returns a device value or a loss.
+
+        The first look happens in this process. Baselines and confirmations come from child processes that run this
+        test alone. Whether weights change cannot be checked, and the result says so.
+
+        Raises:
+            pytest.fail.Exception: when it is slower, broke, or misses a baseline that it must have.
+        """
+        __tracebackhide__ = True
+        settings, axes = _split(self._settings, keywords)
+        try:
+            called = checked_name(name)
+            workload = Workload(called, "live", "", axes, tuple(axes), {"kind": "live", "name": self._test.nodeid})
+            self._session._claim(workload)
+        except WorkloadError as error:
+            raise Broken(str(error), pytrace=False) from None
+        if not callable(step):
+            raise Broken(
+                f"metal_live takes a function that trains one batch, got {type(step).__name__}:"
+                " write metal_live(lambda: model.train_on_batch(x, y), name=…)",
+                pytrace=False,
+            )
+        plan = Plan(settings.batches, settings.warmup)
+        if settings.metal == "smoke":
+            plan = Plan(1, 0, least_blocks=1, least_seconds=0.0)
+        runs = self._test.live.of(self._session, workload, step, plan, settings)
+        measurement = judged(self._session, workload, settings, runs.fresh, self._test, first_look=runs.first_look)
+        measurement.notes.append("weights not checked: metal_live cannot see them")
+        settle(self._session, self._test, measurement, settings)
+        return measurement
+
+
+class MetalSpeedup:
+    """`metal_speedup(model, at_least=3.0)`: two variants interleaved, and a promise about their ratio."""
+
+    def __init__(self, session: MetalSession, settings: Settings, test: Test) -> None:
+        self._session = session
+        self._settings = settings
+        self._test = test
+
+    def __call__(
+        self,
+        model: str | Callable[..., Any],
+        /,
+        *,
+        at_least: float | None = None,
+        of: Mapping[str, Any] | None = None,
+        over: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        device: str | None = None,
+        backend: str | None = None,
+        **keywords: Any,
+    ) -> Speedup:
+        """Compare variant `of` with variant `over`: by default the GPU with the CPU.
+
+        Args:
+            model: as for `metal_bench`.
+            at_least: the promised ratio of seconds, over / of; None measures without a promise.
+            of: axes (and `device`, `backend`) of the variant that should be faster.
+            over: those of the other.
+            name: as for `metal_bench`.
+            device: of both variants, where they do not name one.
+            backend: of both variants, where they do not name one.
+            keywords: axes of both variants, and settings.
+
+        Returns:
+            The speedup with its 95 % interval.
+
+        Raises:
+            pytest.fail.Exception: when the interval lies below `at_least`, or something broke.
+            pytest.skip.Exception: when a device is not there.
+        """
+        __tracebackhide__ = True
+        settings, axes = _split(self._settings, keywords)
+        backend = backend or self._test.backend
+        try:
+            two = variants(of, over, device=device, backend=backend, axes=axes, at_least=at_least)
+            faster, slower = (
+                self._session.workload(
+                    model, name=name, device=v.device, backend=v.backend, axes=v.axes, settings=settings
+                )
+                for v in two
+            )
+            missing = next(
+                (why for w in (faster, slower) if (why := self._session.missing_device(w.device, w.backend))), ""
+            )
+            if faster.id == slower.id:
+                raise WorkloadError(
+                    f"metal_speedup compares {faster.id} with itself: say what differs, of={{…}}, over={{…}}"
+                )
+        except WorkloadError as error:
+            raise Broken(str(error), pytrace=False) from None
+        except WorkerError as error:
+            raise Broken(words.broken(error.message, error.details), pytrace=False) from None
+        if missing:
+            refuse_or_skip(missing, settings)
+        speedup = Speedup(of=faster, over=slower, at_least=at_least, nodeid=self._test.nodeid)
+        try:
+            compare(self._session, speedup, settings)
+        except WorkerError as error:
+            speedup.error = words.broken(error.message, error.details)
+        self._session.finish(speedup)
+        self._test.publish(speedup)
+        if speedup.error:
+            raise Broken(speedup.error, pytrace=False)
+        if speedup.verdict == "slower" or (speedup.verdict == "inconclusive" and settings.strict):
+            pytest.fail(words.speedup_failure(speedup, self._test.command), pytrace=False)
+        return speedup
+
+
+def judged(
+    session: MetalSession,
+    workload: Workload,
+    settings: Settings,
+    measure: Callable[[int], list[Run]],
+    test: Test,
+    first_look: Callable[[], Run] | None = None,
+) -> Measurement:
+    """Measure until there is a verdict, and store what is to be stored.
+
+    Args:
+        session: of pytest.
+        workload: what to train.
+        settings: of this call.
+        measure: returns so many fresh runs, of which earlier calls' are the first.
+        test: that asks.
+        first_look: a cheaper run, believed only when it says `within`.
+    """
+    measurement = Measurement(workload, tolerance=settings.tolerance, nodeid=test.nodeid)
+    stored = session.store.workloads.get(workload.id)
+    measurement.baseline = stored
+    try:
+        if settings.metal == "smoke":
+            measurement.runs = measure(1)
+        elif workload.id in session.recorded:  # by an earlier test of this session
+            measurement.runs, measurement.verdict = measure(settings.runs), "recorded"
+        elif settings.update_baselines and (stored is None or settings.update_mode in ("all", "extend")):
+            _record(session, measurement, settings, measure, beside=settings.update_mode == "extend")
+        elif stored is None:
+            measurement.runs = [first_look()] if first_look is not None else measure(1)
+            measurement.verdict = "no baseline"
+        else:
+            _gate(session, measurement, stored, settings, measure, first_look)
+            changed = measurement.verdict in ("slower", "faster")
+            if changed and settings.update_baselines and settings.update_mode == "changed":
+                _record(session, measurement, settings, measure, beside=False)
+    except WorkerError as error:
+        measurement.error = words.broken(error.message, error.details)
+    except BaselineError as error:
+        measurement.error = str(error)
+    return measurement
+
+
+def _gate(
+    session: MetalSession,
+    measurement: Measurement,
+    stored: Entry,
+    settings: Settings,
+    measure: Callable[[int], list[Run]],
+    first_look: Callable[[], Run] | None,
+) -> None:
+    from .gate import Rule, RunFigure, judge  # numpy and scipy: only when a verdict is due
+
+    def figures(entry: Entry) -> list[RunFigure]:
+        return [RunFigure(run.seconds_per_batch, run.session) for run in entry.runs]
+
+    place = _device_of(measurement.workload.id)
+    peers = [
+        figures(entry)
+        for key, entry in session.store.workloads.items()
+        if key != measurement.workload.id and _device_of(key) == place
+    ]
+    rule = Rule(tolerance=settings.tolerance, max_runs=settings.max_runs)
+
+    def look(runs: list[Run]) -> None:
+        measurement.runs = runs
+        now = [RunFigure(run.estimate.seconds, run.session) for run in runs]
+        measurement.judgement = judge(now, figures(stored), peers, rule)
+        measurement.verdict = measurement.judgement.verdict
+
+    if first_look is not None:
+        look([first_look()])
+        if measurement.judgement is not None and measurement.judgement.decided and measurement.verdict == "within":
+            return
+    count = 1
+    look(measure(count))
+    while measurement.judgement is not None and not measurement.judgement.decided:
+        count = max(count, len(measurement.runs)) + 1
+        look(measure(count))
+
+
+def _record(
+    session: MetalSession,
+    measurement: Measurement,
+    settings: Settings,
+    measure: Callable[[int], list[Run]],
+    *,
+    beside: bool,
+) -> None:
+    measurement.runs = measure(settings.runs)
+    session.record(measurement.workload, measurement.runs, beside=beside)
+    measurement.verdict = "recorded"
+
+
+def _device_of(key: str) -> str:
+    """`gpu` of `x[64px]@gpu:tensorflow`: noise is learned from workloads of the same device."""
+    place = key.rpartition("@")[2]
+    return place.rpartition(":")[0] or place
+
+
+def settle(session: MetalSession, test: Test, measurement: Measurement, settings: Settings) -> None:
+    """Hand the result to the reports, then fail the test where it must fail.
+
+    Raises:
+        pytest.fail.Exception: with the whole story as its text.
+    """
+    __tracebackhide__ = True
+    session.finish(measurement)
+    test.publish(measurement)
+    if measurement.error:
+        raise Broken(f"{measurement.workload.id}: {measurement.error}", pytrace=False)
+    if measurement.verdict == "slower":
+        pytest.fail(words.slower(measurement, test.command), pytrace=False)
+    if measurement.verdict == "inconclusive" and settings.strict:
+        pytest.fail(words.inconclusive(measurement, test.command), pytrace=False)
+    if measurement.verdict == "no baseline" and settings.fails_on_missing:
+        pytest.fail(words.no_baseline(measurement, session.store.path.name, test.command), pytrace=False)
+
+
+def refuse_or_skip(reason: str, settings: Settings) -> None:
+    """A device that is not there skips the test with the reason, or fails it where that was asked.
+
+    Raises:
+        pytest.fail.Exception: with --metal-require-gpu or --metal-strict.
+        pytest.skip.Exception: otherwise.
+    """
+    __tracebackhide__ = True
+    if settings.require_gpu or settings.strict:
+        option = "--metal-require-gpu" if settings.require_gpu else "--metal-strict"
+        pytest.fail(f"{reason} ({option} is on, so this fails instead of skipping)", pytrace=False)
+    pytest.skip(reason)
+
+
+def _split(settings: Settings, keywords: Mapping[str, Any]) -> tuple[Settings, dict[str, Any]]:
+    """A call's keywords: settings go over the marker's, the rest are axes."""
+    __tracebackhide__ = True
+    own = {key: value for key, value in keywords.items() if key in marker_keys()}
+    try:
+        return settings.over(own, "this call"), {key: v for key, v in keywords.items() if key not in own}
+    except SettingError as error:
+        raise Broken(str(error), pytrace=False) from None

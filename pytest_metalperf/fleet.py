@@ -1,0 +1,427 @@
+"""Starting and driving workers: fresh processes, here or elsewhere, that speak the protocol of `worker/serve.py`."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import queue
+import shlex
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .forecast import side_by_side
+from .measurement import Run, run_of
+from .workload import Workload
+
+START_SECONDS = 120.0
+TAIL_LINES = 12
+_END = object()
+
+# A worker's stdout is /dev/null and its stderr is pytest's capture file: both go to a log of its own, first thing.
+_BOOTSTRAP = """
+import os, sys
+channel.send(os.getpid())
+setup = channel.receive()
+folder = setup["folder"]
+if folder is None:
+    import atexit, shutil, tempfile
+    folder = tempfile.mkdtemp(prefix="metalperf-")
+    atexit.register(shutil.rmtree, folder, True)
+    with open(os.path.join(folder, "worker.zip"), "wb") as file:
+        file.write(setup["archive"])
+log = os.open(os.path.join(folder, setup["log"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+os.dup2(log, 1)
+os.dup2(log, 2)
+import faulthandler
+faulthandler.enable(file=2)
+sys.path.insert(0, os.path.join(folder, "worker.zip"))
+from pytest_metalperf.worker.serve import serve
+serve(channel, setup)
+"""
+
+Hear = Callable[[str, int, int, int], None]
+"""Told of progress: phase, i, n, and which of the workers that run side by side."""
+
+
+class WorkerError(Exception):
+    """A measurement broke: not slower, but broken.
+
+    Attributes:
+        kind: `builder`, `training`, `device`, `backend` or `worker`.
+        details: the user's own traceback, or the end of the worker's log.
+    """
+
+    def __init__(self, kind: str, message: str, details: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.details = details
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much one run measures."""
+
+    batches: int
+    warmup: int
+    least_blocks: int = 10
+    least_seconds: float = 1.0
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a backend can see where the workers run."""
+
+    devices: Mapping[str, str]
+    versions: Mapping[str, str]
+    missing: str
+
+
+class Fleet:
+    """The workers of one session.
+
+    Args:
+        host: an execnet spec, or empty for this machine and this interpreter.
+        timeout: seconds of silence after which a worker is killed.
+        session: id that every run carries.
+    """
+
+    def __init__(self, *, host: str = "", timeout: float = 1200.0, session: str = "") -> None:
+        import execnet
+
+        self.timeout = timeout
+        self.session = session
+        self.local = not host or host.startswith("popen")
+        self.spec = f"{host or f'popen//python={shlex.quote(sys.executable)}'}//execmodel=main_thread_only"
+        self.folder = Path(tempfile.mkdtemp(prefix="pytest-metalperf-"))
+        self._group = execnet.Group()
+        self._archive = archive(Path(__file__).parent)
+        (self.folder / "worker.zip").write_bytes(self._archive)
+        self._workers: list[Worker] = []
+        self._started = 0
+
+    def start(self) -> Worker:
+        """A fresh worker that has said hello.
+
+        Raises:
+            WorkerError: when the interpreter or host cannot be reached.
+        """
+        self._started += 1
+        worker = Worker(self, f"worker-{self._started}.log")
+        self._workers.append(worker)
+        return worker
+
+    def facts(self) -> Mapping[str, Any]:
+        """What machine the workers run on.
+
+        Raises:
+            WorkerError: when it cannot be reached.
+        """
+        return self._one("facts")
+
+    def probe(self, backend: Mapping[str, Any] | str, device: str) -> Probe:
+        """Ask a fresh worker what `backend` sees, and why not `device`.
+
+        Raises:
+            WorkerError: when it cannot be imported, or the worker dies.
+        """
+        return Probe(**self._one("look", backend=backend, device=device))
+
+    def _one(self, what: str, **arguments: Any) -> Mapping[str, Any]:
+        worker = self.start()
+        try:
+            worker.ask(what, **arguments)
+            self.wait([worker])
+            return worker.results[what]
+        finally:
+            worker.kill()
+
+    def prepared(
+        self, requests: Sequence[tuple[Workload, Mapping[str, Any] | str]], plan: Plan, hear: Hear
+    ) -> list[Worker]:
+        """Workers that have built, traced and warmed up these workloads side by side; the caller kills them."""
+        workers: list[Worker] = []
+        try:
+            for workload, backend in requests:
+                worker = self.start()
+                workers.append(worker)
+                worker.ask(
+                    "prepare",
+                    backend=backend,
+                    source=dict(workload.source),
+                    name=workload.name,
+                    device=workload.device,
+                    axes=dict(workload.axes),
+                    asked=list(workload.asked),
+                    seed=workload.seed,
+                )
+                worker.ask("first_batch")
+                worker.ask("warm_up", batches=plan.warmup)
+            self.wait(workers, hear)
+        except BaseException:
+            kill(workers)
+            raise
+        return workers
+
+    def run(
+        self, workload: Workload, backend: Mapping[str, Any] | str, plan: Plan, count: int, hear: Hear
+    ) -> Iterator[Run]:
+        """`count` fresh runs: prepared side by side, measured one after the other.
+
+        Raises:
+            WorkerError: when one of them breaks; the rest are ended.
+        """
+        left = count
+        while left:
+            side = min(left, side_by_side())
+            workers = self.prepared([(workload, backend)] * side, plan, hear)
+            try:
+                for worker in workers:
+                    worker.ask(
+                        "measure",
+                        batches=plan.batches,
+                        least_blocks=plan.least_blocks,
+                        least_seconds=plan.least_seconds,
+                    )
+                    worker.ask("finish")
+                    self.wait([worker], hear)
+                    worker.kill()
+                    yield run_of(worker.results, self.session)
+            finally:
+                kill(workers)
+            left -= side
+
+    def wait(self, workers: Sequence[Worker], hear: Hear = lambda phase, i, n, which: None) -> None:
+        """Until every worker has answered all it was asked.
+
+        Raises:
+            WorkerError: for the first that reports an error, dies, or stays silent past the timeout.
+        """
+        for worker in workers:
+            worker.heard = time.monotonic()  # silence counts from when somebody listens
+        while waiting := [worker for worker in workers if worker.asked]:
+            heard = False
+            for which, worker in enumerate(waiting):
+                with contextlib.suppress(queue.Empty):
+                    message = worker.inbox.get(timeout=0.05)
+                    heard = True
+                    if isinstance(message, dict) and "progress" in message:
+                        worker.phase = message["progress"]
+                        hear(message["progress"], message["i"], message["n"], which)
+                    else:
+                        worker.take(message)
+            if not heard:
+                for worker in waiting:
+                    worker.check_silence(self.timeout)
+
+    def close(self) -> None:
+        """End all workers and remove their logs."""
+        kill(self._workers)
+        self._workers.clear()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Worker:
+    """One fresh process and the channel to it."""
+
+    def __init__(self, fleet: Fleet, log: str) -> None:
+        self.fleet = fleet
+        self.log = fleet.folder / log
+        self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.asked: list[str] = ["hello"]
+        self.results: dict[str, dict[str, Any]] = {}
+        self.phase = "start"
+        self.heard = time.monotonic()
+        self.pid: int | None = None
+        self._gone = False
+        self._gateway: Any = None
+        try:
+            with _deadline(min(START_SECONDS, fleet.timeout)):
+                self._gateway = fleet._group.makegateway(fleet.spec)
+            self._channel = self._gateway.remote_exec(_BOOTSTRAP)
+            self.pid = self._channel.receive(timeout=START_SECONDS)
+            self._channel.send(
+                {
+                    "folder": str(fleet.folder) if fleet.local else None,
+                    "archive": b"" if fleet.local else fleet._archive,
+                    "log": log,
+                    "parent": os.getpid() if fleet.local else None,
+                    "path": import_path() if fleet.local else [],
+                }
+            )
+        except Exception as error:  # execnet raises what its transport raises
+            self.kill()
+            shown = fleet.spec.removesuffix("//execmodel=main_thread_only")
+            raise WorkerError(
+                "worker",
+                f"no worker could be started at {shown}: {type(error).__name__}: {str(error).strip() or 'it ended at once'}",
+            ) from None
+        self._channel.setcallback(self._put, endmarker=_END)
+        try:
+            fleet.wait([self])
+        except BaseException:
+            self.kill()
+            raise
+
+    def _put(self, message: Any) -> None:
+        self.heard = time.monotonic()
+        self.inbox.put(message)
+
+    def ask(self, what: str, **arguments: Any) -> None:
+        """Queue a request; `Fleet.wait` collects its answer into `results[what]`."""
+        self.asked.append(what)
+        with contextlib.suppress(OSError):  # a dead worker is told by its end marker, with its phase and signal
+            self._channel.send({"do": what, **arguments})
+
+    def take(self, message: Any) -> None:
+        """Take an answer, an error or the end."""
+        if message is _END:
+            raise self._died()
+        if "error" in message:
+            error = message["error"]
+            raise WorkerError(error["kind"], error["message"], error["traceback"])
+        self.asked.remove(message["done"])
+        self.results[message["done"]] = message["result"]
+
+    def check_silence(self, timeout: float) -> None:
+        """Raise when nothing was heard for `timeout` seconds."""
+        silent = time.monotonic() - self.heard
+        if silent > timeout:
+            details = self.tail()
+            self.kill()
+            raise WorkerError(
+                "worker",
+                f"the worker said nothing for {timeout:g} s in its phase '{self.phase}' and was killed;"
+                " if that is its honest time, raise --metal-timeout",
+                details,
+            )
+
+    def pause(self) -> None:
+        """Stop a local worker, so that it costs the other nothing."""
+        self._signal("SIGSTOP")
+
+    def resume(self) -> None:
+        """Let a stopped worker go on."""
+        self._signal("SIGCONT")
+
+    def _signal(self, name: str) -> None:
+        if self.fleet.local and self.pid is not None and hasattr(signal, name):
+            number = getattr(signal, name)
+            with contextlib.suppress(OSError):
+                os.kill(self.pid, number)  # also while it has no group of its own yet
+            with contextlib.suppress(OSError):
+                os.killpg(self.pid, number)
+
+    def _died(self) -> WorkerError:
+        """Why the channel ended: an error of our bootstrap, or the end of the process."""
+        with contextlib.suppress(Exception):
+            try:
+                self._channel.waitclose(timeout=1)
+            except self._channel.RemoteError as error:
+                return WorkerError("worker", "a worker could not run its own code", str(error))
+        end = self._end()
+        return WorkerError("worker", f"the worker {end} in its phase '{self.phase}'", self.tail())
+
+    def _end(self) -> str:
+        import psutil
+
+        if not self.fleet.local or self.pid is None:
+            return "ended"
+        try:
+            code = psutil.Process(self.pid).wait(timeout=5)
+        except psutil.Error:
+            code = None
+        if code is None:
+            return "ended"
+        if code >= 0:
+            return f"ended with exit code {code}"
+        name = signal.Signals(-code).name
+        hint = " (what the system does when memory runs out: try a smaller batch)" if name == "SIGKILL" else ""
+        return f"was ended by {name}{hint}"
+
+    def tail(self) -> str:
+        """The end of the worker's log."""
+        if not self.fleet.local:
+            return ""
+        try:
+            lines = self.log.read_text(errors="replace").strip().splitlines()
+        except OSError:
+            return ""
+        return "\n".join(lines[-TAIL_LINES:])
+
+    def kill(self) -> None:
+        """End the process and its children now; measuring is over, or it hangs."""
+        if self._gone:
+            return
+        self._gone = True
+        self._signal("SIGKILL")
+        if self._gateway is not None:
+            with contextlib.suppress(Exception):
+                self._gateway.exit()
+        if self.fleet.local and self.pid is not None:
+            import psutil
+
+            with contextlib.suppress(psutil.Error):
+                psutil.Process(self.pid).wait(timeout=10)
+        with contextlib.suppress(ValueError):
+            self.fleet._workers.remove(self)
+
+
+def kill(workers: Sequence[Worker]) -> None:
+    """End all of them."""
+    for worker in list(workers):
+        worker.kill()
+
+
+def archive(package: Path) -> bytes:
+    """`worker/` below the package's own name, as one zip; the same bytes for the same source.
+
+    A user's backend or builder that imports `pytest_metalperf.worker` gets what was shipped, also where the plugin is
+    not installed; where it is, the rest of the package comes from there.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for path in [package / "__init__.py", *sorted((package / "worker").rglob("*.py"))]:
+            name = f"{package.name}/{path.relative_to(package).as_posix()}"
+            zipped.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), path.read_bytes())
+    return buffer.getvalue()
+
+
+def import_path() -> list[str]:
+    """The import path of this process, less what belongs to its interpreter: a worker's own may be another."""
+    own = {Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
+    paths = [Path(entry or ".").resolve() for entry in sys.path]
+    return [str(path) for path in paths if not any(path.is_relative_to(prefix) for prefix in own)]
+
+
+@contextlib.contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    """End children that are still starting after `seconds`: execnet's makegateway waits for ever."""
+    import psutil
+
+    me = psutil.Process()
+    before = {child.pid for child in me.children()}
+
+    def end() -> None:
+        with contextlib.suppress(psutil.Error):
+            for child in me.children():
+                if child.pid not in before and any("sys.stdin.readline" in word for word in child.cmdline()):
+                    child.kill()
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

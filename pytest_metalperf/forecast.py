@@ -1,0 +1,85 @@
+"""How long measuring will take: from what took how long here before, else from baselines, else from rough figures."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .baselines import Entry
+from .worker.models import REFERENCE_MODELS
+
+START_SECONDS = 7.0  # a worker, TensorFlow's import, the model and its optimizer, on two cores
+
+# First batch and step in seconds at 64 px on a CPU of two cores (batch 8; CycleGAN 1, style transfer 4): TensorFlow
+# 2.21, measured with this plugin on a shared virtual machine. Only an estimate needs them, and says that it is rough.
+ROUGH = {
+    "resnet50v2": (14.0, 0.30),
+    "resnet50v2-head": (4.0, 0.12),
+    "mobilenetv3": (14.0, 0.12),
+    "mobilenetv3-small": (10.0, 0.06),
+    "densenet121": (34.0, 0.35),
+    "cyclegan": (32.0, 1.2),
+    "style-transfer": (11.0, 0.7),
+}
+
+
+@dataclass(frozen=True)
+class Took:
+    """What one workload of one test took: seconds until workers stand ready, and seconds of measuring per run."""
+
+    id: str
+    prepare: float
+    measure: float
+
+    def seconds(self, runs: int) -> float:
+        """Expected for `runs` runs, prepared side by side as `Fleet.run` does."""
+        return math.ceil(runs / side_by_side()) * self.prepare + runs * self.measure
+
+
+def side_by_side() -> int:
+    """Workers that prepare at once on this machine."""
+    return max(1, min(4, os.cpu_count() or 1))
+
+
+def took(id: str, wall: float, measured: Sequence[float]) -> Took:  # noqa: A002
+    """From the wall time of `len(measured)` runs and the seconds that each of them measured."""
+    rounds = math.ceil(len(measured) / side_by_side())
+    return Took(id, max(0.0, wall - sum(measured)) / rounds, sum(measured) / len(measured))
+
+
+def guess(name: str, id: str, axes: Mapping[str, int], batches: int, entry: Entry | None) -> Took | None:  # noqa: A002
+    """From the stored baseline, or, for a reference model without one, from rough figures; None is unknown."""
+    if entry is not None:
+        first = sorted(run.first_batch_seconds for run in entry.runs)[len(entry.runs) // 2]
+        step = sorted(run.seconds_per_batch for run in entry.runs)[len(entry.runs) // 2]
+        return Took(id, START_SECONDS + first, step * (max(batches, 10) + 4))
+    if name not in ROUGH:
+        return None
+    first, step = ROUGH[name]
+    quick = REFERENCE_MODELS[name].sizes["quick"]
+    work = math.prod((axes.get(key, quick[key]) / quick[key]) ** power for key, power in _POWERS)
+    return Took(id, START_SECONDS + first, step * work * (max(batches, 10) + 4))
+
+
+_POWERS = (("image_size", 2), ("batch_size", 1))
+
+
+def restored(plain: Any) -> list[Took]:
+    """What a cache brings back; anything that is not what we left there is nothing."""
+    if not isinstance(plain, list):
+        return []
+    try:
+        return [Took(str(one[0]), float(one[1]), float(one[2])) for one in plain]
+    except (TypeError, ValueError, IndexError, KeyError):
+        return []
+
+
+def total(expected: Iterable[tuple[Took, int]]) -> float:
+    """Seconds for all of these, each workload once."""
+    once: dict[str, float] = {}
+    for one, runs in expected:
+        once[one.id] = max(once.get(one.id, 0.0), one.seconds(runs))
+    return sum(once.values())

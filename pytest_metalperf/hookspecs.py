@@ -1,0 +1,36 @@
+"""What a conftest.py or another plugin may add: models, backends, machine facts, listeners."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from .measurement import Measurement
+    from .models import Model
+
+
+@pytest.hookspec
+def pytest_metalperf_models() -> Sequence[Model]:  # type: ignore[empty-body]
+    """Models that tests may ask for by name: `return [Model("ranker", build_ranker, sizes={…})]`."""
+
+
+@pytest.hookspec
+def pytest_metalperf_backends() -> Mapping[str, Callable[[], Any]]:  # type: ignore[empty-body]
+    """Backends by name: classes of a module that derive from `pytest_metalperf.worker.backends.Backend`.
+
+    A worker imports the class from its file, so that file must be importable where the training runs. There the base
+    class has another name; a backend that must also work without the plugin installed need not derive from it.
+    """
+
+
+@pytest.hookspec
+def pytest_metalperf_machine_facts() -> Mapping[str, str]:  # type: ignore[empty-body]
+    """Stable facts about this machine (a rack, a cooling stand) to keep beside its baselines."""
+
+
+@pytest.hookspec
+def pytest_metalperf_measured(measurement: Measurement) -> None:
+    """A measurement has its verdict (or its error). Called once per call of a fixture, before the test fails."""

@@ -1,0 +1,214 @@
+"""The value objects that travel: a run, and a measurement with its verdict."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from .baselines import Entry, StoredRun, rounded
+from .workload import Workload
+
+if TYPE_CHECKING:
+    from .gate import Judgement, Ratio, RunEstimate
+
+VERDICTS = ("faster", "within", "slower", "inconclusive", "no baseline", "recorded")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one fresh process measured. Seconds are wall-clock seconds.
+
+    Attributes:
+        samples: seconds per batch of each block, in order.
+        batches_per_block: batches in each block.
+        first_batch_seconds: trace, compilation and training of the first batch.
+        prepare_seconds: framework import, device set-up, building of model, optimizer and data.
+        examples: examples in one batch; None where nobody can know.
+        peak_memory_bytes: None is unknown.
+        changed_variables: trainable variables that warm-up changed; None where nobody can look.
+    """
+
+    samples: tuple[float, ...]
+    batches_per_block: int
+    first_batch_seconds: float
+    session: str
+    recorded: str
+    prepare_seconds: float = 0.0
+    examples: int | None = None
+    parameters: int | None = None
+    peak_memory_bytes: int | None = None
+    first_loss: float | None = None
+    last_loss: float | None = None
+    changed_variables: int | None = None
+    trainable_variables: int | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def batches(self) -> int:
+        """Batches that were timed."""
+        return len(self.samples) * self.batches_per_block
+
+    @cached_property
+    def estimate(self) -> RunEstimate:
+        """What the run says in one figure, and its tail."""
+        from .gate import estimate_run  # numpy and scipy: only when a verdict is due
+
+        return estimate_run(self.samples)
+
+    def stored(self, commit: str | None) -> StoredRun:
+        """The run as a baseline keeps it."""
+        estimate = self.estimate
+        return StoredRun(
+            seconds_per_batch=rounded(estimate.seconds),
+            lower_quartile=rounded(estimate.lower_quartile),
+            upper_quartile=rounded(estimate.upper_quartile),
+            batches=self.batches,
+            first_batch_seconds=rounded(self.first_batch_seconds),
+            peak_memory_bytes=self.peak_memory_bytes,
+            session=self.session,
+            recorded=self.recorded,
+            commit=commit,
+            versions=dict(self.versions),
+            conditions={
+                key: rounded(value, 3) if isinstance(value, float) else value
+                for key, value in self.conditions.items()
+                if value is not None
+            },
+        )
+
+
+def run_of(answers: Mapping[str, Mapping[str, Any]], session: str) -> Run:
+    """A Run from a worker's answers to prepare, first_batch, warm_up, measure and finish."""
+    prepared, warm = answers["prepare"], answers["warm_up"]
+    return Run(
+        samples=tuple(answers["measure"]["samples"]),
+        batches_per_block=answers["measure"]["batches_per_block"],
+        first_batch_seconds=answers["first_batch"]["first_batch_seconds"],
+        session=session,
+        recorded=time.strftime("%Y-%m-%d", time.gmtime()),
+        prepare_seconds=prepared["import_seconds"] + prepared["build_seconds"],
+        examples=prepared["examples"],
+        parameters=prepared["parameters"],
+        peak_memory_bytes=answers["finish"]["peak_memory_bytes"],
+        first_loss=answers["first_batch"]["first_loss"],
+        last_loss=answers["finish"]["last_loss"],
+        changed_variables=warm["changed_variables"],
+        trainable_variables=warm["trainable_variables"],
+        versions=prepared["versions"],
+        conditions=answers["measure"]["conditions"],
+    )
+
+
+@dataclass
+class Measurement:
+    """All runs of one workload in one session, and what the gate says of them: what `metal_bench(...)` returns.
+
+    Attributes:
+        workload: what was trained.
+        runs: fresh runs, in order.
+        verdict: `faster`, `within`, `slower`, `inconclusive`, `no baseline` or `recorded`; empty in a smoke run.
+        judgement: the gate's figures behind the verdict; None where there was no baseline to compare with.
+        baseline: the stored entry that it was compared with; None if there was none.
+        error: what broke, in one sentence, instead of a verdict.
+        tolerance: slowdown that was accepted.
+        nodeid: the test that asked.
+    """
+
+    workload: Workload
+    runs: list[Run] = field(default_factory=list)
+    verdict: str = ""
+    judgement: Judgement | None = None
+    baseline: Entry | None = None
+    error: str = ""
+    tolerance: float = 0.05
+    nodeid: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def samples(self) -> tuple[float, ...]:
+        """Seconds per batch of every block of every run."""
+        return tuple(sample for run in self.runs for sample in run.samples)
+
+    @property
+    def seconds_per_batch(self) -> float:
+        """The median over runs of each run's estimate, in seconds."""
+        return statistics.median(run.estimate.seconds for run in self.runs)
+
+    @property
+    def examples_per_second(self) -> float | None:
+        """Throughput; None where nobody knows how many examples a batch has."""
+        examples = self.runs[0].examples
+        return None if examples is None else examples / self.seconds_per_batch
+
+    @property
+    def first_batch_seconds(self) -> float:
+        """The median over runs of the time from the built model to its first trained batch, in seconds."""
+        return statistics.median(run.first_batch_seconds for run in self.runs)
+
+    @property
+    def peak_memory_bytes(self) -> int | None:
+        """The largest peak of all runs; None is unknown."""
+        return max((run.peak_memory_bytes for run in self.runs if run.peak_memory_bytes is not None), default=None)
+
+    @property
+    def change(self) -> float | None:
+        """Now / baseline - 1, so 0.142 for 14.2 % slower; None without a baseline."""
+        return None if self.judgement is None or self.baseline is None else self.judgement.change
+
+    @property
+    def device(self) -> str:
+        """`cpu`, `gpu`, …, or `live`."""
+        return self.workload.device
+
+    def __repr__(self) -> str:
+        seconds = f"{self.seconds_per_batch:.4g} s/batch" if self.runs else "no runs"
+        return f"<Measurement {self.workload.id} {seconds} {(self.error and 'error') or self.verdict}>"
+
+
+@dataclass
+class Speedup:
+    """Two variants of a workload, interleaved: what `metal_speedup(...)` returns.
+
+    Attributes:
+        of: the variant that should be faster.
+        over: the variant it is compared with.
+        ratio: how many times faster `of` is, with its 95 % interval.
+        at_least: the promised ratio; None if none was promised.
+        pairs: samples in seconds per example, one (over, of) tuple per fresh pair of workers.
+        per_example: whether seconds per example were compared (different batch sizes).
+        verdict: `within` (keeps the promise), `slower` (does not), `inconclusive`; empty when nothing was promised.
+    """
+
+    of: Workload
+    over: Workload
+    ratio: Ratio | None = None
+    at_least: float | None = None
+    pairs: Sequence[tuple[Sequence[float], Sequence[float]]] = ()
+    per_example: bool = False
+    verdict: str = ""
+    error: str = ""
+    nodeid: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def value(self) -> float:
+        """The speedup: 6.2 means that `of` is 6.2 times as fast as `over`."""
+        return self.ratio.value if self.ratio is not None else float("nan")
+
+    @property
+    def low(self) -> float:
+        """Lower end of the 95 % interval."""
+        return self.ratio.low if self.ratio is not None else float("nan")
+
+    @property
+    def high(self) -> float:
+        """Upper end of the 95 % interval."""
+        return self.ratio.high if self.ratio is not None else float("nan")
+
+    def __repr__(self) -> str:
+        return f"<Speedup of {self.of.id} over {self.over.id}: {self.value:.3g} ({self.low:.3g} to {self.high:.3g})>"

@@ -1,0 +1,67 @@
+"""Models that tests ask for by name: the reference models and those that plugins add."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .sources import source_of
+from .worker.models import REFERENCE_MODELS
+from .workload import WorkloadError, checked_name
+
+
+@dataclass(frozen=True)
+class Model:
+    """A named model.
+
+    Attributes:
+        name: how tests ask for it.
+        build: a function of a module that returns a compiled `keras.Model` with one batch, or a zero-argument step.
+        sizes: axes per size, `{"quick": {"batch_size": 8}, "standard": {…}}`; missing sizes have no axes.
+    """
+
+    name: str
+    build: Callable[..., Any]
+    sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Known:
+    """A model as the plugin needs it: where its builder is and what its sizes mean."""
+
+    name: str
+    source: Mapping[str, Any]
+    sizes: Mapping[str, Mapping[str, int]]
+
+
+def known_models(added: Iterable[Iterable[Model]]) -> dict[str, Known]:
+    """All models by name.
+
+    Raises:
+        WorkloadError: for two models of one name.
+    """
+    found = {
+        name: Known(name, {"kind": "reference", "package": "models", "name": model.build}, model.sizes)
+        for name, model in REFERENCE_MODELS.items()
+    }
+    for model in (model for models in added for model in models):
+        name = checked_name(model.name)
+        if name in found:
+            raise WorkloadError(f"two models are named {name!r}: give one of them another name")
+        found[name] = Known(name, source_of(model.build, name), model.sizes)
+    return found
+
+
+def find(name: str, known: Mapping[str, Known]) -> Known:
+    """The model called `name`.
+
+    Raises:
+        WorkloadError: that lists what there is.
+    """
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise WorkloadError(f"unknown model {name!r}: {hint}there are {', '.join(sorted(known))}")

@@ -1,0 +1,399 @@
+"""pytest glue and nothing else: options, fixtures, hooks of a few lines that delegate.
+
+Nothing heavy is imported here: a suite that has the plugin installed and does not use it pays only for this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from . import settings as options
+from .settings import MARKER, SettingError, Settings
+
+if TYPE_CHECKING:
+    from .bench import MetalBench, MetalLive, MetalSpeedup, Test
+    from .measurement import Measurement, Speedup
+    from .reports.pytest_benchmark import Row
+    from .session import MetalSession
+
+FIXTURES = ("metal_bench", "metal_live", "metal_speedup", "metal_device")
+XDIST = (
+    "not measured under pytest-xdist: workers that share the machine spoil each other's times;"
+    " run the performance tests alone, pytest -m metal_bench -n 0"
+)
+
+_settings = pytest.StashKey[Settings]()
+_session = pytest.StashKey["MetalSession"]()
+_flags = pytest.StashKey[str]()
+_skipped = pytest.StashKey[list[tuple[str, str]]]()
+_word = "metal_verdict"
+_CACHE = "metalperf/took"
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    from . import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("metalperf", "performance of neural-network training")
+    for option in options.options():
+        text = option.metadata["help"].replace("%", "%%")
+        default = ",".join(option.default) if isinstance(option.default, tuple) else option.default
+        shown = f" (default: {default})" if default not in ("", False) else ""
+        keywords: dict[str, Any] = {"dest": f"metal_flag_{option.name}", "default": None, "help": text + shown}
+        if isinstance(option.default, bool):
+            group.addoption(options.flag(option), action="store_true", **keywords)
+        else:
+            group.addoption(options.flag(option), metavar=option.metadata["metavar"], **keywords)
+        parser.addini(options.ini_key(option), f"default of {options.flag(option)}", default=None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        f"{MARKER}(batches, warmup, runs, tolerance, …): a performance test of training; keys are options of this test",
+    )
+    config.stash[_settings] = _settle(config)
+    config.stash[_skipped] = []
+    with_rows = config.pluginmanager.has_plugin("benchmark")
+    config.pluginmanager.register(_Rows() if with_rows else _NoRows(), "metalperf-rows")
+
+
+def _settle(config: pytest.Config) -> Settings:
+    flags, ini, shown = {}, {}, []
+    try:
+        for option in options.options():
+            value = config.getoption(f"metal_flag_{option.name}")
+            if value is not None:
+                where = options.flag(option)
+                try:
+                    flags[option.name] = option.metadata["parse"](value)
+                except SettingError as error:
+                    raise SettingError(f"{where}: {error}") from None
+                if not option.name.startswith(("update", "metal", "strict", "timeout", "max_runs", "on_missing")):
+                    shown.append(where if value is True else f"{where} {value}")
+            value = config.getini(options.ini_key(option))
+            if value is not None:
+                ini[option.name] = value
+        config.stash[_flags] = " ".join(shown)
+        return options.settle(flags, ini)
+    except SettingError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+# which tests are ours
+
+
+def _ours(item: pytest.Item) -> bool:
+    return any(name in FIXTURES for name in getattr(item, "fixturenames", ()))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    mine = [item for item in items if _ours(item)]
+    mode = config.stash[_settings].metal
+    for item in mine:
+        if item.get_closest_marker(MARKER) is None:
+            item.add_marker(MARKER)
+        if mode == "off":
+            item.add_marker(pytest.mark.skip(reason="--metal off"))
+        if config.pluginmanager.has_plugin("benchmark"):
+            from .reports.pytest_benchmark import mark
+
+            mark(item)
+    if mode == "only" and len(mine) < len(items):
+        config.hook.pytest_deselected(items=[item for item in items if not _ours(item)])
+        items[:] = mine
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "metal_device" not in metafunc.fixturenames:
+        return
+    settings = _marked(metafunc.definition, metafunc.config)
+    places = [(device, backend) for backend in settings.backend for device in settings.devices]
+    several = len(settings.backend) > 1
+    ids = [f"{device}-{backend}" if several else device for device, backend in places]
+    metafunc.parametrize("metal_device", places, ids=ids, indirect=True)
+
+
+def _marked(item: pytest.Item, config: pytest.Config) -> Settings:
+    """The settings of one test: marker keys of class and function over the session's."""
+    settings = config.stash[_settings]
+    for marker in reversed(list(item.iter_markers(MARKER))):  # the closest last, so that it wins
+        if marker.args:
+            raise pytest.UsageError(f"{item.nodeid}: the marker {MARKER} takes keywords only, got {marker.args!r}")
+        try:
+            settings = settings.over(marker.kwargs, f"{item.nodeid}: marker {MARKER}")
+        except SettingError as error:
+            raise pytest.UsageError(str(error)) from None
+    return settings
+
+
+# fixtures
+
+
+class _NoRows:
+    """Without pytest-benchmark."""
+
+    @pytest.fixture
+    def _metal_row(self) -> None:
+        return None
+
+
+class _Rows:
+    """With pytest-benchmark: its fixture must stand among the test's own, or its flags do not see the test."""
+
+    @pytest.fixture
+    def _metal_row(self, request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Row]:
+        from .reports.pytest_benchmark import Row
+
+        row = Row(benchmark, request.node)
+        yield row
+        row.close()
+
+
+@pytest.fixture
+def metal_device(request: pytest.FixtureRequest) -> str | None:
+    """The device this test trains on: `cpu`, `gpu`, …; None in a unittest class. Skips where it is not there."""
+    _refuse_xdist(request.config)
+    place = getattr(request, "param", None)
+    if place is None:
+        return None
+    from .bench import refuse_or_skip
+    from .fleet import WorkerError
+    from .reports import words
+    from .workload import WorkloadError
+
+    try:
+        missing = _open(request.config).missing_device(*place)
+    except WorkloadError as error:
+        pytest.fail(str(error), pytrace=False)
+    except WorkerError as error:
+        pytest.fail(words.broken(error.message, error.details), pytrace=False)
+    if missing:
+        request.config.stash[_skipped].append((request.node.nodeid, missing))
+        refuse_or_skip(missing, _marked(request.node, request.config))
+    device: str = place[0]
+    return device
+
+
+@pytest.fixture
+def metal_bench(request: pytest.FixtureRequest, metal_device: str | None, _metal_row: Row | None) -> MetalBench:
+    """Train a model in fresh processes on this test's device and compare it with its baseline."""
+    from .bench import MetalBench
+
+    return MetalBench(*_asked(request, metal_device, _metal_row))
+
+
+@pytest.fixture
+def metal_live(request: pytest.FixtureRequest, _metal_row: Row | None) -> MetalLive:
+    """Train objects that the suite's own fixtures made, in the pytest process."""
+    from .bench import MetalLive
+
+    return MetalLive(*_asked(request, None, _metal_row))
+
+
+@pytest.fixture
+def metal_speedup(request: pytest.FixtureRequest, _metal_row: Row | None) -> MetalSpeedup:
+    """Compare two variants of a workload, interleaved: by default the GPU with the CPU."""
+    from .bench import MetalSpeedup
+
+    return MetalSpeedup(*_asked(request, None, _metal_row))
+
+
+def _asked(request: pytest.FixtureRequest, device: str | None, row: Row | None) -> tuple[MetalSession, Settings, Test]:
+    _refuse_xdist(request.config)
+    from .bench import Test
+    from .live import Child, LiveRuns, child_arguments
+
+    item, config = request.node, request.config
+    session, settings = _open(config), _marked(item, config)
+    place = getattr(getattr(item, "callspec", None), "params", {}).get("metal_device")
+    target = _target(item)
+
+    def publish(result: Measurement | Speedup) -> None:
+        from .reports.junit import attach
+
+        if row is not None:
+            row.fill(result)
+        attach(item, result)
+        cache = getattr(config, "cache", None)
+        if cache is not None:
+            cache.set(f"{_CACHE}/{item.nodeid}", session.took_by(item.nodeid))
+
+    live = LiveRuns(
+        child_arguments(config.invocation_params.args, config.option.file_or_dir),
+        target,
+        config.invocation_params.dir,
+        Child.of_environment(),
+    )
+    quoted = " ".join(f'"{word}"' if "[" in word or " " in word else word for word in target)
+    command = " ".join(word for word in ("pytest", quoted, config.stash[_flags]) if word)
+    backend = place[1] if place else settings.backend[0]
+    return session, settings, Test(item.nodeid, command, device, backend, live, publish)
+
+
+def _target(item: pytest.Item) -> list[str]:
+    """Arguments that select `item` alone, from where pytest was started."""
+    inside = item.nodeid.partition("::")[2]
+    config = item.config
+    if config.option.pyargs and getattr(item, "module", None) is not None:
+        return ["--pyargs", f"{item.module.__name__}::{inside}"]  # type: ignore[attr-defined]
+    try:
+        path = item.path.relative_to(config.invocation_params.dir)
+    except ValueError:
+        path = item.path
+    return [f"{path}::{inside}"]
+
+
+def _refuse_xdist(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        if config.stash[_settings].strict:
+            pytest.fail(XDIST + " (--metal-strict is on)", pytrace=False)
+        pytest.skip(XDIST)
+
+
+# the session
+
+
+def _open(config: pytest.Config) -> MetalSession:
+    session = config.stash.get(_session, None)
+    if session is None:
+        from .session import open_session
+        from .workload import WorkloadError
+
+        hook = config.hook
+        try:
+            session = open_session(
+                config.stash[_settings],
+                config.rootpath,
+                hook.pytest_metalperf_models(),
+                hook.pytest_metalperf_backends(),
+                hook.pytest_metalperf_machine_facts(),
+            )
+        except WorkloadError as error:
+            raise pytest.UsageError(str(error)) from None
+        session.on_measured = lambda measurement: hook.pytest_metalperf_measured(measurement=measurement)
+        live = _live_line(config)
+        if live is not None:
+            session.on_progress = live
+        config.stash[_session] = session
+    return session
+
+
+def _live_line(config: pytest.Config) -> Callable[[Any], None] | None:
+    from .reports.terminal import Live
+
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not reporter.isatty:
+        return None
+    return Live(reporter, reporter._tw._file)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    config = session.config
+    mine = [item for item in session.items if _ours(item)]
+    if not mine or config.option.collectonly or hasattr(config, "workerinput") or _spread(config):
+        return
+    if config.stash[_settings].metal == "off":
+        return
+    from .baselines import BaselineError
+    from .fleet import WorkerError
+
+    opened = _open(config)
+    try:
+        opened.store  # noqa: B018 - a file that cannot be read ends the session before anything is measured
+    except (BaselineError, WorkerError) as error:
+        raise pytest.UsageError(str(error)) from None
+    opened.whole_suite = _whole(config)
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and config.stash[_settings].metal != "smoke":
+        reporter.write_line(_announcement(config, mine, opened))
+
+
+def _announcement(config: pytest.Config, items: list[pytest.Item], session: MetalSession) -> str:
+    """One line on how long measuring will take."""
+    from .forecast import restored, total
+    from .reports import words
+
+    cache = getattr(config, "cache", None)
+    known, unknown = [], 0
+    for item in items:
+        device, backend = getattr(getattr(item, "callspec", None), "params", {}).get("metal_device", ("", ""))
+        before = restored(cache.get(f"{_CACHE}/{item.nodeid}", None) if cache is not None else None)
+        found = before or session.forecasts(_constants(item), device, backend, _marked(item, config))
+        known += [(one, session.expected_runs(one.id)) for one in found]
+        unknown += not found and device in ("", "cpu")
+    return words.announcement(len(items), total(known), unknown)
+
+
+def _constants(item: pytest.Item) -> list[str]:
+    """Texts in a test's code and parameters: among them stands the name of its model."""
+    code = getattr(getattr(item, "function", None), "__code__", None)
+    values = [*getattr(code, "co_consts", ()), *getattr(getattr(item, "callspec", None), "params", {}).values()]
+    return [value for value in values if isinstance(value, str)]
+
+
+def _spread(config: pytest.Config) -> bool:
+    return bool(getattr(config.option, "numprocesses", None)) or getattr(config.option, "dist", "no") != "no"
+
+
+def _whole(config: pytest.Config) -> bool:
+    """Whether every test was asked for: no selection by expression, and files as the ini file names them."""
+    selected = any(getattr(config.option, name, None) for name in ("keyword", "markexpr", "lf", "deselect"))
+    return not selected and not any("::" in argument for argument in config.args)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    opened = session.config.stash.get(_session, None)
+    if opened is not None:
+        opened.close()
+
+
+# reports
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if call.excinfo is not None and _ours(item):
+        from .bench import Broken
+
+        if call.excinfo.errisinstance(Broken):
+            report.user_properties = [*report.user_properties, (_word, "error")]
+    return report
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """`error` for what broke, and its own word for what passed without having been gated."""
+    if report.when != "call":
+        return None
+    said = [value for name, value in report.user_properties if name == _word]
+    if report.failed and "error" in said:
+        return "error", "E", "ERROR"
+    if report.passed:
+        for word, letter in (("inconclusive", "i"), ("no baseline", "n")):
+            if word in said:
+                return word, letter, word.upper()
+    return None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    opened = config.stash.get(_session, None)
+    skipped = config.stash[_skipped]
+    if opened is None or not (opened.results or skipped):
+        return
+    from .reports.terminal import closing, table
+
+    terminalreporter.section("training performance")
+    rows = table(opened.results) if opened.results else []
+    for line, colour in [*rows, *closing(opened, skipped)]:
+        terminalreporter.write_line(line, **({colour: True} if colour else {}))

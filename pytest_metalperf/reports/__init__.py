@@ -1,0 +1,1 @@
+"""What people and machines read: reports look at results and never measure."""

@@ -1,0 +1,228 @@
+"""The terminal: a live line while a run goes, and the closing table."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..measurement import VERDICTS, Measurement, Speedup
+from ..session import MetalSession, Progress
+from . import words
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+OLD_DAYS = 90
+_COLOURS = {
+    "slower": "red", "error": "red", "inconclusive": "yellow", "no baseline": "yellow", "faster": "green",
+    "within": "green", "recorded": "cyan",
+}  # fmt: skip
+
+
+class Live:
+    """One line that says what is measured now, on a terminal only; erased when there is nothing to say."""
+
+    def __init__(self, reporter: TerminalReporter, file: Any) -> None:
+        self._reporter = reporter
+        self._file = file
+        self._shown = False
+        self._title = ""
+        self._since = 0.0
+
+    def __call__(self, progress: Progress | None) -> None:
+        """Show `progress`; None erases the line."""
+        if progress is None:
+            self._write("\r\x1b[K" if self._shown else "")
+            self._shown, self._title = False, ""
+            return
+        if not self._shown:
+            self._reporter.ensure_newline()
+            self._shown = True
+        key = f"{progress.title}{progress.phase}{progress.run}"
+        if key != self._title:
+            self._title, self._since = key, time.monotonic()
+        width = shutil.get_terminal_size().columns - 1
+        self._write("\r\x1b[K" + line(progress, time.monotonic() - self._since)[:width])
+
+    def _write(self, text: str) -> None:
+        self._file.write(text)
+        self._file.flush()
+
+
+def line(progress: Progress, seconds: float) -> str:
+    """`resnet50v2[64px,b8] on cpu: measure, batch 5 of 8, run 1 of 2, 3 s left`."""
+    parts = [f"{progress.title} on {progress.device}: {progress.phase}"]
+    if progress.n:
+        parts.append(f"batch {min(progress.i + 1, progress.n)} of {progress.n}")
+    if progress.runs:
+        parts.append(f"run {progress.run} of {progress.runs}")
+    if progress.n and 0 < progress.i < progress.n:
+        parts.append(f"{words.duration(seconds / progress.i * (progress.n - progress.i))} left")
+    elif seconds >= 1:
+        parts.append(words.duration(seconds))
+    return ", ".join(parts)
+
+
+def table(results: Sequence[Measurement | Speedup]) -> list[tuple[str, str]]:
+    """The closing table as (line, colour) pairs; the first line is the head."""
+    head = ("workload", "device", "now", "baseline", "change", "visible", "verdict")
+    rows = [head, *(_row(result) for result in _once(results))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    out = []
+    for row in rows:
+        left = [row[0].ljust(widths[0]), row[1].ljust(widths[1])]
+        right = [cell.rjust(width) for cell, width in zip(row[2:6], widths[2:6], strict=True)]
+        out.append(("  ".join([*left, *right, row[6]]).rstrip(), _COLOURS.get(row[6], "")))
+    return out
+
+
+def _once(results: Sequence[Measurement | Speedup]) -> list[Measurement | Speedup]:
+    """One row per workload and verdict: two tests that ask for the same thing need not be shown twice."""
+    seen: dict[tuple[str, str], Measurement | Speedup] = {}
+    for result in results:
+        what = result.workload.id if isinstance(result, Measurement) else f"{result.of.id}/{result.over.id}"
+        seen.setdefault((what, result.error or result.verdict), result)
+    return list(seen.values())
+
+
+def _row(result: Measurement | Speedup) -> tuple[str, ...]:
+    verdict = "error" if result.error else result.verdict or "smoke"
+    if isinstance(result, Speedup):
+        now = f"{result.value:.3g}x" if result.ratio else "-"
+        interval = f"{result.low:.3g} to {result.high:.3g}" if result.ratio else "-"
+        promised = f"{result.at_least:g}x" if result.at_least else "-"
+        over = [w for w in (result.over.device,) if w != result.of.device] or [_difference(result)]
+        return (f"{result.of.label} over {over[0]}", result.of.device, now, promised, interval, "-", verdict)
+    workload, judgement = result.workload, result.judgement
+    then = judgement.baseline_seconds if judgement is not None else None
+    now = f"{words.seconds(result.seconds_per_batch, then)} s" if result.runs else "-"
+    device = workload.device if workload.backend in ("", "tensorflow") else f"{workload.device}:{workload.backend}"
+    if judgement is None or result.error:
+        return (workload.label, device, now, "-", "-", "-", verdict)
+    return (
+        workload.label,
+        device,
+        now,
+        f"{words.seconds(judgement.baseline_seconds, result.seconds_per_batch)} s",
+        words.percent(judgement.change, sign=True),
+        words.percent(judgement.smallest_visible),
+        verdict,
+    )
+
+
+def _difference(speedup: Speedup) -> str:
+    of, over = set(speedup.of.axes.items()), set(speedup.over.axes.items())
+    return ",".join(f"{key}={value}" for key, value in sorted(over - of, key=str)) or speedup.over.backend
+
+
+def closing(session: MetalSession, skipped: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What stands below the table: updates, what was not gated and why, one line that counts. (line, colour) pairs.
+
+    `skipped` are tests that could not be measured, with the reason of each.
+    """
+    out: list[tuple[str, str]] = []
+    path = session.store.path.name
+    recorded = list(session.recorded.values())
+    if recorded:
+        out.append((f"stored in {path}:", "cyan"))
+        out += [(f"  {update.id}: {words.old_and_new(update.old, update.new)}", "cyan") for update in recorded]
+    measured = [result for result in session.results if isinstance(result, Measurement)]
+    new = [result for result in measured if result.verdict == "no baseline" and not result.error]
+    if new:
+        names = words.listed(dict.fromkeys(result.workload.id for result in new), 3)
+        out.append((f"no baseline for this machine in {path}: {names}", "yellow"))
+        out.append(
+            ("  record what is missing by adding  --metal-update-baselines --metal-update-mode missing", "yellow")
+        )
+    for reason in dict.fromkeys(_because(result) for result in measured if result.verdict == "inconclusive"):
+        out.append((f"inconclusive: {reason}", "yellow"))
+    out += [(f"  {note}", "yellow") for note in dict.fromkeys(_conditions(measured))]
+    out += [(text, "yellow") for text in _trust(measured)]
+    out += _moved(measured)
+    out += [(text, "yellow") for text in _unused(session)]
+    used = words.versions(run.versions for result in measured for run in result.runs)
+    if used:
+        out.append((f"measured on {session.facts.id} with {used}", ""))
+    out.append((summary(session.results, skipped), ""))
+    return out
+
+
+def summary(results: Sequence[Measurement | Speedup], skipped: Sequence[tuple[str, str]]) -> str:
+    """`6 gated: 5 within, 1 slower; not gated: 1 recorded, 6 skipped (TensorFlow sees no GPU here)`."""
+    verdicts = ["error" if result.error else result.verdict for result in results]
+    gate = ("faster", "within", "slower", "inconclusive")
+    gated = [verdict for verdict in verdicts if verdict in gate]
+    others = words.counts(verdicts, [word for word in VERDICTS if word not in gate])
+    smoke = sum(verdict == "" for verdict in verdicts)
+    parts = [others] if others else []
+    if smoke:
+        parts.append(f"{smoke} trained without a verdict")
+    if "error" in verdicts:
+        parts.append(words.plural(verdicts.count("error"), "error"))
+    reasons = [reason for _, reason in skipped]
+    parts += [f"{reasons.count(reason)} skipped ({reason})" for reason in dict.fromkeys(reasons)]
+    head = f"{len(gated)} gated" + (f": {words.counts(gated, gate)}" if gated else "")
+    return f"{head}; not gated: {', '.join(parts)}" if parts else head
+
+
+def _because(result: Measurement) -> str:
+    return result.judgement.reason if result.judgement is not None and result.judgement.reason else "noise"
+
+
+def _conditions(measured: Iterable[Measurement]) -> list[str]:
+    return [
+        f"{result.workload.id}: {text}" for result in measured if result.runs and (text := words.conditions(result))
+    ]
+
+
+def _trust(measured: Iterable[Measurement]) -> list[str]:
+    """What to know of the baselines: too old, or of one session only, which knows nothing of tomorrow's slow hour."""
+    gated = [r for r in measured if r.judgement is not None and r.verdict != "recorded"]
+    compared = {r.workload.id: r.baseline for r in gated if r.baseline is not None}
+    single = [key for key, entry in compared.items() if len({run.session for run in entry.runs}) == 1]
+    today = time.time()
+    old = [
+        key for key, entry in compared.items() if _age_days(max(run.recorded for run in entry.runs), today) > OLD_DAYS
+    ]
+    out = []
+    if single:
+        out.append(
+            f"recorded in one session only ({words.listed(single, 2)}): noise between sessions is a prior, not known;"
+            " on another day add --metal-update-baselines --metal-update-mode extend"
+        )
+    if old:
+        out.append(f"baselines older than {OLD_DAYS} days: {words.listed(old)}")
+    return out
+
+
+def _age_days(date: str, now: float) -> float:
+    try:
+        return (now - time.mktime(time.strptime(date, "%Y-%m-%d"))) / 86400
+    except ValueError:
+        return 0.0
+
+
+def _moved(measured: Iterable[Measurement]) -> list[tuple[str, str]]:
+    judgements = list({r.workload.id: r.judgement for r in measured if r.judgement is not None}.values())
+    if len(judgements) < 3:
+        return []
+    from ..gate import machine_moved
+
+    moved = machine_moved(judgements)
+    if moved is None:
+        return []
+    return [
+        (f"most workloads moved alike, by {words.percent(moved, sign=True)}: the machine moved, not the code", "yellow")
+    ]
+
+
+def _unused(session: MetalSession) -> list[str]:
+    if not session.whole_suite or any(result.error for result in session.results):
+        return []
+    from ..baselines import orphans
+
+    asked = [result.workload.id for result in session.results if isinstance(result, Measurement)]
+    lost = orphans(session.store.workloads, asked, session.unavailable) if asked else []
+    return [f"no test asked for {words.plural(len(lost), 'stored baseline')}: {words.listed(lost, 3)}"] if lost else []

@@ -1,0 +1,244 @@
+"""Every sentence and figure that a person reads about a result: pure text, tested as text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from ..baselines import Entry
+from ..measurement import Measurement, Speedup
+
+_INDENT = "  "
+_KEY = 9  # width of now, baseline, allowed, changed
+
+
+def seconds(value: float, beside: float | None = None) -> str:
+    """Four significant digits, never an exponent: `0.1832`, `1.042`, `12.30`.
+
+    With `beside`, as many decimals as the smaller of the two needs, so that both sides of a comparison align.
+    """
+    if not math.isfinite(value) or value <= 0:
+        return "unknown"
+    least = min(value, beside) if beside is not None and 0 < beside < math.inf else value
+    digits = max(0, 3 - math.floor(math.log10(least)))
+    return f"{value:.{min(digits, 9)}f}"
+
+
+def duration(value: float) -> str:
+    """How long something takes, as people say it: `40 s`, `6 min`."""
+    return f"{value:.0f} s" if value < 100 else f"{value / 60:.0f} min"
+
+
+def percent(share: float, *, sign: bool = False) -> str:
+    """`14.2 %`, `+5.0 %`, `110 %`."""
+    number = 100 * share
+    digits = 1 if abs(number) < 99.95 else 0
+    return f"{number:{'+' if sign else ''}.{digits}f} %"
+
+
+def factor(share: float) -> str:
+    """A change in words: `14.2 % slower`, `2.31 times slower`, `8.0 % faster`."""
+    if share >= 1:
+        return f"{1 + share:.2f} times slower"
+    if share <= -0.5:
+        return f"{1 / (1 + share):.2f} times faster"
+    return f"{percent(abs(share))} {'slower' if share > 0 else 'faster'}"
+
+
+def title(measurement: Measurement) -> str:
+    """`resnet50v2[64px,b8] on gpu`."""
+    workload = measurement.workload
+    where = "in the test's own process" if workload.device == "live" else f"on {workload.device}"
+    backend = f" ({workload.backend})" if workload.backend not in ("", "tensorflow") else ""
+    return f"{workload.label} {where}{backend}"
+
+
+def slower(measurement: Measurement, command: str) -> str:
+    """The failure text of a test that became slower."""
+    change = measurement.change or 0.0
+    head = f"{title(measurement)} is {factor(change)} than its baseline"
+    return "\n".join(
+        [
+            f"{head:<72} {measurement.nodeid}",
+            *figures(measurement),
+            f"{_INDENT}accept it with  {command} --metal-update-baselines",
+        ]
+    )
+
+
+def inconclusive(measurement: Measurement, command: str) -> str:
+    """The failure text of an inconclusive verdict under --metal-strict."""
+    reason = measurement.judgement.reason if measurement.judgement else ""
+    head = f"{title(measurement)}: inconclusive, and --metal-strict is on"
+    more = f"{_INDENT}learn its noise with  {command} --metal-update-baselines --metal-update-mode extend"
+    return "\n".join([f"{head:<72} {measurement.nodeid}", *figures(measurement), f"{_INDENT}why       {reason}", more])
+
+
+def no_baseline(measurement: Measurement, file: str, command: str) -> str:
+    """The failure text of a test that has nothing to be compared with."""
+    return "\n".join(
+        [
+            f"{title(measurement)} has no baseline for this machine ({file})",
+            f"{_INDENT}now       {seconds(measurement.seconds_per_batch)} s/batch   {_runs(measurement)}",
+            f"{_INDENT}record it with  {command} --metal-update-baselines",
+        ]
+    )
+
+
+def figures(measurement: Measurement) -> list[str]:
+    """now, baseline, allowed, changed: aligned lines."""
+    judgement, entry = measurement.judgement, measurement.baseline
+    if judgement is None or entry is None:
+        return []
+    sides = judgement.now_seconds, judgement.baseline_seconds
+    now, then = seconds(sides[0], sides[1]), seconds(sides[1], sides[0])
+    width = max(len(now), len(then))
+    interval = f"95 % interval {seconds(judgement.now_low)} to {seconds(judgement.now_high)}"
+    rows = [
+        ("now", f"{now:>{width}} s/batch   {_runs(measurement)}, {interval}"),
+        ("baseline", f"{then:>{width}} s/batch   {provenance(entry)}"),
+        (
+            "allowed",
+            f"{percent(measurement.tolerance, sign=True):<{width + 8}}   runs differ by {percent(judgement.run_sd)} when"
+            + f" nothing changes; slowdowns from {percent(judgement.smallest_visible)} are seen 9 times in 10",
+        ),
+    ]
+    changed = changed_versions(entry, measurement)
+    if changed:
+        rows.append(("changed", changed))
+    spoiled = conditions(measurement)
+    if spoiled:
+        rows.append(("machine", spoiled))
+    tail = freezes(measurement)
+    if tail:
+        rows.append(("tail", tail))
+    return [f"{_INDENT}{key:<{_KEY}} {text}" for key, text in rows]
+
+
+def provenance(entry: Entry) -> str:
+    """`5 runs of 2 sessions, last 2026-11-02 at 1a2b3c4`."""
+    runs, sessions = len(entry.runs), len({run.session for run in entry.runs})
+    last = max(entry.runs, key=lambda run: run.recorded)
+    at = f" at {last.commit}" if last.commit else ""
+    return f"{plural(runs, 'run')} of {plural(sessions, 'session')}, last {last.recorded}{at}"
+
+
+def changed_versions(entry: Entry, measurement: Measurement) -> str:
+    """`tensorflow 2.18.1 -> 2.19.1, tensorflow-metal 1.1.0 -> none`; empty when nothing did."""
+    before, now = entry.runs[-1].versions, measurement.runs[-1].versions
+    return ", ".join(
+        f"{name} {before.get(name, 'none')} -> {now.get(name, 'none')}"
+        for name in sorted(set(before) | set(now))
+        if before.get(name) != now.get(name)
+    )
+
+
+def conditions(measurement: Measurement) -> str:
+    """What spoiled the runs, each clause once."""
+    from ..worker.machine import spoils
+
+    return "; ".join(dict.fromkeys(clause for run in measurement.runs for clause in spoils(run.conditions)))
+
+
+def freezes(measurement: Measurement) -> str:
+    """Blocks of ten times the usual length, and growth within a run: what a median hides."""
+    estimates = [run.estimate for run in measurement.runs]
+    words = []
+    frozen = sum(estimate.freezes for estimate in estimates)
+    if frozen:
+        worst = max(estimate.worst for estimate in estimates)
+        words.append(f"{plural(frozen, 'freeze')} of 10 times a step or more, the longest {seconds(worst)} s/batch")
+    drift = min((estimate.drift for estimate in estimates), key=abs)
+    if drift > 0:
+        words.append(f"step time grows by {percent(drift)} within a run")
+    return "; ".join(words)
+
+
+def broken(message: str, details: str) -> str:
+    """An error with the user's own traceback, or the end of the worker's log, below it."""
+    return f"{message}\n\n{details}" if details else message
+
+
+def not_parametrised(nodeid: str) -> str:
+    """For a unittest method, which pytest cannot parametrise."""
+    return (
+        f"{nodeid} has no device: pytest cannot parametrise methods of unittest classes, so name one,"
+        ' metal_bench(…, device="cpu"), or make it a plain function'
+    )
+
+
+def speedup_failure(speedup: Speedup, command: str) -> str:
+    """The failure text of a speedup that does not keep its promise, or cannot tell."""
+    promise = f"{speedup.at_least:g} times" if speedup.at_least else "anything"
+    verb = "is not" if speedup.verdict == "slower" else "may or may not be"
+    unit = "s/example" if speedup.per_example else "s/batch"
+    head = f"{speedup.of.id} {verb} {promise} as fast as {speedup.over.id}"
+    middle = [_middle([s for pair in speedup.pairs for s in pair[side]]) for side in (0, 1)]
+    return "\n".join(
+        [
+            f"{head:<72} {speedup.nodeid}",
+            f"  speedup   {speedup.value:.3g}   95 % interval {speedup.low:.3g} to {speedup.high:.3g},"
+            + f" {plural(len(speedup.pairs), 'fresh pair')}",
+            f"  promised  {speedup.at_least:g}",
+            f"  of        {seconds(middle[1])} {unit}   {speedup.of.id}",
+            f"  over      {seconds(middle[0])} {unit}   {speedup.over.id}",
+            f"  look again with  {command}",
+        ]
+    )
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 run`, `5 runs`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def counts(verdicts: Iterable[str], order: Sequence[str]) -> str:
+    """`6 within, 1 slower`, in `order`, what did not happen left out."""
+    verdicts = list(verdicts)
+    return ", ".join(f"{verdicts.count(word)} {word}" for word in order if word in verdicts)
+
+
+def listed(names: Iterable[str], most: int = 5) -> str:
+    """`a, b, c and 4 more`."""
+    names = list(names)
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def old_and_new(old: Entry | None, new: Entry) -> str:
+    """`0.1604 -> 0.1832 s/batch (+14.2 %)` for an update."""
+    now = _middle([run.seconds_per_batch for run in new.runs])
+    if old is None:
+        return f"new {seconds(now)} s/batch ({plural(len(new.runs), 'run')})"
+    before = _middle([run.seconds_per_batch for run in old.runs])
+    runs = f"{len(old.runs)} -> {plural(len(new.runs), 'run')}"
+    return f"{seconds(before, now)} -> {seconds(now, before)} s/batch ({percent(now / before - 1, sign=True)}; {runs})"
+
+
+def versions(runs: Iterable[Mapping[str, str]]) -> str:
+    """One line of what was measured with."""
+    seen: dict[str, list[str]] = {}
+    for run in runs:
+        for name, version in run.items():
+            if version not in seen.setdefault(name, []):
+                seen[name].append(version)
+    return ", ".join(f"{name} {'/'.join(found)}" for name, found in sorted(seen.items()))
+
+
+def announcement(tests: int, seconds: float, unknown: int) -> str:
+    """`metalperf: 6 tests train models, about 4 min`, said before anything is measured."""
+    parts = [f"about {duration(seconds)}"] if seconds else []
+    if unknown:
+        parts.append(f"{unknown} not timed here before")
+    return f"metalperf: {plural(tests, 'test')} of training performance" + (f", {', '.join(parts)}" if parts else "")
+
+
+def _middle(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    return ordered[len(ordered) // 2] if ordered else math.nan
+
+
+def _runs(measurement: Measurement) -> str:
+    batches = sorted({run.batches for run in measurement.runs})
+    shown = str(batches[0]) if len(batches) == 1 else f"{batches[0]} to {batches[-1]}"
+    return f"{plural(len(measurement.runs), 'run')} of {shown} batch{'' if shown == '1' else 'es'}"

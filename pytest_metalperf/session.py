@@ -1,0 +1,347 @@
+"""What one pytest session gathers: who measures, what was measured, what is stored, and what is said at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .baselines import Anchor, Entry, Store, rounded
+from .forecast import Took, guess, took
+from .measurement import Measurement, Run, Speedup
+from .models import Known, Model, find, known_models
+from .settings import Settings, baselines_folder
+from .sources import source_of
+from .worker.backends import BACKENDS
+from .worker.machine import MachineFacts, machine_facts, slug
+from .workload import Workload, WorkloadError, checked_axes, checked_name
+
+if TYPE_CHECKING:
+    from .fleet import Fleet, Plan
+
+Listener = Callable[[Measurement], None]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a measurement is: for the live line."""
+
+    title: str
+    device: str
+    phase: str
+    i: int = 0
+    n: int = 0
+    run: int = 0
+    runs: int = 0
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What an update stored: the entry before and after."""
+
+    id: str
+    old: Entry | None
+    new: Entry
+
+
+@dataclass
+class MetalSession:
+    """One invocation of pytest.
+
+    Attributes:
+        settings: session-wide options.
+        rootdir: of pytest; baselines and commits are its.
+        models: by name.
+        backends: name -> how a worker finds it (our own: the name alone).
+        on_progress: hears how far measuring is.
+        results: every measurement and speedup, in order, one per call of a fixture.
+        unavailable: places such as `gpu:tensorflow` that were skipped, with the reason.
+    """
+
+    settings: Settings
+    rootdir: Path
+    models: Mapping[str, Known]
+    backends: Mapping[str, Mapping[str, Any] | str]
+    extra_facts: Mapping[str, str] = field(default_factory=dict)
+    on_progress: Callable[[Progress | None], None] = lambda progress: None
+    on_measured: Listener = lambda measurement: None
+
+    def __post_init__(self) -> None:
+        self.id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:4]}"
+        self.results: list[Measurement | Speedup] = []
+        self.recorded: dict[str, Recorded] = {}
+        self.unavailable: dict[str, str] = {}
+        self.took: dict[str, Took] = {}
+        self.whole_suite = False
+        self._fleet: Fleet | None = None
+        self._store: Store | None = None
+        self._facts: MachineFacts | None = None
+        self._probes: dict[tuple[str, str], str] = {}
+        self._runs: dict[tuple[str, str], list[Run]] = {}
+        self._sources: dict[str, Mapping[str, Any]] = {}
+        self._commit: str | None = None
+        self._commit_known = False
+
+    # who measures
+
+    @property
+    def fleet(self) -> Fleet:
+        """The workers; the first use starts the machinery."""
+        if self._fleet is None:
+            from .fleet import Fleet  # execnet: only when something is measured
+
+            self._fleet = Fleet(host=self.settings.host, timeout=self.settings.timeout, session=self.id)
+        return self._fleet
+
+    @property
+    def facts(self) -> MachineFacts:
+        """The machine that trains.
+
+        Raises:
+            WorkerError: when it is another machine that cannot be reached.
+        """
+        if self._facts is None:
+            found = machine_facts() if self._here() else self._remote_facts()
+            self._facts = replace(found, id=slug(self.settings.machine)) if self.settings.machine else found
+        return self._facts
+
+    def _here(self) -> bool:
+        return not self.settings.host or self.settings.host.startswith("popen")
+
+    def _remote_facts(self) -> MachineFacts:
+        plain = dict(self.fleet.facts())
+        return MachineFacts(**{**plain, "gpus": tuple(plain["gpus"])})
+
+    @property
+    def store(self) -> Store:
+        """The baselines of this machine.
+
+        Raises:
+            BaselineError: for a file that cannot be read.
+        """
+        if self._store is None:
+            self._store = Store(baselines_folder(self.settings, self.rootdir), self.facts.id)
+        return self._store
+
+    def missing_device(self, device: str, backend: str) -> str:
+        """Why `device` cannot be used with `backend`, or nothing if it can. The CPU is always there.
+
+        Raises:
+            WorkerError: when the backend cannot be imported at all.
+        """
+        if device == "cpu" or device == "live":
+            return ""
+        if (device, backend) not in self._probes:
+            self.on_progress(Progress(backend, device, "looking for devices"))
+            self._probes[device, backend] = self.fleet.probe(self.backend_source(backend), device).missing
+            self.on_progress(None)
+        reason = self._probes[device, backend]
+        if reason:
+            self.unavailable[f"{device}:{backend}"] = reason
+        return reason
+
+    def backend_source(self, name: str) -> Mapping[str, Any] | str:
+        """How a worker finds the backend called `name`.
+
+        Raises:
+            WorkloadError: that lists what there is.
+        """
+        if name not in self.backends:
+            raise WorkloadError(f"unknown backend {name!r}: there are {', '.join(sorted(self.backends))}")
+        return self.backends[name]
+
+    # what is asked
+
+    def workload(
+        self,
+        model: str | Callable[..., Any],
+        *,
+        name: str | None,
+        device: str,
+        backend: str,
+        axes: Mapping[str, Any],
+        settings: Settings,
+    ) -> Workload:
+        """What a test asked for.
+
+        Raises:
+            WorkloadError: in one sentence.
+        """
+        self.backend_source(backend)
+        if isinstance(model, str):
+            known = find(model, self.models)
+            called = checked_name(name or model)
+            source, sized = known.source, dict(known.sizes.get(settings.size, {}))
+        elif callable(model):
+            called = checked_name(name or getattr(model, "__name__", ""))
+            if called == "<lambda>":
+                raise WorkloadError('a lambda has no name: give it one, metal_bench(lambda: …, name="…")')
+            source, sized = source_of(model, called), {}
+        else:
+            raise WorkloadError(
+                f"metal_bench takes a model's name or a function that builds one, got {type(model).__name__} {model!r};"
+                " for a model that exists already there is metal_live"
+            )
+        asked = checked_axes(axes, called)
+        workload = Workload(
+            name=called, device=device, backend=backend, axes={**sized, **asked}, asked=tuple(asked), source=source
+        )
+        self._claim(workload)
+        return workload
+
+    def _claim(self, workload: Workload) -> None:
+        """One id, one builder: two that differ would overwrite each other's baseline."""
+        known = self._sources.setdefault(workload.id, workload.source)
+        if known != workload.source:
+            raise WorkloadError(
+                f"two different builders are both called {workload.id} in this session"
+                f" ({known.get('name')} and {workload.source.get('name')}): give one of them another name=…"
+            )
+
+    # what is measured
+
+    def runs(self, workload: Workload, plan: Plan, count: int) -> list[Run]:
+        """At least `count` fresh runs of `workload`; those of an earlier test of this session count.
+
+        Raises:
+            WorkerError: when one breaks.
+        """
+        runs = self._runs.setdefault((workload.id, repr(plan)), [])
+        missing = count - len(runs)
+        if missing > 0:
+
+            def hear(phase: str, i: int, n: int, which: int) -> None:
+                self.on_progress(
+                    Progress(workload.label, workload.device, phase, i, n, min(count, len(runs) + which + 1), count)
+                )
+
+            since, before = time.monotonic(), len(runs)
+            try:
+                for run in self.fleet.run(workload, self.backend_source(workload.backend), plan, missing, hear):
+                    runs.append(run)
+            finally:
+                self.on_progress(None)
+            if workload.id not in self.took:
+                measured = [sum(run.samples) * run.batches_per_block for run in runs[before:]]
+                self.took[workload.id] = took(workload.id, time.monotonic() - since, measured)
+        return list(runs)
+
+    def took_by(self, nodeid: str) -> list[list[str | float]]:
+        """What the workloads of one test took, as plain values for a cache."""
+        ids = {r.workload.id for r in self.results if isinstance(r, Measurement) and r.nodeid == nodeid}
+        return [[one.id, round(one.prepare, 2), round(one.measure, 2)] for id_, one in self.took.items() if id_ in ids]
+
+    def forecasts(self, words: Iterable[str], device: str, backend: str, settings: Settings) -> list[Took]:
+        """What the models named in `words` will take on `device`; those of which nothing is known are left out."""
+        found = []
+        for name in words:
+            if name in self.models and (device == "cpu" or device in settings.devices):
+                axes = dict(self.models[name].sizes.get(settings.size, {}))
+                key = Workload(name, device, backend, axes).id
+                one = guess(name, key, axes, settings.batches, self.store.workloads.get(key))
+                if one is not None and (device == "cpu" or key in self.store.workloads):
+                    found.append(one)
+        return found
+
+    def expected_runs(self, id: str) -> int:  # noqa: A002
+        """Runs that the workload `id` will cost if nothing is suspicious."""
+        settings = self.settings
+        record = settings.update_baselines and (
+            id not in self.store.workloads or settings.update_mode in ("all", "extend")
+        )
+        return settings.runs if record else 1
+
+    # what is stored
+
+    def record(self, workload: Workload, runs: Iterable[Run], *, beside: bool) -> Entry:
+        """Store `runs` as the baseline of `workload`, instead of what is there or beside it.
+
+        Raises:
+            BaselineError: when the file cannot be written.
+        """
+        if workload.id in self.recorded:
+            return self.recorded[workload.id].new
+        old = self.store.workloads.get(workload.id)
+        new = [run.stored(self.commit) for run in runs]
+        middle = sorted(run.seconds_per_batch for run in new)[len(new) // 2]
+        anchor = Anchor(seconds_per_batch=rounded(middle), recorded=new[-1].recorded, commit=self.commit)
+        entry = Entry(
+            anchor=old.anchor if old is not None else anchor,
+            runs=[*(old.runs if old is not None and beside else ()), *new],
+        )
+        facts = {key: value for key, value in self.facts.as_dict().items() if key != "os"}  # which upgrades change
+        self.store.put({workload.id: entry}, {**facts, **self.extra_facts})
+        self.recorded[workload.id] = Recorded(workload.id, old, entry)
+        return entry
+
+    @property
+    def commit(self) -> str | None:
+        """The revision of rootdir, with `+` when the working tree differs from it; None outside git."""
+        if not self._commit_known:
+            self._commit_known = True
+            self._commit = _commit(self.rootdir)
+        return self._commit
+
+    def finish(self, result: Measurement | Speedup) -> None:
+        """Keep a result for the reports, and tell whoever listens."""
+        self.results.append(result)
+        if isinstance(result, Measurement):
+            self.on_measured(result)
+
+    def close(self) -> None:
+        """End all workers."""
+        if self._fleet is not None:
+            self._fleet.close()
+
+
+def known_backends(added: Iterable[Mapping[str, Callable[[], Any]]]) -> dict[str, Mapping[str, Any] | str]:
+    """All backends by name: our own as their name, a plugin's as the place of its class."""
+    found: dict[str, Mapping[str, Any] | str] = {name: name for name in BACKENDS}
+    for backends in added:
+        for name, backend in backends.items():
+            found[checked_name(name)] = source_of(backend, name)
+    return found
+
+
+def open_session(
+    settings: Settings,
+    rootdir: Path,
+    models: Iterable[Iterable[Model]],
+    backends: Iterable[Mapping[str, Callable[[], Any]]],
+    facts: Iterable[Mapping[str, str]],
+) -> MetalSession:
+    """A session from what options and hooks say.
+
+    Raises:
+        WorkloadError: in one sentence, for models or backends that cannot be.
+    """
+    extra: dict[str, str] = {}
+    for more in facts:
+        extra.update(more)
+    return MetalSession(settings, rootdir, known_models(models), known_backends(backends), extra)
+
+
+def _commit(folder: Path) -> str | None:
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *words],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        )
+        return done.stdout.strip()
+
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        revision = git("rev-parse", "--short=10", "HEAD")
+        # baselines change by recording itself: they do not make the measured code another
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)*baselines/*.json")
+        return revision + ("+" if changed else "")
+    return None

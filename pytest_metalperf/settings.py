@@ -1,0 +1,238 @@
+"""Every option exactly once: flag, ini key, marker key, default and help, merged into one frozen `Settings`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+MARKER = "metal_bench"
+SIZES = ("quick", "standard", "full")
+UPDATE_MODES = ("changed", "missing", "extend", "all")
+QUICK = {"batches": 8, "warmup": 2, "runs": 2}
+
+
+class SettingError(ValueError):
+    """One sentence about a value that an option cannot have."""
+
+
+def _count(text: object) -> int:
+    try:
+        number = int(str(text))
+    except ValueError:
+        raise SettingError(f"expected a whole number, got {text!r}") from None
+    if number < 1:
+        raise SettingError(f"expected at least 1, got {number}")
+    return number
+
+
+def _at_least_two(text: object) -> int:
+    if _count(text) < 2:
+        raise SettingError("expected at least 2: one run can be suspicious, but only a second can confirm it")
+    return _count(text)
+
+
+def _count_or_zero(text: object) -> int:
+    return 0 if str(text) == "0" else _count(text)
+
+
+def _seconds(text: object) -> float:
+    try:
+        number = float(str(text))
+    except ValueError:
+        raise SettingError(f"expected seconds, got {text!r}") from None
+    if not 0 < number < float("inf"):
+        raise SettingError(f"expected seconds above 0, got {text!r}")
+    return number
+
+
+def share(text: object) -> float:
+    """`"5%"`, `"0.05"` or `0.05` -> 0.05; a bare number of 1 or more is refused, since it could mean either.
+
+    Raises:
+        SettingError: for anything else.
+    """
+    string = str(text).strip()
+    try:
+        number = float(string[:-1]) / 100 if string.endswith("%") else float(string)
+    except ValueError:
+        raise SettingError(f"expected a share such as 5% or 0.05, got {text!r}") from None
+    if not 0 < number < float("inf"):
+        raise SettingError(f"expected a share above 0, such as 5% or 0.05, got {text!r}")
+    if not string.endswith("%") and number >= 1:
+        raise SettingError(f"{text!r} could be {string}% or {string} times: write {string}% or a number below 1")
+    return number
+
+
+def _names(text: object) -> tuple[str, ...]:
+    parts = text if isinstance(text, (list, tuple)) else str(text).split(",")
+    names = tuple(dict.fromkeys(str(part).strip() for part in parts if str(part).strip()))
+    if not names:
+        raise SettingError(f"expected names separated by commas, got {text!r}")
+    return names
+
+
+def _devices(text: object) -> tuple[str, ...]:
+    names = _names(text)
+    for name in names:
+        if not re.fullmatch(r"cpu|gpu(:\d+)?", name):
+            raise SettingError(f"unknown device {name!r}: there are cpu, gpu, and gpu:1, gpu:2, … for one of several")
+    return tuple("gpu" if name == "gpu:0" else name for name in names)
+
+
+def _one_of(*choices: str) -> Callable[[object], str]:
+    def parse(text: object) -> str:
+        if text not in choices:
+            raise SettingError(f"expected one of {', '.join(choices)}, got {text!r}")
+        return str(text)
+
+    return parse
+
+
+def _truth(text: object) -> bool:
+    if isinstance(text, bool):
+        return text
+    word = str(text).strip().lower()
+    if word in ("1", "true", "yes", "on"):
+        return True
+    if word in ("0", "false", "no", "off", ""):
+        return False
+    raise SettingError(f"expected true or false, got {text!r}")
+
+
+def _text(text: object) -> str:
+    return str(text)
+
+
+def _option(
+    default: Any,
+    help: str,  # noqa: A002
+    parse: Callable[[object], Any],
+    *,
+    metavar: str | None = None,
+    marker: bool = True,
+) -> Any:
+    return field(default=default, metadata={"help": help, "parse": parse, "metavar": metavar, "marker": marker})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one measurement is asked to do. Precedence: call, marker, flag, ini, default."""
+
+    metal: str = _option(
+        "on",
+        "run performance tests with the others (on), run nothing else (only), skip them (off),"
+        " or train one batch each without a verdict (smoke)",
+        _one_of("on", "only", "off", "smoke"),
+        metavar="on|only|off|smoke",
+        marker=False,
+    )
+    update_baselines: bool = _option(False, "store what is measured as the baseline", _truth, marker=False)
+    update_mode: str = _option(
+        "changed",
+        "what --metal-update-baselines stores: what is slower, faster or new (changed); only what is new (missing);"
+        " further runs beside the stored ones (extend); everything anew (all)",
+        _one_of(*UPDATE_MODES),
+        metavar="changed|missing|extend|all",
+        marker=False,
+    )
+    baselines: str = _option(
+        "baselines", "folder of the baseline files, relative to rootdir", _text, metavar="DIR", marker=False
+    )
+    devices: tuple[str, ...] = _option(
+        ("cpu", "gpu"), "devices to train on, comma separated; gpu:1 names one of several", _devices, metavar="NAMES"
+    )
+    backend: tuple[str, ...] = _option(("tensorflow",), "backends, comma separated", _names, metavar="NAMES")
+    size: str = _option("standard", "size of the reference models", _one_of(*SIZES), metavar="|".join(SIZES))
+    batches: int = _option(25, "batches timed per run, at least", _count, metavar="N")
+    warmup: int = _option(5, "untimed batches after the first", _count_or_zero, metavar="N")
+    runs: int = _option(5, "runs (fresh processes) when a baseline is recorded", _count, metavar="N")
+    tolerance: float = _option(0.05, "slowdown that is still accepted", share, metavar="SHARE")
+    max_runs: int = _option(5, "fresh runs that the gate may spend on one verdict", _at_least_two, metavar="N")
+    on_missing: str = _option(
+        "auto",
+        "no baseline for this machine: fail, warn, or auto (fail where the environment has CI, else warn)",
+        _one_of("auto", "fail", "warn"),
+        metavar="auto|fail|warn",
+    )
+    strict: bool = _option(False, "inconclusive, no baseline, skipped devices and xdist fail too", _truth)
+    require_gpu: bool = _option(False, "a missing GPU fails instead of skipping", _truth)
+    host: str = _option(
+        "",
+        "run workers elsewhere (an execnet spec: ssh=ci@mac-mini//python=python3)",
+        _text,
+        metavar="SPEC",
+        marker=False,
+    )
+    timeout: float = _option(1200.0, "kill a worker that says nothing for so long", _seconds, metavar="SECONDS")
+    machine: str = _option(
+        "", "name this machine by hand (identical cloud runners)", _text, metavar="NAME", marker=False
+    )
+
+    @property
+    def fails_on_missing(self) -> bool:
+        """Whether a missing baseline fails the test."""
+        return self.strict or self.on_missing == "fail" or (self.on_missing == "auto" and bool(os.environ.get("CI")))
+
+    def over(self, values: Mapping[str, object], where: str) -> Settings:
+        """These settings with `values` (from a marker or a call) on top.
+
+        Raises:
+            SettingError: naming `where`, for an unknown key or a value that the option cannot have.
+        """
+        return dataclasses.replace(self, **parsed(values, where, marker_keys()))
+
+
+def options() -> Sequence[dataclasses.Field[Any]]:
+    """All options, in the order of the help text."""
+    return dataclasses.fields(Settings)
+
+
+def flag(option: dataclasses.Field[Any]) -> str:
+    """`--metal-max-runs` for the field `max_runs`; `--metal` for `metal`."""
+    return "--metal" if option.name == "metal" else "--metal-" + option.name.replace("_", "-")
+
+
+def ini_key(option: dataclasses.Field[Any]) -> str:
+    """`metal_max_runs` for the field `max_runs`; `metal` for `metal`."""
+    return "metal" if option.name == "metal" else "metal_" + option.name
+
+
+def marker_keys() -> frozenset[str]:
+    """Options that a marker or a call may set."""
+    return frozenset(option.name for option in options() if option.metadata["marker"])
+
+
+def parsed(values: Mapping[str, object], where: str, allowed: frozenset[str]) -> dict[str, Any]:
+    """`values` checked and converted, each by its option's own parser."""
+    by_name = {option.name: option for option in options()}
+    unknown = sorted(set(values) - allowed)
+    if unknown:
+        raise SettingError(f"{where}: unknown key {', '.join(unknown)}; there are {', '.join(sorted(allowed))}")
+    out = {}
+    for name, value in values.items():
+        try:
+            out[name] = by_name[name].metadata["parse"](value)
+        except SettingError as error:
+            raise SettingError(f"{where}: {name}: {error}") from None
+    return out
+
+
+def settle(flags: Mapping[str, object], ini: Mapping[str, object]) -> Settings:
+    """Session-wide settings from parsed flags and raw ini values (absent keys are unset).
+
+    `--metal-size quick` brings its own batches, warm-up and runs, where nobody sets them.
+    """
+    merged = {**parsed(ini, "ini file", frozenset(o.name for o in options())), **flags}
+    if merged.get("size") == "quick":
+        merged = {**QUICK, **merged}
+    return Settings(**merged)
+
+
+def baselines_folder(settings: Settings, rootdir: Path) -> Path:
+    """Where baselines live."""
+    return rootdir / Path(settings.baselines).expanduser()

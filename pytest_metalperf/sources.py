@@ -1,0 +1,113 @@
+"""How a function of the user's travels to a fresh process: by file and name, or, if a closure, by value.
+
+pytest rewrites the asserts of test modules, and a rewritten function drags `_pytest` along. So nothing of a
+rewritten module is pickled: a closure's code is compiled anew from its plain source first.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import CellType, CodeType, FunctionType
+from typing import Any
+
+from .workload import WorkloadError
+
+_REWRITTEN = "@pytest_ar"  # the name that pytest's assertion rewriting puts into a module
+
+
+def source_of(function: Callable[..., Any], name: str) -> dict[str, Any]:
+    """Describe `function` so that `worker/sources.py` finds or rebuilds it.
+
+    Raises:
+        WorkloadError: in one sentence, for what has no source file or cannot be pickled.
+    """
+    module, qualified = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
+    if module and qualified and inspect.isroutine(function) | inspect.isclass(function):
+        file = _file(module)
+        if file is None:
+            raise WorkloadError(f"{name}: {qualified} has no source file ({module}); put it into a module")
+        described = {"module": module, "file": file, "name": qualified}
+        if "<locals>" not in qualified and "<lambda>" not in qualified:
+            return {"kind": "import", **described}
+        return {"kind": "pickle", **described, "pickle": _pickled(function, name)}
+    raise WorkloadError(
+        f"{name}: {function!r} is no function; metal_bench takes a reference model's name or a function that builds a model"
+        " (functools.partial and callable objects: write a function around them)"
+    )
+
+
+def _file(module: str) -> str | None:
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return str(Path(file).resolve()) if file and file.endswith(".py") else None
+
+
+def _pickled(function: Callable[..., Any], name: str) -> bytes:
+    import cloudpickle
+
+    try:
+        plain = plain_function(function) if isinstance(function, FunctionType) else function
+        pickled: bytes = cloudpickle.dumps(plain)
+    except Exception as error:
+        raise WorkloadError(
+            f"{name}: this closure cannot be sent to a fresh process ({type(error).__name__}: {error}): make it a function"
+            " of the module with keyword parameters, or measure the objects where they are with metal_live"
+        ) from error
+    return pickled
+
+
+def plain_function(function: FunctionType, _seen: dict[int, FunctionType] | None = None) -> FunctionType:
+    """`function` as Python compiles it, without pytest's rewriting; closures in its cells likewise.
+
+    Raises:
+        LookupError: when its source does not hold it any more.
+    """
+    if _REWRITTEN not in function.__globals__:
+        return function
+    seen = {} if _seen is None else _seen
+    if id(function) in seen:
+        return seen[id(function)]
+    if "<locals>" not in function.__qualname__ and "<lambda>" not in function.__qualname__:
+        return function  # pickled by name, and imported from its plain source in the worker
+    code = _plain_code(function.__code__)
+    made = {name: CellType() for name in code.co_freevars}
+    plain = FunctionType(
+        code, function.__globals__, function.__name__, function.__defaults__, tuple(made[n] for n in code.co_freevars)
+    )
+    plain.__kwdefaults__ = function.__kwdefaults__
+    plain.__qualname__, plain.__module__, plain.__doc__ = function.__qualname__, function.__module__, function.__doc__
+    seen[id(function)] = plain
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        if name not in made:
+            continue
+        try:
+            value = cell.cell_contents
+        except ValueError:  # not yet assigned: a later function of the same body
+            continue
+        made[name].cell_contents = plain_function(value, seen) if isinstance(value, FunctionType) else value
+    return plain
+
+
+def _plain_code(rewritten: CodeType) -> CodeType:
+    source = Path(rewritten.co_filename).read_bytes()
+    same = [
+        code
+        for code in _codes(compile(source, rewritten.co_filename, "exec", dont_inherit=True))
+        if (code.co_name, code.co_firstlineno) == (rewritten.co_name, rewritten.co_firstlineno)
+        and set(code.co_freevars) == set(rewritten.co_freevars)
+        and code.co_varnames[: code.co_argcount] == rewritten.co_varnames[: rewritten.co_argcount]
+    ]
+    exact = [code for code in same if code.co_code == rewritten.co_code and code.co_names == rewritten.co_names]
+    for candidates in (exact, same):
+        if candidates:
+            return candidates[0]
+    raise LookupError(f"{rewritten.co_filename} changed since it was imported: {rewritten.co_name} is not in it")
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from _codes(constant)

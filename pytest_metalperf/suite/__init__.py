@@ -1,0 +1,1 @@
+"""The reference suite: `pytest --pyargs pytest_metalperf.suite`."""

@@ -1,0 +1,104 @@
+"""What is trained and how: a workload, its axes, and the readable id under which its baseline is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Axis = str | int | float | bool | None
+
+DEFAULTS: dict[str, Axis] = {"precision": "float32", "jit_compile": False}
+"""Axes that stay out of the id while they have these values, so that a new axis orphans no baseline."""
+
+PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+
+
+class WorkloadError(ValueError):
+    """One sentence about a workload that cannot be asked for."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One thing to train on one device with one backend.
+
+    Attributes:
+        name: the model's, or the one that the test gives.
+        axes: `image_size`, `batch_size`, `precision`, `jit_compile`, and whatever else the builder declares.
+        asked: the axes that the test wrote itself.
+        device: `cpu`, `gpu`, `gpu:1`, or `live` for objects of the pytest process.
+        backend: `tensorflow`, …; empty for `live`.
+        source: how a fresh process finds the builder (see `sources.py`).
+        seed: of weights and data.
+    """
+
+    name: str
+    device: str
+    backend: str
+    axes: Mapping[str, Axis] = field(default_factory=dict)
+    asked: tuple[str, ...] = ()
+    source: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+    @property
+    def id(self) -> str:
+        """`resnet50v2[64px,b8,mixed_float16]@gpu:tensorflow`."""
+        inner = ",".join(axis_words(self.axes))
+        where = f"{self.device}:{self.backend}" if self.backend else self.device
+        return f"{self.name}[{inner}]@{where}" if inner else f"{self.name}@{where}"
+
+    @property
+    def label(self) -> str:
+        """The id without its place: what varies within one device and backend."""
+        return self.id.rpartition("@")[0]
+
+
+def axis_words(axes: Mapping[str, Axis]) -> list[str]:
+    """The axes as they stand in an id: sizes first, then what is not at its default, by name."""
+    rest = {key: value for key, value in axes.items() if key not in DEFAULTS or value != DEFAULTS[key]}
+    words = []
+    if "image_size" in rest:
+        words.append(f"{rest.pop('image_size')}px")
+    if "batch_size" in rest:
+        words.append(f"b{rest.pop('batch_size')}")
+    if "precision" in rest:
+        words.append(str(rest.pop("precision")))
+    if "jit_compile" in rest:
+        words.append("jit" if rest.pop("jit_compile") else "nojit")
+    return words + [f"{key}={value}" for key, value in sorted(rest.items())]
+
+
+def checked_axes(axes: Mapping[str, object], name: str) -> dict[str, Axis]:
+    """`axes` as plain values, or one sentence about the one that is not.
+
+    Raises:
+        WorkloadError: for a value that is no plain value, or that its axis cannot have.
+    """
+    out: dict[str, Axis] = {}
+    for key, value in axes.items():
+        if value is not None and not isinstance(value, (str, int, float, bool)):
+            raise WorkloadError(
+                f"{name}: {key}={value!r} is a {type(value).__name__}; axes are plain values (text, numbers, truth values),"
+                " since they are part of the name under which a baseline is stored"
+            )
+        if key in ("batch_size", "image_size") and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise WorkloadError(f"{name}: {key} is a whole number from 1, got {value!r}")
+        if key == "precision" and value not in PRECISIONS:
+            raise WorkloadError(f"{name}: precision {value!r} is none of {', '.join(PRECISIONS)}")
+        if key == "jit_compile" and not isinstance(value, bool):
+            raise WorkloadError(f"{name}: jit_compile is True or False, got {value!r}")
+        if isinstance(value, str) and not value.isprintable():
+            raise WorkloadError(f"{name}: {key}={value!r} cannot be part of a name")
+        out[key] = value
+    return out
+
+
+def checked_name(name: object) -> str:
+    """A workload's name: printable, and free of the characters that separate the parts of an id.
+
+    Raises:
+        WorkloadError: in one sentence.
+    """
+    if not isinstance(name, str) or not name.strip() or not name.isprintable() or set(name) & set("[]@\"'"):
+        raise WorkloadError(f"a workload's name is printable text without [ ] @ and quotes, got {name!r}")
+    return name.strip()
