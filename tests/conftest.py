@@ -1,0 +1,98 @@
+"""Fixtures of our own tests: a pytester with a fake backend whose clock is virtual, registered by the public hook."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import msgspec  # noqa: F401 - loaded before pytester takes its snapshot of modules: C extensions load once a process
+import numpy as np  # noqa: F401
+import pytest
+import scipy.special  # noqa: F401
+
+pytest_plugins = ["pytester"]
+
+HERE = Path(__file__).parent
+
+CONFTEST = """
+from fake_backend import Fake, build
+
+def pytest_metalperf_backends():
+    return {"fake": Fake}
+
+def pytest_metalperf_models():
+    from pytest_metalperf import Model
+    return [Model("fake-model", build, {size: {"batch_size": 8} for size in ("quick", "standard", "full")})]
+"""
+
+INI = """
+[pytest]
+metal_backend = fake
+metal_devices = cpu
+metal_batches = 10
+metal_warmup = 1
+metal_runs = 3
+metal_machine = test machine
+addopts = -p no:cacheprovider
+"""
+
+
+class Suite:
+    """A project with performance tests, in a temporary folder."""
+
+    def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.pytester = pytester
+        self.monkeypatch = monkeypatch
+        pytester.makeconftest(CONFTEST)
+        pytester.makeini(INI)
+        shutil.copy(HERE / "fake_backend.py", pytester.path)
+        pytester.syspathinsert()
+        monkeypatch.delenv("CI", raising=False)
+        monkeypatch.setenv("PYTEST_METALPERF_LOCK", str(pytester.path / "lock"))  # no waiting for real measurements
+
+    def write(self, source: str = "def test_it(metal_bench):\n    metal_bench('fake-model')\n") -> None:
+        """The suite's only test file."""
+        self.pytester.makepyfile(test_suite=source)
+
+    def ini(self, **values: object) -> None:
+        """The ini file as it is, with these keys set, or without those that are None."""
+        mine = dict(line.split(" = ") for line in INI.strip().splitlines()[1:])
+        mine.update(values)
+        lines = [f"{key} = {value}" for key, value in mine.items() if value is not None]
+        self.pytester.makeini("\n".join(["[pytest]", *lines]))
+
+    def set(self, **values: object) -> None:
+        """What the fake models do from now on: `seconds`, `jitter`, `gpus`, …"""
+        self.monkeypatch.setenv("FAKE", json.dumps({"log": str(self.pytester.path / "steps.log"), **values}))
+
+    def run(self, *arguments: str) -> pytest.RunResult:
+        """pytest, in this process."""
+        return self.pytester.runpytest_inprocess(*arguments)
+
+    def trained(self) -> list[int]:
+        """Steps that each worker trained, in the order in which they started, since this was last asked."""
+        log = self.pytester.path / "steps.log"
+        steps = Counter(log.read_text().split()) if log.exists() else Counter()
+        log.unlink(missing_ok=True)
+        return list(steps.values())
+
+    @property
+    def file(self) -> Path:
+        """The baseline file."""
+        return self.pytester.path / "baselines" / "test-machine.json"
+
+    @property
+    def stored(self) -> dict:
+        """What the baseline file says of workloads."""
+        return json.loads(self.file.read_text())["workloads"]
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
+    """A project that uses the plugin with a fake backend: one model, `fake-model`, of 0.1 virtual seconds a batch."""
+    made = Suite(pytester, monkeypatch)
+    made.write()
+    made.set()
+    return made

@@ -1,0 +1,85 @@
+"""A backend without a framework: its clock is virtual, so a run of any length takes milliseconds.
+
+The environment variable FAKE holds JSON: `seconds` a step takes (0.1), `jitter` (0.002, relative sd between runs),
+`gpus` (names), and what goes wrong: `die`, `hang`, `nan`, `frozen_weights`, each with the phase in which it does.
+Every step adds the worker's process id to the file `log`, where one is named.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from typing import Any
+
+from pytest_metalperf.worker.backends import Backend
+from pytest_metalperf.worker.loop import Trainable
+from pytest_metalperf.worker.problems import Problem
+
+NOW = [0.0]
+
+
+def wish(name: str, default: Any) -> Any:
+    return json.loads(os.environ.get("FAKE", "{}")).get(name, default)
+
+
+class FakeModel:
+    """What a builder for this backend returns."""
+
+    def __init__(self, seconds: float, batch_size: int = 8) -> None:
+        self.seconds = seconds
+        self.batch_size = batch_size
+
+
+def build(batch_size: int = 8, depth: int = 1) -> FakeModel:
+    return FakeModel(wish("seconds", 0.1) * depth, batch_size)
+
+
+class Fake(Backend):
+    """Trains nothing, takes its (virtual) time."""
+
+    @staticmethod
+    def clock() -> float:
+        return NOW[0]
+
+    def versions(self) -> dict[str, str]:
+        return {"fake": wish("version", "1.0")}
+
+    def devices(self) -> dict[str, str]:
+        return {"cpu": "", **{name: "Fake GPU" for name in wish("gpus", [])}}
+
+    def place(self, device: str, precision: str, seed: int) -> None:
+        if device not in self.devices():
+            raise Problem("device", self.why_missing(device, self.devices()))
+        self.factor = wish("gpu_factor", 0.25) if device.startswith("gpu") else 1.0
+
+    def trainable(self, built: Any, name: str, axes: Any) -> Trainable:
+        if not isinstance(built, FakeModel):
+            raise Problem("builder", f"the builder of {name} returned a {type(built).__name__}; it returns a FakeModel")
+        run = 1 + random.SystemRandom().gauss(0, wish("jitter", 0.002))
+        seconds = built.seconds * self.factor * max(run, 0.1)
+        weights = [0]
+
+        def step() -> float:
+            if wish("log", ""):
+                with open(wish("log", ""), "a") as log:
+                    log.write(f"{os.getpid()}\n")
+            weights[0] += not wish("frozen_weights", False)
+            if wish("die", "") == name:
+                os.kill(os.getpid(), getattr(signal, wish("signal", "SIGKILL")))
+            if wish("hang", "") == name:
+                time.sleep(3600)
+            NOW[0] += seconds
+            return float("nan") if wish("nan", "") == name else 1.0
+
+        return Trainable(
+            step=step,
+            fence=float,
+            examples=built.batch_size,
+            parameters=1,
+            trainable_variables=1,
+            checksums=lambda: list(weights),
+            last_loss=step,
+        )
