@@ -22,6 +22,8 @@ from .workload import Workload, WorkloadError, checked_name
 class Broken(pytest.fail.Exception):  # type: ignore[misc, name-defined]
     """A measurement that broke: an error, never `slower`."""
 
+    __module__ = "builtins"  # as pytest's own outcomes do: short in the summary
+
 
 @dataclass(frozen=True)
 class Test:

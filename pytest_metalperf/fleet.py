@@ -209,20 +209,23 @@ class Fleet:
         """
         for worker in workers:
             worker.heard = time.monotonic()  # silence counts from when somebody listens
+        said = time.monotonic()
         while waiting := [worker for worker in workers if worker.asked]:
             heard = False
             for which, worker in enumerate(waiting):
                 with contextlib.suppress(queue.Empty):
-                    message = worker.inbox.get(timeout=0.05)
+                    message = worker.inbox.get(timeout=0.1)  # we share the machine with what we measure: sleep
                     heard = True
                     if isinstance(message, dict) and "progress" in message:
-                        worker.phase = message["progress"]
-                        hear(message["progress"], message["i"], message["n"], which)
+                        worker.progress = message["progress"], message["i"], message["n"]
+                        hear(*worker.progress, which)
                     else:
                         worker.take(message)
-            if not heard:
-                for worker in waiting:
+            if not heard and time.monotonic() - said > 1.0:
+                said = time.monotonic()
+                for which, worker in enumerate(waiting):
                     worker.check_silence(self.timeout)
+                    hear(*worker.progress, which)  # a long phase says nothing, but its seconds go on
 
     def close(self) -> None:
         """End all workers and remove their logs."""
@@ -240,7 +243,7 @@ class Worker:
         self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.asked: list[str] = ["hello"]
         self.results: dict[str, dict[str, Any]] = {}
-        self.phase = "start"
+        self.progress = ("start", 0, 0)
         self.heard = time.monotonic()
         self.pid: int | None = None
         self._gone = False
@@ -301,7 +304,7 @@ class Worker:
             self.kill()
             raise WorkerError(
                 "worker",
-                f"the worker said nothing for {timeout:g} s in its phase '{self.phase}' and was killed;"
+                f"the worker said nothing for {timeout:g} s in its phase '{self.progress[0]}' and was killed;"
                 " if that is its honest time, raise --metal-timeout",
                 details,
             )
@@ -330,7 +333,7 @@ class Worker:
             except self._channel.RemoteError as error:
                 return WorkerError("worker", "a worker could not run its own code", str(error))
         end = self._end()
-        return WorkerError("worker", f"the worker {end} in its phase '{self.phase}'", self.tail())
+        return WorkerError("worker", f"the worker {end} in its phase '{self.progress[0]}'", self.tail())
 
     def _end(self) -> str:
         import psutil

@@ -292,7 +292,7 @@ def _live_line(config: pytest.Config) -> Callable[[Any], None] | None:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None or not reporter.isatty:
         return None
-    return Live(reporter, reporter._tw._file)
+    return Live(reporter, config.pluginmanager.get_plugin("capturemanager"))
 
 
 @pytest.hookimpl(trylast=True)

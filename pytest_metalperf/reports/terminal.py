@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import shutil
 import time
 from collections.abc import Iterable, Sequence
@@ -24,31 +26,35 @@ _COLOURS = {
 class Live:
     """One line that says what is measured now, on a terminal only; erased when there is nothing to say."""
 
-    def __init__(self, reporter: TerminalReporter, file: Any) -> None:
+    def __init__(self, reporter: TerminalReporter, capture: Any | None) -> None:
         self._reporter = reporter
-        self._file = file
+        self._capture = capture  # pytest's capture manager: while a test runs, the terminal is not behind stdout
         self._shown = False
-        self._title = ""
-        self._since = 0.0
+        self._since: dict[tuple[str, str, int], float] = {}
 
     def __call__(self, progress: Progress | None) -> None:
         """Show `progress`; None erases the line."""
         if progress is None:
-            self._write("\r\x1b[K" if self._shown else "")
-            self._shown, self._title = False, ""
+            if self._shown:
+                self._write("\r\x1b[K")
+            self._shown = False
+            self._since.clear()
             return
         if not self._shown:
-            self._reporter.ensure_newline()
+            with self._uncaptured():
+                self._reporter.ensure_newline()
             self._shown = True
-        key = f"{progress.title}{progress.phase}{progress.run}"
-        if key != self._title:
-            self._title, self._since = key, time.monotonic()
+        now = time.monotonic()
+        since = self._since.setdefault((progress.title, progress.phase, progress.run), now)
         width = shutil.get_terminal_size().columns - 1
-        self._write("\r\x1b[K" + line(progress, time.monotonic() - self._since)[:width])
+        self._write("\r\x1b[K" + line(progress, now - since)[:width])
 
     def _write(self, text: str) -> None:
-        self._file.write(text)
-        self._file.flush()
+        with self._uncaptured():
+            self._reporter.write(text, flush=True)
+
+    def _uncaptured(self) -> contextlib.AbstractContextManager[None]:
+        return self._capture.global_and_fixture_disabled() if self._capture is not None else contextlib.nullcontext()
 
 
 def line(progress: Progress, seconds: float) -> str:
@@ -90,6 +96,7 @@ def _once(results: Sequence[Measurement | Speedup]) -> list[Measurement | Speedu
 def _row(result: Measurement | Speedup) -> tuple[str, ...]:
     verdict = "error" if result.error else result.verdict or "smoke"
     if isinstance(result, Speedup):
+        verdict = "-" if verdict == "smoke" and result.ratio else verdict
         now = f"{result.value:.3g}x" if result.ratio else "-"
         interval = f"{result.low:.3g} to {result.high:.3g}" if result.ratio else "-"
         promised = f"{result.at_least:g}x" if result.at_least else "-"
@@ -138,7 +145,7 @@ def closing(session: MetalSession, skipped: Sequence[tuple[str, str]]) -> list[t
         )
     for reason in dict.fromkeys(_because(result) for result in measured if result.verdict == "inconclusive"):
         out.append((f"inconclusive: {reason}", "yellow"))
-    out += [(f"  {note}", "yellow") for note in dict.fromkeys(_conditions(measured))]
+    out += [(text, "yellow") for text in _conditions(measured)]
     out += [(text, "yellow") for text in _trust(measured)]
     out += _moved(measured)
     out += [(text, "yellow") for text in _unused(session)]
@@ -172,9 +179,24 @@ def _because(result: Measurement) -> str:
 
 
 def _conditions(measured: Iterable[Measurement]) -> list[str]:
+    """What spoiled runs, once per kind: how many workloads, and the worst of them."""
+    from ..worker.machine import spoils
+
+    ran = {result.workload.id: result.runs for result in measured if result.runs}
+    kinds: dict[str, dict[str, str]] = {}
+    for key, runs in ran.items():
+        for clause in (clause for run in runs for clause in spoils(run.conditions)):
+            kind = kinds.setdefault(re.sub(r"\d+(\.\d+)?", "#", clause), {})
+            kind[key] = max(kind.get(key, ""), clause, key=_figure)
     return [
-        f"{result.workload.id}: {text}" for result in measured if result.runs and (text := words.conditions(result))
+        f"conditions: {max(found.values(), key=_figure)} ({len(found)} of {words.plural(len(ran), 'workload')} had such runs)"
+        for found in kinds.values()
     ]
+
+
+def _figure(clause: str) -> float:
+    found = re.search(r"\d+(\.\d+)?", clause)
+    return float(found[0]) if found else -1.0
 
 
 def _trust(measured: Iterable[Measurement]) -> list[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from pathlib import Path
 from types import TracebackType
 
 _HERE = str(Path(__file__).parent)
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # Keras colours its messages, also where there is no terminal
 
 
 class Problem(Exception):
@@ -35,10 +37,10 @@ def user_traceback(error: BaseException) -> str:
     frames: TracebackType | None = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_HERE):
         frames = frames.tb_next
-    return "".join(traceback.format_exception(type(error), error, frames)).rstrip()
+    return _COLOUR.sub("", "".join(traceback.format_exception(type(error), error, frames)).rstrip())
 
 
 def first_line(error: BaseException) -> str:
     """`ValueError: what it says`, cut to one line."""
-    text = str(error).strip().splitlines()
+    text = _COLOUR.sub("", str(error)).strip().splitlines()
     return f"{type(error).__name__}: {text[0][:300]}" if text else type(error).__name__

@@ -34,9 +34,9 @@ class Job:
         self.last_said = 0.0
 
     def progress(self, phase: str, i: int = 0, n: int = 0, *, always: bool = False) -> None:
-        """Tell the parent how far we are, at most ten times a second."""
+        """Tell the parent how far we are, at most four times a second."""
         now = time.monotonic()
-        if always or now - self.last_said > 0.1:
+        if always or now - self.last_said > 0.25:
             self.last_said = now
             self.say({"progress": phase, "i": i, "n": n})
 

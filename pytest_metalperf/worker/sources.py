@@ -47,12 +47,15 @@ def load(source: Source) -> Callable[..., Any]:
 
 
 def _module(name: str, file: str) -> ModuleType:
-    """Import `name`; where that name means another file (or none), import `file` itself under that name."""
+    """Import `name`; where that name means another file (or none), import `file` itself under that name.
+
+    On another host the file may lie elsewhere: there the name alone must do.
+    """
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError, AttributeError):
         spec = None
-    if spec is not None and spec.origin and _same_file(spec.origin, file):
+    if spec is not None and spec.origin and (_same_file(spec.origin, file) or not Path(file).exists()):
         return importlib.import_module(name)
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
