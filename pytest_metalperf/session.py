@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import statistics
 import subprocess
 import time
 import uuid
@@ -269,7 +270,7 @@ class MetalSession:
             return self.recorded[workload.id].new
         old = self.store.workloads.get(workload.id)
         new = [run.stored(self.commit) for run in runs]
-        middle = sorted(run.seconds_per_batch for run in new)[len(new) // 2]
+        middle = statistics.median(run.seconds_per_batch for run in new)
         anchor = Anchor(seconds_per_batch=rounded(middle), recorded=new[-1].recorded, commit=self.commit)
         entry = Entry(
             anchor=old.anchor if old is not None else anchor,

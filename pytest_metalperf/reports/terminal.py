@@ -103,16 +103,15 @@ def _row(result: Measurement | Speedup) -> tuple[str, ...]:
         over = [w for w in (result.over.device,) if w != result.of.device] or [_difference(result)]
         return (f"{result.of.label} over {over[0]}", result.of.device, now, promised, interval, "-", verdict)
     workload, judgement = result.workload, result.judgement
-    then = judgement.baseline_seconds if judgement is not None else None
-    now = f"{words.seconds(result.seconds_per_batch, then)} s" if result.runs else "-"
+    now = f"{words.seconds(result.seconds_per_batch)} s" if result.runs else "-"
     device = workload.device if workload.backend in ("", "tensorflow") else f"{workload.device}:{workload.backend}"
-    if judgement is None or result.error:
+    if judgement is None or result.error or verdict == "recorded":
         return (workload.label, device, now, "-", "-", "-", verdict)
     return (
         workload.label,
         device,
-        now,
-        f"{words.seconds(judgement.baseline_seconds, result.seconds_per_batch)} s",
+        f"{words.seconds(judgement.now_seconds, judgement.baseline_seconds)} s",
+        f"{words.seconds(judgement.baseline_seconds, judgement.now_seconds)} s",
         words.percent(judgement.change, sign=True),
         words.percent(judgement.smallest_visible),
         verdict,

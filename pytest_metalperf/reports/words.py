@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..baselines import Entry
@@ -234,8 +235,7 @@ def announcement(tests: int, seconds: float, unknown: int) -> str:
 
 
 def _middle(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    return ordered[len(ordered) // 2] if ordered else math.nan
+    return statistics.median(values) if values else math.nan
 
 
 def _runs(measurement: Measurement) -> str:

@@ -20,6 +20,9 @@ from .process import die_with_parent, machine_lock, own_group
 from .sources import Source, call_builder, load
 
 
+SKIPPED_UPDATES = 20  # a loss scale that starts at 2**15 and halves with every update it skips is at its end by then
+
+
 class Job:
     """One workload in this process, from its framework's import to its last block."""
 
@@ -108,6 +111,7 @@ class Job:
                 seconds, value = self._guarded(lambda: run_block(trainable, 1, clock), "warm-up")
                 checked(value, "while warming up")
                 times.append(seconds * trainable.batches_per_step)
+            self._until_trained(steps)
             fence_cost = fence_seconds(trainable, trainable.step(), clock)
         self.steps_per_block = block_length(min(times), fence_cost)
         return {"steps_per_block": self.steps_per_block, "fence_seconds": fence_cost, **self._changed()}
@@ -163,6 +167,14 @@ class Job:
         if loss is not None:
             checked(loss, "in the last batch")
         return {"last_loss": loss, "peak_memory_bytes": self.backend.peak_memory()}
+
+    def _until_trained(self, steps: int) -> None:
+        """Go on while no weight has changed: under float16 the loss scale must come down before updates count."""
+        for _ in range(SKIPPED_UPDATES):
+            if self.before is None or self.trainable.checksums is None or self.before != self.trainable.checksums():
+                return
+            self.progress("warm-up", steps, steps)
+            self._guarded(lambda: self.trainable.fence(self.trainable.step()), "warm-up")
 
     def _changed(self) -> dict[str, Any]:
         if self.before is None or self.trainable.checksums is None:
