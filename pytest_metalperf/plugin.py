@@ -114,7 +114,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "metal_device" not in metafunc.fixturenames:
         return
-    settings = _marked(metafunc.definition, metafunc.config)
+    try:
+        settings = _marked(metafunc.definition, metafunc.config)
+    except SettingError:  # told by the fixture, as a failure of that test alone
+        settings = metafunc.config.stash[_settings]
     places = [(device, backend) for backend in settings.backend for device in settings.devices]
     several = len(settings.backend) > 1
     ids = [f"{device}-{backend}" if several else device for device, backend in places]
@@ -122,16 +125,26 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _marked(item: pytest.Item, config: pytest.Config) -> Settings:
-    """The settings of one test: marker keys of class and function over the session's."""
+    """The settings of one test: marker keys of class and function over the session's.
+
+    Raises:
+        SettingError: for a marker that says what no option has.
+    """
     settings = config.stash[_settings]
     for marker in reversed(list(item.iter_markers(MARKER))):  # the closest last, so that it wins
+        where = f"{item.nodeid}: marker {MARKER}"
         if marker.args:
-            raise pytest.UsageError(f"{item.nodeid}: the marker {MARKER} takes keywords only, got {marker.args!r}")
-        try:
-            settings = settings.over(marker.kwargs, f"{item.nodeid}: marker {MARKER}")
-        except SettingError as error:
-            raise pytest.UsageError(str(error)) from None
+            raise SettingError(f"{where}: takes keywords only, got {marker.args!r}")
+        settings = settings.over(marker.kwargs, where)
     return settings
+
+
+def _asked_for(item: pytest.Item, config: pytest.Config) -> Settings:
+    """The settings of one test, or the failure that its marker deserves."""
+    try:
+        return _marked(item, config)
+    except SettingError as error:
+        pytest.fail(str(error), pytrace=False)
 
 
 # fixtures
@@ -161,6 +174,7 @@ class _Rows:
 def metal_device(request: pytest.FixtureRequest) -> str | None:
     """The device this test trains on: `cpu`, `gpu`, …; None in a unittest class. Skips where it is not there."""
     _refuse_xdist(request.config)
+    settings = _asked_for(request.node, request.config)
     place = getattr(request, "param", None)
     if place is None:
         return None
@@ -177,7 +191,7 @@ def metal_device(request: pytest.FixtureRequest) -> str | None:
         pytest.fail(words.broken(error.message, error.details), pytrace=False)
     if missing:
         request.config.stash[_skipped].append((request.node.nodeid, missing))
-        refuse_or_skip(missing, _marked(request.node, request.config))
+        refuse_or_skip(missing, settings)
     device: str = place[0]
     return device
 
@@ -212,7 +226,7 @@ def _asked(request: pytest.FixtureRequest, device: str | None, row: Row | None) 
     from .live import Child, LiveRuns, child_arguments
 
     item, config = request.node, request.config
-    session, settings = _open(config), _marked(item, config)
+    session, settings = _open(config), _asked_for(item, config)
     place = getattr(getattr(item, "callspec", None), "params", {}).get("metal_device")
     target = _target(item)
 
@@ -325,9 +339,13 @@ def _announcement(config: pytest.Config, items: list[pytest.Item], session: Meta
     cache = getattr(config, "cache", None)
     known, unknown = [], 0
     for item in items:
+        try:
+            settings = _marked(item, config)
+        except SettingError:
+            continue
         device, backend = getattr(getattr(item, "callspec", None), "params", {}).get("metal_device", ("", ""))
         before = restored(cache.get(f"{_CACHE}/{item.nodeid}", None) if cache is not None else None)
-        found = before or session.forecasts(_constants(item), device, backend, _marked(item, config))
+        found = before or session.forecasts(_constants(item), device, backend, settings)
         known += [(one, session.expected_runs(one.id)) for one in found]
         unknown += not found and device in ("", "cpu")
     return words.announcement(len(items), total(known), unknown)

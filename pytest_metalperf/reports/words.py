@@ -39,7 +39,7 @@ def percent(share: float, *, sign: bool = False) -> str:
 
 def factor(share: float) -> str:
     """A change in words: `14.2 % slower`, `2.31 times slower`, `8.0 % faster`."""
-    if share >= 1:
+    if share >= 0.95:
         return f"{1 + share:.2f} times slower"
     if share <= -0.5:
         return f"{1 / (1 + share):.2f} times faster"
