@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import tempfile
@@ -17,6 +18,7 @@ import msgspec
 FORMAT = 1
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
+Condition = float | bool | str | None
 
 
 class BaselineError(Exception):
@@ -40,7 +42,7 @@ class StoredRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     peak_memory_bytes: int | None = None
     commit: str | None = None
     versions: dict[str, str] = {}
-    conditions: dict[str, float | bool | str | None] = {}
+    conditions: dict[str, Condition] = {}
 
 
 class Anchor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -117,6 +119,8 @@ class Store:
             raise BaselineError(
                 f"{self.path}: another session has been writing it for a minute; nothing was stored"
             ) from None
+        except ValueError as error:
+            raise BaselineError(f"{self.path}: a figure cannot be stored ({error}); nothing was stored") from None
         except OSError as error:
             raise BaselineError(
                 f"{self.path}: cannot be written: {error.strerror or error}; nothing was stored, the old file is intact"
@@ -127,7 +131,7 @@ class Store:
 def rendered(machine: Machine) -> bytes:
     """The file's bytes: sorted keys, stable formatting, a newline at the end."""
     plain = msgspec.to_builtins(machine)
-    return (json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def rounded(value: float, digits: int = 5) -> float:
@@ -197,9 +201,10 @@ def parse(data: bytes, place: str, machine: str) -> Machine:
     if not isinstance(plain["workloads"], dict):
         raise BaselineError(f"{place}: $.workloads: expected an object, got {_kind(plain['workloads'])}")
     workloads = {
-        key: _convert(value, Entry, place, f"$.workloads[{json.dumps(key, ensure_ascii=False)}]")
+        key: _entry(value, place, f"$.workloads[{json.dumps(key, ensure_ascii=False)}]")
         for key, value in plain["workloads"].items()
     }
+    _known_keys(plain, Machine, place, "$")
     whole = _convert({**plain, "workloads": {}}, Machine, place, "$")
     found = whole.machine.get("id")
     if found != machine:
@@ -219,13 +224,20 @@ def _json(data: bytes, place: str) -> Any:
         return dict(pairs)
 
     def refuse(word: str) -> Any:
-        raise BaselineError(f"{place}: holds {word}, which is no figure")
+        raise BaselineError(f"{place}: holds {word[:40]}, which is no figure")
+
+    def finite(word: str) -> float:
+        return float(word) if math.isfinite(float(word)) else refuse(word)
+
+    def whole(word: str) -> int:
+        return int(word) if len(word) < 4000 else refuse(word)  # Python itself refuses from 4300 digits on
 
     try:
         text = data.decode()
-        return json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
-    except UnicodeDecodeError as error:
-        raise BaselineError(f"{place}: is no UTF-8 text (byte {error.start})") from None
+        plain = json.loads(text, object_pairs_hook=unique, parse_constant=refuse, parse_float=finite, parse_int=whole)
+        json.dumps(plain, ensure_ascii=False).encode()  # half a surrogate pair is JSON, but could not be written again
+    except UnicodeError as error:
+        raise BaselineError(f"{place}: is no UTF-8 text ({error.reason})") from None  # type: ignore[attr-defined]
     except json.JSONDecodeError as error:
         conflict = re.search(r"^(<{7}|={7}|>{7})", text, re.MULTILINE)
         if conflict:
@@ -237,15 +249,39 @@ def _json(data: bytes, place: str) -> Any:
         raise BaselineError(f"{place}: {what}; restore it (git checkout) or delete it and record anew") from None
     except RecursionError:
         raise BaselineError(f"{place}: is nested too deeply to be a baseline file") from None
+    return plain
 
 
-def _convert(value: Any, kind: type[Any], place: str, path: str) -> Any:
+def _entry(value: Any, place: str, path: str) -> Entry:
+    """One workload's entry; what msgspec cannot name (unknown keys, keys of plain dicts) is looked at first."""
+    if isinstance(value, dict):
+        _known_keys(value, Entry, place, path)
+        _known_keys(value.get("anchor"), Anchor, place, f"{path}.anchor")
+        runs = value.get("runs")
+        for index, run in enumerate(runs if isinstance(runs, list) else ()):
+            where = f"{path}.runs[{index}]"
+            _known_keys(run, StoredRun, place, where)
+            for name, kind in (("versions", str), ("conditions", Condition)):
+                inner = run.get(name) if isinstance(run, dict) else None
+                for key, item in inner.items() if isinstance(inner, dict) else ():
+                    _convert(item, kind, place, f"{where}.{name}[{json.dumps(key)}]")
+    entry: Entry = _convert(value, Entry, place, path)
+    return entry
+
+
+def _known_keys(value: Any, kind: type[msgspec.Struct], place: str, path: str) -> None:
+    names = {field.name for field in msgspec.structs.fields(kind)}
+    for key in value if isinstance(value, dict) else ():
+        if key not in names:
+            raise BaselineError(f"{place}: {path}: has an unknown key `{json.dumps(key)[1:-1]}`")
+
+
+def _convert(value: Any, kind: Any, place: str, path: str) -> Any:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at ")
-        inner = where.strip("`").removeprefix("$")
-        raise BaselineError(f"{place}: {path}{inner}: {_plain(what)}") from None
+        raise BaselineError(f"{place}: {path}{where.strip('`').removeprefix('$')}: {_plain(what)}") from None
 
 
 _WORDS = {
@@ -260,9 +296,7 @@ def _plain(message: str) -> str:
         r"`([a-z_|\s]+)`", lambda m: " or ".join(_WORDS.get(t.strip(), m[0]) for t in m[1].split("|")), message
     )
     words = re.sub(r"^Expected a string, got", "expected a string, got", words)
-    words = words.replace("Object missing required field", "is missing").replace(
-        "Object contains unknown field", "has an unknown key"
-    )
+    words = words.replace("Object missing required field", "is missing")
     return words[0].lower() + words[1:]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -16,7 +16,9 @@ from .reports import words
 from .session import MetalSession
 from .settings import SettingError, Settings, marker_keys
 from .speedup import compare, variants
-from .workload import Workload, WorkloadError, checked_name
+from .workload import Workload, WorkloadError, checked_axes, checked_name
+
+SMOKE = Plan(1, 0, least_blocks=1, least_seconds=0.0)
 
 
 class Broken(pytest.fail.Exception):  # type: ignore[misc, name-defined]
@@ -98,11 +100,9 @@ class MetalBench:
         except WorkerError as error:
             raise Broken(words.broken(error.message, error.details), pytrace=False) from None
         if missing:
-            refuse_or_skip(missing, settings)
+            refuse_or_skip(self._session, self._test.nodeid, missing, settings)
 
-        plan = Plan(settings.batches, settings.warmup)
-        if settings.metal == "smoke":
-            plan = Plan(1, 0, least_blocks=1, least_seconds=0.0)
+        plan = SMOKE if settings.metal == "smoke" else Plan(settings.batches, settings.warmup)
 
         def measure(count: int) -> list[Run]:
             return self._session.runs(workload, plan, count)
@@ -133,7 +133,8 @@ class MetalLive:
         settings, axes = _split(self._settings, keywords)
         try:
             called = checked_name(name)
-            workload = Workload(called, "live", "", axes, tuple(axes), {"kind": "live", "name": self._test.nodeid})
+            source = {"kind": "live", "name": self._test.nodeid}
+            workload = Workload(called, "live", "", checked_axes(axes, called), tuple(axes), source)
             self._session._claim(workload)
         except WorkloadError as error:
             raise Broken(str(error), pytrace=False) from None
@@ -143,10 +144,13 @@ class MetalLive:
                 " write metal_live(lambda: model.train_on_batch(x, y), name=…)",
                 pytrace=False,
             )
-        plan = Plan(settings.batches, settings.warmup)
-        if settings.metal == "smoke":
-            plan = Plan(1, 0, least_blocks=1, least_seconds=0.0)
+        plan = SMOKE if settings.metal == "smoke" else Plan(settings.batches, settings.warmup)
+        child = self._test.live.child
+        if child is not None and child.id != workload.id:  # it is here for another call of the same test
+            settings, plan = replace(settings, metal="smoke"), SMOKE
         runs = self._test.live.of(self._session, workload, step, plan, settings)
+        if child is not None and child.id == workload.id:
+            child.serve(runs)
         measurement = judged(self._session, workload, settings, runs.fresh, self._test, first_look=runs.first_look)
         measurement.notes.append("weights not checked: metal_live cannot see them")
         settle(self._session, self._test, measurement, settings)
@@ -216,7 +220,7 @@ class MetalSpeedup:
         except WorkerError as error:
             raise Broken(words.broken(error.message, error.details), pytrace=False) from None
         if missing:
-            refuse_or_skip(missing, settings)
+            refuse_or_skip(self._session, self._test.nodeid, missing, settings)
         speedup = Speedup(of=faster, over=slower, at_least=at_least, nodeid=self._test.nodeid)
         try:
             compare(self._session, speedup, settings)
@@ -350,7 +354,7 @@ def settle(session: MetalSession, test: Test, measurement: Measurement, settings
         pytest.fail(words.no_baseline(measurement, session.store.path.name, test.command), pytrace=False)
 
 
-def refuse_or_skip(reason: str, settings: Settings) -> None:
+def refuse_or_skip(session: MetalSession, nodeid: str, reason: str, settings: Settings) -> None:
     """A device that is not there skips the test with the reason, or fails it where that was asked.
 
     Raises:
@@ -361,6 +365,7 @@ def refuse_or_skip(reason: str, settings: Settings) -> None:
     if settings.require_gpu or settings.strict:
         option = "--metal-require-gpu" if settings.require_gpu else "--metal-strict"
         pytest.fail(f"{reason} ({option} is on, so this fails instead of skipping)", pytrace=False)
+    session.skipped.append((nodeid, reason))
     pytest.skip(reason)
 
 

@@ -26,6 +26,7 @@ from .workload import Workload
 START_SECONDS = 120.0
 TAIL_LINES = 12
 _END = object()
+_OUR_FRAMES = ("worker.zip", 'File "<string>"', 'File "<remote exec>"')  # of a native crash's traceback
 
 # A worker's stdout is /dev/null and its stderr is pytest's capture file: both go to a log of its own, first thing.
 _BOOTSTRAP = """
@@ -360,7 +361,8 @@ class Worker:
             lines = self.log.read_text(errors="replace").strip().splitlines()
         except OSError:
             return ""
-        return "\n".join(lines[-TAIL_LINES:])
+        theirs = [line for line in lines if not any(mark in line for mark in _OUR_FRAMES)]
+        return "\n".join(theirs[-TAIL_LINES:])
 
     def kill(self) -> None:
         """End the process and its children now; measuring is over, or it hangs."""
@@ -413,12 +415,12 @@ def _deadline(seconds: float) -> Iterator[None]:
     import psutil
 
     me = psutil.Process()
-    before = {child.pid for child in me.children()}
+    before = {child.pid for child in me.children(recursive=True)}
 
     def end() -> None:
         with contextlib.suppress(psutil.Error):
-            for child in me.children():
-                if child.pid not in before and any("sys.stdin.readline" in word for word in child.cmdline()):
+            for child in me.children(recursive=True):
+                if child.pid not in before:
                     child.kill()
 
     timer = threading.Timer(seconds, end)

@@ -10,7 +10,9 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+import pytest
 
 from .fleet import Plan, WorkerError
 from .measurement import Run, run_of
@@ -56,6 +58,20 @@ class Child:
         die_with_parent(wish["parent"])
         return Child(wish["id"], Path(wish["result"]))
 
+    def serve(self, runs: LiveWorkload) -> NoReturn:
+        """Measure, leave the run where the parent finds it, and end: nothing else of this session is wanted.
+
+        A step that fails leaves its problem instead.
+        """
+        try:
+            answer: dict[str, Any] = {"run": asdict(runs.first_look())}
+        except WorkerError as error:
+            answer = {"error": [error.kind, error.message, error.details]}
+        partial = self.result.with_suffix(".partial")
+        partial.write_text(json.dumps(answer))
+        partial.replace(self.result)
+        pytest.exit("measured for the parent session", returncode=0)
+
 
 @dataclass(frozen=True)
 class LiveRuns:
@@ -65,12 +81,14 @@ class LiveRuns:
         arguments: pytest's arguments for it, without the test.
         target: the test, as an argument.
         cwd: where pytest was started.
+        cached: whether pytest's cache plugin is there.
         child: what a parent wants of this process, if it is a child itself.
     """
 
     arguments: Sequence[str]
     target: Sequence[str]
     cwd: Path
+    cached: bool
     child: Child | None
 
     def of(
@@ -136,6 +154,8 @@ class LiveWorkload:
             result, log = Path(folder) / "run.json", Path(folder) / "log"
             wish = {"id": self._workload.id, "result": str(result), "parent": os.getpid()}
             command = [sys.executable, "-m", "pytest", *self._how.target, *self._how.arguments]
+            if self._how.cached:
+                command += ["-o", f"cache_dir={folder}/cache"]  # what failed last is the parent's to remember
             with log.open("wb") as output:
                 try:
                     done = subprocess.run(
@@ -162,15 +182,11 @@ class LiveWorkload:
                     f" metal_live(…, name={self._workload.name!r}): does the test depend on others having run before it?",
                     _tail(log),
                 )
-            plain = json.loads(result.read_text())
+            answer = json.loads(result.read_text())
+        if "error" in answer:
+            raise WorkerError(*answer["error"])
+        plain = answer["run"]
         return Run(**{**plain, "samples": tuple(plain["samples"]), "session": self._session.id})
-
-
-def leave(run: Run, path: Path) -> None:
-    """Put a run where the parent finds it."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(asdict(run)))
-    partial.replace(path)
 
 
 def here(step: Callable[[], Any], workload: Workload, plan: Plan, session: MetalSession) -> Run:
@@ -224,8 +240,14 @@ class _Here(Backend):
         raise NotImplementedError
 
 
-def child_arguments(arguments: Sequence[str], files: Sequence[str]) -> list[str]:
-    """Pytest's arguments for a child that runs one test: those of this session less selection and reports."""
+def child_arguments(arguments: Sequence[str], files: Sequence[str], *, spreads: bool) -> list[str]:
+    """The arguments of a child that runs one test: those of this session less selection and reports.
+
+    Args:
+        arguments: of this session.
+        files: those of them that name tests.
+        spreads: whether pytest-xdist is there.
+    """
     out: list[str] = []
     skip = False
     for argument in arguments:
@@ -234,11 +256,13 @@ def child_arguments(arguments: Sequence[str], files: Sequence[str]) -> list[str]
             skip = False
         elif name in _WITH_VALUE:
             skip = "=" not in argument
-        elif argument in _ALONE or argument in files or (argument[:2] in ("-n", "-k", "-m") and argument[:2] != argument):
+        elif (
+            argument in _ALONE or argument in files or (argument[:2] in ("-n", "-k", "-m") and argument[:2] != argument)
+        ):
             continue
         else:
             out.append(argument)
-    return [*out, "-p", "no:cacheprovider"]
+    return [*out, "-k", "", "-m", "", *(["-n", "0"] if spreads else [])]  # what addopts says of these is for the parent
 
 
 def _tail(log: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -77,7 +78,7 @@ class Run:
             conditions={
                 key: rounded(value, 3) if isinstance(value, float) else value
                 for key, value in self.conditions.items()
-                if value is not None
+                if value is not None and not (isinstance(value, float) and not math.isfinite(value))
             },
         )
 

@@ -28,7 +28,6 @@ XDIST = (
 _settings = pytest.StashKey[Settings]()
 _session = pytest.StashKey["MetalSession"]()
 _flags = pytest.StashKey[str]()
-_skipped = pytest.StashKey[list[tuple[str, str]]]()
 _word = "metal_verdict"
 _CACHE = "metalperf/took"
 
@@ -59,7 +58,6 @@ def pytest_configure(config: pytest.Config) -> None:
         f"{MARKER}(batches, warmup, runs, tolerance, …): a performance test of training; keys are options of this test",
     )
     config.stash[_settings] = _settle(config)
-    config.stash[_skipped] = []
     with_rows = config.pluginmanager.has_plugin("benchmark")
     config.pluginmanager.register(_Rows() if with_rows else _NoRows(), "metalperf-rows")
 
@@ -190,8 +188,7 @@ def metal_device(request: pytest.FixtureRequest) -> str | None:
     except WorkerError as error:
         pytest.fail(words.broken(error.message, error.details), pytrace=False)
     if missing:
-        request.config.stash[_skipped].append((request.node.nodeid, missing))
-        refuse_or_skip(missing, settings)
+        refuse_or_skip(_open(request.config), request.node.nodeid, missing, settings)
     device: str = place[0]
     return device
 
@@ -241,9 +238,12 @@ def _asked(request: pytest.FixtureRequest, device: str | None, row: Row | None) 
             cache.set(f"{_CACHE}/{item.nodeid}", session.took_by(item.nodeid))
 
     live = LiveRuns(
-        child_arguments(config.invocation_params.args, config.option.file_or_dir),
+        child_arguments(
+            config.invocation_params.args, config.option.file_or_dir, spreads=config.pluginmanager.has_plugin("xdist")
+        ),
         target,
         config.invocation_params.dir,
+        config.pluginmanager.has_plugin("cacheprovider"),
         Child.of_environment(),
     )
     quoted = " ".join(f'"{word}"' if "[" in word or " " in word else word for word in target)
@@ -406,12 +406,11 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     opened = config.stash.get(_session, None)
-    skipped = config.stash[_skipped]
-    if opened is None or not (opened.results or skipped):
+    if opened is None or not (opened.results or opened.skipped):
         return
     from .reports.terminal import closing, table
 
     terminalreporter.section("training performance")
     rows = table(opened.results) if opened.results else []
-    for line, colour in [*rows, *closing(opened, skipped)]:
+    for line, colour in [*rows, *closing(opened)]:
         terminalreporter.write_line(line, **({colour: True} if colour else {}))

@@ -17,7 +17,7 @@ from .baselines import Anchor, Entry, Store, rounded
 from .forecast import Took, guess, took
 from .measurement import Measurement, Run, Speedup
 from .models import Known, Model, find, known_models
-from .settings import Settings, baselines_folder
+from .settings import SettingError, Settings, baselines_folder, devices
 from .sources import source_of
 from .worker.backends import BACKENDS
 from .worker.machine import MachineFacts, machine_facts, slug
@@ -63,6 +63,7 @@ class MetalSession:
         on_progress: hears how far measuring is.
         results: every measurement and speedup, in order, one per call of a fixture.
         unavailable: places such as `gpu:tensorflow` that were skipped, with the reason.
+        skipped: tests that could not be measured, with the reason of each.
     """
 
     settings: Settings
@@ -78,6 +79,7 @@ class MetalSession:
         self.results: list[Measurement | Speedup] = []
         self.recorded: dict[str, Recorded] = {}
         self.unavailable: dict[str, str] = {}
+        self.skipped: list[tuple[str, str]] = []
         self.took: dict[str, Took] = {}
         self.whole_suite = False
         self._fleet: Fleet | None = None
@@ -175,6 +177,7 @@ class MetalSession:
             WorkloadError: in one sentence.
         """
         self.backend_source(backend)
+        device = _checked_device(device)
         if isinstance(model, str):
             known = find(model, self.models)
             called = checked_name(name or model)
@@ -277,7 +280,7 @@ class MetalSession:
             runs=[*(old.runs if old is not None and beside else ()), *new],
         )
         facts = {key: value for key, value in self.facts.as_dict().items() if key != "os"}  # which upgrades change
-        self.store.put({workload.id: entry}, {**facts, **self.extra_facts})
+        self.store.put({workload.id: entry}, {**self.extra_facts, **facts})
         self.recorded[workload.id] = Recorded(workload.id, old, entry)
         return entry
 
@@ -326,6 +329,14 @@ def open_session(
     for more in facts:
         extra.update(more)
     return MetalSession(settings, rootdir, known_models(models), known_backends(backends), extra)
+
+
+def _checked_device(device: object) -> str:
+    try:
+        (name,) = devices([device])
+    except (SettingError, ValueError) as error:
+        raise WorkloadError(f"device={device!r}: {error}") from None
+    return name
 
 
 def _commit(folder: Path) -> str | None:

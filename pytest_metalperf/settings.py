@@ -76,7 +76,12 @@ def _names(text: object) -> tuple[str, ...]:
     return names
 
 
-def _devices(text: object) -> tuple[str, ...]:
+def devices(text: object) -> tuple[str, ...]:
+    """`"cpu,gpu:1"` -> `("cpu", "gpu:1")`.
+
+    Raises:
+        SettingError: for a name that is no device.
+    """
     names = _names(text)
     for name in names:
         if not re.fullmatch(r"cpu|gpu(:\d+)?", name):
@@ -144,7 +149,7 @@ class Settings:
         "baselines", "folder of the baseline files, relative to rootdir", _text, metavar="DIR", marker=False
     )
     devices: tuple[str, ...] = _option(
-        ("cpu", "gpu"), "devices to train on, comma separated; gpu:1 names one of several", _devices, metavar="NAMES"
+        ("cpu", "gpu"), "devices to train on, comma separated; gpu:1 names one of several", devices, metavar="NAMES"
     )
     backend: tuple[str, ...] = _option(("tensorflow",), "backends, comma separated", _names, metavar="NAMES")
     size: str = _option("standard", "size of the reference models", _one_of(*SIZES), metavar="|".join(SIZES))

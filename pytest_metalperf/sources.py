@@ -24,12 +24,18 @@ def source_of(function: Callable[..., Any], name: str) -> dict[str, Any]:
     Raises:
         WorkloadError: in one sentence, for what has no source file or cannot be pickled.
     """
+    owner = getattr(function, "__self__", None)
+    if owner is not None and not inspect.isclass(owner) and not inspect.ismodule(owner):
+        raise WorkloadError(
+            f"{name}: {function.__qualname__} is bound to a {type(owner).__name__} object, which a fresh process does not have:"
+            " make it a function, or measure the object where it is with metal_live"
+        )
     module, qualified = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
     if module and qualified and inspect.isroutine(function) | inspect.isclass(function):
         file = _file(module)
         if file is None:
             raise WorkloadError(f"{name}: {qualified} has no source file ({module}); put it into a module")
-        described = {"module": module, "file": file, "name": qualified}
+        described = {"module": module, "file": file, "name": qualified, "root": _root(module, file)}
         if "<locals>" not in qualified and "<lambda>" not in qualified:
             return {"kind": "import", **described}
         return {"kind": "pickle", **described, "pickle": _pickled(function, name)}
@@ -42,6 +48,13 @@ def source_of(function: Callable[..., Any], name: str) -> dict[str, Any]:
 def _file(module: str) -> str | None:
     file = getattr(sys.modules.get(module), "__file__", None)
     return str(Path(file).resolve()) if file and file.endswith(".py") else None
+
+
+def _root(module: str, file: str) -> str:
+    """The folder in which `module`'s outermost package lies: relative imports need it on the path."""
+    path = Path(file)
+    depth = module.count(".") + (path.name == "__init__.py")
+    return str(path.parents[min(depth, len(path.parents) - 1)])
 
 
 def _pickled(function: Callable[..., Any], name: str) -> bytes:
@@ -78,7 +91,11 @@ def plain_function(function: FunctionType, _seen: dict[int, FunctionType] | None
     )
     plain.__kwdefaults__ = function.__kwdefaults__
     plain.__qualname__, plain.__module__, plain.__doc__ = function.__qualname__, function.__module__, function.__doc__
+    plain.__dict__.update(function.__dict__)
     seen[id(function)] = plain
+    wrapped = function.__dict__.get("__wrapped__")
+    if isinstance(wrapped, FunctionType):
+        plain.__dict__["__wrapped__"] = plain_function(wrapped, seen)
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         if name not in made:
             continue

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 BLOCKS = 10  # per variant and pair, at least
 SETTLE = 2  # untimed steps after each switch, so that clocks and caches are up
-LEAST_PAIRS = 2  # an interval needs two
+LEAST_PAIRS = 3  # two know too little of how processes differ: their interval would have to be absurdly wide
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,8 @@ def checked_axes(axes: Mapping[str, object], name: str) -> dict[str, Axis]:
     """
     out: dict[str, Axis] = {}
     for key, value in axes.items():
+        if not isinstance(key, str) or not key.isidentifier():
+            raise WorkloadError(f"{name}: {key!r} is no name of an axis; axes are keyword parameters of the builder")
         if value is not None and not isinstance(value, (str, int, float, bool)):
             raise WorkloadError(
                 f"{name}: {key}={value!r} is a {type(value).__name__}; axes are plain values (text, numbers, truth values),"

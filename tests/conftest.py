@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import hypothesis  # noqa: F401 - pytest imports it at the end of each session, in a second
 import msgspec  # noqa: F401 - loaded before pytester takes its snapshot of modules: C extensions load once a process
 import numpy as np  # noqa: F401
 import pytest
@@ -66,6 +67,15 @@ class Suite:
     def set(self, **values: object) -> None:
         """What the fake models do from now on: `seconds`, `jitter`, `gpus`, …"""
         self.monkeypatch.setenv("FAKE", json.dumps({"log": str(self.pytester.path / "steps.log"), **values}))
+
+    def noisy(self) -> None:
+        """A stored baseline whose runs differ so much that a slowdown by half cannot be told from noise."""
+        self.run("--metal-update-baselines")
+        whole = json.loads(self.file.read_text())
+        for entry in whole["workloads"].values():
+            for run, seconds in zip(entry["runs"], (0.05, 0.1, 0.2), strict=True):
+                run.update(seconds_per_batch=seconds, lower_quartile=seconds, upper_quartile=seconds)
+        self.file.write_text(json.dumps(whole))
 
     def run(self, *arguments: str) -> pytest.RunResult:
         """pytest, in this process."""

@@ -1,8 +1,9 @@
 """A backend without a framework: its clock is virtual, so a run of any length takes milliseconds.
 
 The environment variable FAKE holds JSON: `seconds` a step takes (0.1), `jitter` (0.002, relative sd between runs),
-`gpus` (names), and what goes wrong: `die`, `hang`, `nan`, `frozen_weights`, each with the phase in which it does.
-Every step adds the worker's process id to the file `log`, where one is named.
+`gpus` (names), and what goes wrong: `die`, `hang`, `nan`, each with the model's name, from its step `from_step` (1) on,
+and `frozen_weights`. Steps of a GPU take longer and shorter by the share `wobble`, six by six.
+A step sleeps `sleep` real seconds. Every step adds the worker's process id to the file `log`, where one is named.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import random
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 from pytest_metalperf.worker.backends import Backend
@@ -60,19 +62,23 @@ class Fake(Backend):
             raise Problem("builder", f"the builder of {name} returned a {type(built).__name__}; it returns a FakeModel")
         run = 1 + random.SystemRandom().gauss(0, wish("jitter", 0.002))
         seconds = built.seconds * self.factor * max(run, 0.1)
-        weights = [0]
+        weights, steps = [0], [0]
 
         def step() -> float:
             if wish("log", ""):
-                with open(wish("log", ""), "a") as log:
+                with Path(wish("log", "")).open("a") as log:
                     log.write(f"{os.getpid()}\n")
             weights[0] += not wish("frozen_weights", False)
-            if wish("die", "") == name:
+            steps[0] += 1
+            due = steps[0] >= wish("from_step", 1)
+            if due and wish("die", "") == name:
                 os.kill(os.getpid(), getattr(signal, wish("signal", "SIGKILL")))
-            if wish("hang", "") == name:
+            if due and wish("hang", "") == name:
                 time.sleep(3600)
-            NOW[0] += seconds
-            return float("nan") if wish("nan", "") == name else 1.0
+            time.sleep(wish("sleep", 0))
+            wobble = wish("wobble", 0) if self.factor < 1 else 0
+            NOW[0] += seconds * (1 + wobble * (1 if steps[0] // 6 % 2 else -1))
+            return float("nan") if due and wish("nan", "") == name else 1.0
 
         return Trainable(
             step=step,

@@ -11,7 +11,11 @@ def test_without_a_baseline_it_passes_and_says_how_to_record(suite):
     result.assert_outcomes()  # "no baseline" is counted by its own word
     assert result.ret == 0
     result.stdout.fnmatch_lines(
-        ["*fake-model[[]b8[]]*cpu*no baseline", "*add*--metal-update-baselines --metal-update-mode missing*", "*1 no baseline in *"]
+        [
+            "*fake-model[[]b8[]]*cpu*no baseline",
+            "*add*--metal-update-baselines --metal-update-mode missing*",
+            "*1 no baseline in *",
+        ]
     )
     assert not suite.file.exists()
 
@@ -20,7 +24,7 @@ def test_without_a_baseline_it_fails_in_ci(suite, monkeypatch):
     monkeypatch.setenv("CI", "true")
     result = suite.run()
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*record it with  pytest \"test_suite.py::test_it[[]cpu[]]\" --metal-update-baselines*"])
+    result.stdout.fnmatch_lines(['*record it with  pytest "test_suite.py::test_it[[]cpu[]]" --metal-update-baselines*'])
 
 
 def test_recorded_then_within(suite):
@@ -66,7 +70,9 @@ def test_twice_slower_fails_that_test_alone_and_the_flag_accepts_it(suite):
     (xml,) = ET.parse(suite.pytester.path / "out.xml").getroot().iter("testsuite")
     assert xml.get("failures") == "1"
     assert xml.get("errors") == "0"
-    values = {p.get("name"): p.get("value") for p in xml.find(".//testcase[@name='test_changed[cpu]']").iter("property")}
+    values = {
+        p.get("name"): p.get("value") for p in xml.find(".//testcase[@name='test_changed[cpu]']").iter("property")
+    }
     assert values["metal_verdict"] == "slower"
 
     result = suite.run("--metal-update-baselines")

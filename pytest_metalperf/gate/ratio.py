@@ -5,7 +5,8 @@ them; freezes are clipped. What is left has two parts. Inside a pair of workers 
 means (Law and Kelton 2000, Simulation Modeling and Analysis, section 9.5.3), because neighbouring blocks are not
 independent. Between pairs each process keeps a speed of its own (memory layout, compiled code), which no number of blocks
 averages out; a few pairs hardly know it, so their variance is moderated, as in ``noise``, by one of 2 % beyond what is
-seen inside the pairs, worth three degrees of freedom. It is also all there is when only one pair was measured.
+seen inside the pairs. That is worth one degree of freedom only: where processes differ by more than it says, two or three
+pairs must be able to show it. It is also all there is when only one pair was measured.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Ratio", "ratio_of_pairs"]
 
 PRIOR_PAIR_SD = 0.02
-PRIOR_PAIR_DF = 3
+PRIOR_PAIR_DF = 1
 CLIP = 4.5  # median absolute deviations, three standard deviations of normal noise
 
 

@@ -123,11 +123,8 @@ def _difference(speedup: Speedup) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted(over - of, key=str)) or speedup.over.backend
 
 
-def closing(session: MetalSession, skipped: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """What stands below the table: updates, what was not gated and why, one line that counts. (line, colour) pairs.
-
-    `skipped` are tests that could not be measured, with the reason of each.
-    """
+def closing(session: MetalSession) -> list[tuple[str, str]]:
+    """What stands below the table: updates, what was not gated and why, one line that counts. (line, colour) pairs."""
     out: list[tuple[str, str]] = []
     path = session.store.path.name
     recorded = list(session.recorded.values())
@@ -151,7 +148,7 @@ def closing(session: MetalSession, skipped: Sequence[tuple[str, str]]) -> list[t
     used = words.versions(run.versions for result in measured for run in result.runs)
     if used:
         out.append((f"measured on {session.facts.id} with {used}", ""))
-    out.append((summary(session.results, skipped), ""))
+    out.append((summary(session.results, session.skipped), ""))
     return out
 
 

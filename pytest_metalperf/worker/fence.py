@@ -29,17 +29,18 @@ def read_back(outputs: Any) -> float:
             f"the step returned {type(value).__name__ if value is not None else None}; it must return a value computed"
             " on the device (the loss will do), or nothing can wait for the step to end",
         )
-    rank = len(getattr(value, "shape", ()) or ())
-    if rank:
-        value = value[(0,) * rank]
-    if hasattr(value, "dtype") and not hasattr(value, "tobytes"):  # a device value; NumPy's are on the host already
-        value = value + value
-    for read in ("item", "numpy"):
-        if hasattr(value, read):
-            return float(getattr(value, read)())
     try:
+        rank = len(getattr(value, "shape", ()) or ())
+        if rank:
+            value = value[(0,) * rank]
+        if hasattr(value, "dtype") and not hasattr(value, "tobytes"):  # a device value; NumPy's are on the host already
+            value = value + value
+        for read in ("item", "numpy"):
+            if hasattr(value, read):
+                value = getattr(value, read)()
+                break
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, IndexError):
         raise Problem(
             "training",
             f"the step returned a {type(value).__name__}, which is no number and no device value:"

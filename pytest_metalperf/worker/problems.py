@@ -42,5 +42,8 @@ def user_traceback(error: BaseException) -> str:
 
 def first_line(error: BaseException) -> str:
     """`ValueError: what it says`, cut to one line."""
-    text = _COLOUR.sub("", str(error)).strip().splitlines()
+    try:
+        text = _COLOUR.sub("", str(error)).strip().splitlines()
+    except Exception:  # somebody's __str__ is broken: the name must do
+        text = []
     return f"{type(error).__name__}: {text[0][:300]}" if text else type(error).__name__

@@ -19,7 +19,6 @@ from .problems import Problem, first_line, user_traceback
 from .process import die_with_parent, machine_lock, own_group
 from .sources import Source, call_builder, load
 
-
 SKIPPED_UPDATES = 20  # a loss scale that starts at 2**15 and halves with every update it skips is at its end by then
 
 
@@ -107,7 +106,7 @@ class Job:
             steps = max(1, -(-batches // trainable.batches_per_step))
             times = []
             for i in range(steps):
-                self.progress("warm-up", i, steps)
+                self.progress("warm-up", i, steps, always=i == 0)
                 seconds, value = self._guarded(lambda: run_block(trainable, 1, clock), "warm-up")
                 checked(value, "while warming up")
                 times.append(seconds * trainable.batches_per_step)
@@ -194,7 +193,7 @@ class Job:
             return work()
         except Problem:
             raise
-        except Exception as error:
+        except BaseException as error:
             raise Problem(
                 "training", f"training {self.name} failed in its {phase}: {first_line(error)}", user_traceback(error)
             ) from error
@@ -229,7 +228,7 @@ def serve(channel: Any, setup: Mapping[str, Any]) -> None:
         except Problem as problem:
             channel.send({"error": problem.as_message()})
             return
-        except Exception as error:  # our own mistake, or a framework's: still one message, never a dead channel
+        except BaseException as error:  # our own mistake, or a framework's: still one message, never a dead channel
             channel.send(
                 {
                     "error": Problem(

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .problems import Problem, user_traceback
+from .problems import Problem, first_line, user_traceback
 
 Source = Mapping[str, Any]
 """One of `{"kind": "reference", "name": "module:function", "package": "models"}` (ours),
@@ -29,6 +29,9 @@ def load(source: Source) -> Callable[..., Any]:
         module = importlib.import_module(f"{__package__}.{source['package']}.{module_name}")
         return getattr(module, function)  # type: ignore[no-any-return]
     try:
+        root = source.get("root")
+        if root and root not in sys.path:
+            sys.path.append(root)
         module = _module(source["module"], source["file"])
         if source["kind"] == "pickle":
             import cloudpickle
@@ -38,10 +41,10 @@ def load(source: Source) -> Callable[..., Any]:
         for part in source["name"].split("."):
             value = getattr(value, part)
         return value  # type: ignore[no-any-return]
-    except Exception as error:
+    except BaseException as error:  # a module may call sys.exit or pytest.skip while it is imported
         raise Problem(
             "builder",
-            f"{source['name']} cannot be loaded in a fresh process from {source['file']}: {type(error).__name__}: {error}",
+            f"{source['name']} cannot be loaded in a fresh process from {source['file']}: {first_line(error)}",
             user_traceback(error),
         ) from error
 
@@ -93,14 +96,9 @@ def call_builder(function: Callable[..., Any], name: str, axes: Mapping[str, Any
         return function(**{key: value for key, value in axes.items() if takes_all or key in declared})
     except Problem:
         raise
-    except Exception as error:
+    except BaseException as error:  # sys.exit, pytest.skip
         raise Problem(
             "builder",
-            f"the builder of {name} raised {type(error).__name__}: {_headline(error)}",
+            f"the builder of {name} raised {first_line(error)}",
             user_traceback(error),
         ) from error
-
-
-def _headline(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else ""

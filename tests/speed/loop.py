@@ -22,7 +22,9 @@ ROUNDS = 30
 
 def builder() -> tuple[keras.Model, tuple[np.ndarray, np.ndarray]]:
     """A dense network whose step takes about 5 ms on one or two cores."""
-    model = keras.Sequential([keras.Input((512,)), *[keras.layers.Dense(512, "relu") for _ in range(3)], keras.layers.Dense(1)])
+    model = keras.Sequential(
+        [keras.Input((512,)), *[keras.layers.Dense(512, "relu") for _ in range(3)], keras.layers.Dense(1)]
+    )
     model.compile(optimizer="sgd", loss="mse", jit_compile=False)
     data = np.random.default_rng(0)
     return model, (data.normal(size=(256, 512)).astype("float32"), data.normal(size=(256, 1)).astype("float32"))

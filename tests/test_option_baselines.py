@@ -1,0 +1,48 @@
+"""--metal-baselines DIR: where the baseline files live, relative to rootdir."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def test_folder_is_made_and_read_again(suite):
+    suite.run("--metal-baselines", "perf/stored", "--metal-update-baselines").assert_outcomes(passed=1)
+    assert (suite.pytester.path / "perf" / "stored" / "test-machine.json").is_file()
+    assert not suite.file.exists()
+    result = suite.run("--metal-baselines", "perf/stored")
+    result.stdout.fnmatch_lines(["1 gated: 1 within"])
+
+
+def test_relative_to_rootdir_not_to_where_pytest_was_started(suite, monkeypatch):
+    inside = suite.pytester.mkdir("inside")
+    monkeypatch.chdir(inside)
+    suite.ini(metal_baselines="kept")
+    suite.run("..", "--metal-update-baselines").assert_outcomes(passed=1)
+    assert (suite.pytester.path / "kept" / "test-machine.json").is_file()
+    assert not (inside / "kept").exists()
+
+
+def test_absolute_folder(suite, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("elsewhere")
+    # with "=": pytest itself takes an existing folder after a blank for a test folder, and looks for rootdir there
+    suite.run(f"--metal-baselines={folder}", "--metal-update-baselines").assert_outcomes(passed=1)
+    assert [file.name for file in folder.glob("*.json")] == ["test-machine.json"]
+
+
+def test_file_that_cannot_be_read_ends_the_session_before_anything_is_measured(suite):
+    suite.file.parent.mkdir()
+    suite.file.write_text('{"format": 1, "workloads": 3}')
+    result = suite.run("--metal-update-baselines")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *baselines/test-machine.json: $*"])
+    assert suite.file.read_text() == '{"format": 1, "workloads": 3}'
+    assert suite.trained() == []
+
+
+def test_file_in_place_of_the_folder_is_one_sentence(suite):
+    (suite.pytester.path / "taken").write_text("")
+    result = suite.run("--metal-baselines=taken", "--metal-update-baselines")
+    said = result.stdout.str() + result.stderr.str()
+    assert result.ret != 0
+    assert "taken" in said
+    assert "INTERNALERROR" not in said

@@ -1,0 +1,201 @@
+"""`metal_speedup`: two variants interleaved, and a promise about their ratio."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+import pytest
+
+PROMISE = "def test_it(metal_speedup):\n    metal_speedup('fake-model', at_least=3.0)\n"
+
+
+@pytest.fixture
+def gpu(suite):
+    """A suite whose machine has a GPU that is four times as fast as its CPU."""
+    suite.set(gpus=["gpu"], jitter=0)
+    suite.write(PROMISE)
+    return suite
+
+
+def verdict(suite) -> str:
+    (value,) = [
+        p.get("value")
+        for p in ET.parse(suite.pytester.path / "out.xml").iter("property")
+        if p.get("name") == "metal_verdict"
+    ]
+    return value
+
+
+def test_promise_that_is_kept(gpu):
+    result = gpu.run("--junitxml=out.xml")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["fake-model[[]b8[]] over cpu * gpu * 4*x * 3x * within", "1 gated: 1 within"])
+    assert verdict(gpu) == "within"
+    assert not gpu.file.exists()  # a ratio needs no baseline
+
+
+def test_promise_that_is_not_kept(gpu):
+    gpu.set(gpus=["gpu"], jitter=0, gpu_factor=0.5)
+    result = gpu.run("--junitxml=out.xml")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "fake-model[[]b8[]]@gpu:fake is not 3 times as fast as fake-model[[]b8[]]@cpu:fake*test_suite.py::test_it",
+            "  speedup   2*   95 % interval * to *, * fresh pairs",
+            "  promised  3",
+            "  of        0.0* s/batch   fake-model[[]b8[]]@gpu:fake",
+            "  over      0.1* s/batch   fake-model[[]b8[]]@cpu:fake",
+            "  look again with  pytest *test_it*",
+        ]
+    )
+    assert result.ret == 1
+    assert verdict(gpu) == "slower"
+
+
+@pytest.mark.parametrize("flags", [[], ["--metal-strict"]])
+def test_noise_around_the_promise_is_inconclusive(gpu, flags):
+    # the median ratio is just what is promised, and a third of the blocks differ from it by a third
+    gpu.set(gpus=["gpu"], jitter=0, gpu_factor=1 / 3.6, wobble=0.2)
+    result = gpu.run("--junitxml=out.xml", "--metal-max-runs=2", *flags)
+    assert verdict(gpu) == "inconclusive"
+    result.stdout.fnmatch_lines(["1 gated: 1 inconclusive"])
+    assert result.ret == (1 if flags else 0)
+    if flags:
+        result.stdout.fnmatch_lines(["* may or may not be 3 times as fast as *"])
+
+
+def test_without_a_promise_it_measures(gpu):
+    gpu.write(
+        """
+        import pytest
+        def test_it(metal_speedup):
+            speedup = metal_speedup("fake-model")
+            assert speedup.value == pytest.approx(4, rel=0.1)
+            assert speedup.low <= speedup.value <= speedup.high
+            assert speedup.verdict == ""
+            assert len(speedup.pairs) >= 2
+            assert not speedup.per_example
+        """
+    )
+    gpu.run().assert_outcomes(passed=1)
+
+
+# a device that is not there
+
+
+def test_missing_gpu_skips_with_the_reason(suite):
+    suite.write(PROMISE)
+    result = suite.run("-rs")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED *there is no gpu for Fake here (there is cpu)"])
+
+
+@pytest.mark.parametrize("flag", ["--metal-require-gpu", "--metal-strict"])
+def test_missing_gpu_fails_where_that_is_asked(suite, flag):
+    suite.write(PROMISE)
+    result = suite.run(flag)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [f"there is no gpu for Fake here (there is cpu) ({flag} is on, so this fails instead of skipping)"]
+    )
+
+
+def test_missing_gpu_is_counted_at_the_end(suite):
+    suite.write("def test_bench(metal_bench):\n    metal_bench('fake-model')\n" + PROMISE)
+    suite.run().stdout.fnmatch_lines(["0 gated; not gated: 1 no baseline, 1 skipped (there is no gpu for Fake here*"])
+
+
+# variants
+
+
+def test_two_variants_on_one_device(suite):
+    suite.write(
+        """
+        import pytest
+        def test_it(metal_speedup):
+            speedup = metal_speedup("fake-model", of={"depth": 1}, over={"depth": 4}, device="cpu", at_least=3.0)
+            assert speedup.value == pytest.approx(4, rel=0.1)
+            assert (speedup.of.device, speedup.over.device) == ("cpu", "cpu")
+        """
+    )
+    result = suite.run()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["fake-model[[]b8,depth=1[]] over depth=4 *within"])
+
+
+def test_variants_may_name_their_devices(gpu):
+    gpu.write(
+        """
+        def test_it(metal_speedup):
+            speedup = metal_speedup("fake-model", of={"device": "cpu", "depth": 1}, over={"device": "gpu", "depth": 8})
+            assert 1.8 < speedup.value < 2.2
+        """
+    )
+    gpu.run().assert_outcomes(passed=1)
+
+
+def test_different_batch_sizes_compare_seconds_per_example_and_say_so(suite):
+    # as long for a batch of 32 as for one of 8: four times as fast per example
+    suite.set(jitter=0)
+    suite.write(
+        """
+        import pytest
+        def test_it(metal_speedup):
+            speedup = metal_speedup("fake-model", of={"batch_size": 32}, over={"batch_size": 8}, device="cpu", at_least=5.0)
+        """
+    )
+    result = suite.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "  speedup   4   95 % interval*",
+            "  of        0.003125 s/example   fake-model[[]b32[]]@cpu:fake",
+            "  over      0.01250 s/example   fake-model[[]b8[]]@cpu:fake",
+        ]
+    )
+
+
+# what cannot be asked
+
+
+RATIO = "at_least is a ratio such as 3.0 (three times as fast), got "
+ITSELF = "metal_speedup compares fake-model[{}]@cpu:fake with itself: say what differs, of={{…}}, over={{…}}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("at_least=0", RATIO + "0"),
+        ("at_least=-1.5", RATIO + "-1.5"),
+        ("at_least=True", RATIO + "True"),
+        ("at_least='3x'", RATIO + "'3x'"),
+        ("at_least=[3]", RATIO + "[3]"),
+        ("at_least=float('nan')", RATIO + "nan"),
+        ("at_least=float('inf')", RATIO + "inf"),
+        ("device='cpu'", ITSELF.format("b8")),
+        ("of={'depth': 2}, over={'depth': 2}, device='cpu'", ITSELF.format("b8,depth=2")),
+        ("of='mixed_float16'", "of is a dict of axes such as {'precision': 'mixed_float16'}, got 'mixed_float16'"),
+        ("over=3", "over is a dict of axes such as {'precision': 'mixed_float16'}, got 3"),
+        ("of={'batch_size': 0}", "fake-model: batch_size is a whole number from 1, got 0"),
+        ("of={'backend': 'nope'}", "unknown backend 'nope': there are fake, tensorflow"),
+        ("of={3: 4}, device='cpu'", "*3*"),
+        ("device='tpu'", "*unknown device 'tpu'*"),
+        ("max_runs=1", "this call: max_runs: expected at least 2*"),
+    ],
+)
+def test_what_cannot_be_compared_is_told_in_one_sentence(gpu, arguments, sentence):
+    gpu.write(f"def test_it(metal_speedup):\n    metal_speedup('fake-model', {arguments})\n")
+    result = gpu.run()
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*ERROR at call of test_it*", sentence.replace("[", "[[]")], consecutive=True)
+    result.stdout.no_fnmatch_line("*pytest_metalperf/*")  # no traceback of ours
+
+
+def test_worker_that_dies_is_an_error(gpu):
+    gpu.set(gpus=["gpu"], die="fake-model")
+    result = gpu.run("--junitxml=out.xml")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(
+        ["*the worker was ended by SIGKILL * in its phase 'first batch'", "ERROR test_suite.py::test_it*"]
+    )
+    assert verdict(gpu) == "error"
