@@ -18,8 +18,6 @@ from .settings import SettingError, Settings, marker_keys
 from .speedup import compare, variants
 from .workload import Workload, WorkloadError, checked_axes, checked_name
 
-SMOKE = Plan(1, 0, least_blocks=1, least_seconds=0.0)
-
 
 class Broken(pytest.fail.Exception):  # type: ignore[misc, name-defined]
     """A measurement that broke: an error, never `slower`."""
@@ -94,7 +92,7 @@ class MetalBench:
             workload = self._session.workload(
                 model, name=name, device=device, backend=backend, axes=axes, settings=settings
             )
-            missing = self._session.missing_device(device, backend)
+            missing = self._session.missing_device(workload.device, workload.backend)
         except WorkloadError as error:
             raise Broken(str(error), pytrace=False) from None
         except WorkerError as error:
@@ -102,7 +100,7 @@ class MetalBench:
         if missing:
             refuse_or_skip(self._session, self._test.nodeid, missing, settings)
 
-        plan = SMOKE if settings.metal == "smoke" else Plan(settings.batches, settings.warmup)
+        plan = _plan(settings)
 
         def measure(count: int) -> list[Run]:
             return self._session.runs(workload, plan, count)
@@ -144,10 +142,11 @@ class MetalLive:
                 " write metal_live(lambda: model.train_on_batch(x, y), name=…)",
                 pytrace=False,
             )
-        plan = SMOKE if settings.metal == "smoke" else Plan(settings.batches, settings.warmup)
+        plan = _plan(settings)
         child = self._test.live.child
         if child is not None and child.id != workload.id:  # it is here for another call of the same test
-            settings, plan = replace(settings, metal="smoke"), SMOKE
+            settings = replace(settings, metal="smoke")
+            plan = _plan(settings)
         runs = self._test.live.of(self._session, workload, step, plan, settings)
         if child is not None and child.id == workload.id:
             child.serve(runs)
@@ -259,9 +258,9 @@ def judged(
     try:
         if settings.metal == "smoke":
             measurement.runs = measure(1)
-        elif workload.id in session.recorded:  # by an earlier test of this session
-            measurement.runs, measurement.verdict = measure(settings.runs), "recorded"
-        elif settings.update_baselines and (stored is None or settings.update_mode in ("all", "extend")):
+        elif workload.id in session.recorded or (  # by an earlier test of this session
+            settings.update_baselines and (stored is None or settings.update_mode in ("all", "extend"))
+        ):
             _record(session, measurement, settings, measure, beside=settings.update_mode == "extend")
         elif stored is None:
             measurement.runs = [first_look()] if first_look is not None else measure(1)
@@ -369,11 +368,18 @@ def refuse_or_skip(session: MetalSession, nodeid: str, reason: str, settings: Se
     pytest.skip(reason)
 
 
+def _plan(settings: Settings) -> Plan:
+    if settings.metal == "smoke":
+        return Plan(1, 0, least_blocks=1, least_seconds=0.0, timeout=settings.timeout)
+    return Plan(settings.batches, settings.warmup, timeout=settings.timeout)
+
+
 def _split(settings: Settings, keywords: Mapping[str, Any]) -> tuple[Settings, dict[str, Any]]:
     """A call's keywords: settings go over the marker's, the rest are axes."""
     __tracebackhide__ = True
     own = {key: value for key, value in keywords.items() if key in marker_keys()}
     try:
-        return settings.over(own, "this call"), {key: v for key, v in keywords.items() if key not in own}
+        of_calls = marker_keys() - {"devices", "backend"}  # a call has one device and one backend, its own parameters
+        return settings.over(own, "this call", allowed=of_calls), {k: v for k, v in keywords.items() if k not in own}
     except SettingError as error:
         raise Broken(str(error), pytrace=False) from None

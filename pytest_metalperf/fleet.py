@@ -15,7 +15,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,7 @@ class Plan:
     warmup: int
     least_blocks: int = 10
     least_seconds: float = 1.0
+    timeout: float | None = field(default=None, repr=False, compare=False)  # of silence; None is the session's
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ class Fleet:
                 )
                 worker.ask("first_batch")
                 worker.ask("warm_up", batches=plan.warmup)
-            self.wait(workers, hear)
+            self.wait(workers, hear, plan.timeout)
         except BaseException:
             kill(workers)
             raise
@@ -195,14 +196,19 @@ class Fleet:
                         least_seconds=plan.least_seconds,
                     )
                     worker.ask("finish")
-                    self.wait([worker], hear)
+                    self.wait([worker], hear, plan.timeout)
                     worker.kill()
                     yield run_of(worker.results, self.session)
             finally:
                 kill(workers)
             left -= side
 
-    def wait(self, workers: Sequence[Worker], hear: Hear = lambda phase, i, n, which: None) -> None:
+    def wait(
+        self,
+        workers: Sequence[Worker],
+        hear: Hear = lambda phase, i, n, which: None,
+        timeout: float | None = None,
+    ) -> None:
         """Until every worker has answered all it was asked.
 
         Raises:
@@ -225,7 +231,7 @@ class Fleet:
             if not heard and time.monotonic() - said > 1.0:
                 said = time.monotonic()
                 for which, worker in enumerate(waiting):
-                    worker.check_silence(self.timeout)
+                    worker.check_silence(timeout or self.timeout)
                     hear(*worker.progress, which)  # a long phase says nothing, but its seconds go on
 
     def close(self) -> None:

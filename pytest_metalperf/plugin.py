@@ -142,7 +142,8 @@ def _asked_for(item: pytest.Item, config: pytest.Config) -> Settings:
     try:
         return _marked(item, config)
     except SettingError as error:
-        pytest.fail(str(error), pytrace=False)
+        sentence = str(error)
+    pytest.fail(sentence, pytrace=False)
 
 
 # fixtures
@@ -176,19 +177,24 @@ def metal_device(request: pytest.FixtureRequest) -> str | None:
     place = getattr(request, "param", None)
     if place is None:
         return None
-    from .bench import refuse_or_skip
+    from .bench import Broken, refuse_or_skip
     from .fleet import WorkerError
     from .reports import words
     from .workload import WorkloadError
 
+    session, problem, missing = _open(request.config), "", ""
     try:
-        missing = _open(request.config).missing_device(*place)
+        missing = session.missing_device(*place)
     except WorkloadError as error:
-        pytest.fail(str(error), pytrace=False)
+        problem = str(error)
     except WorkerError as error:
-        pytest.fail(words.broken(error.message, error.details), pytrace=False)
-    if missing:
-        refuse_or_skip(_open(request.config), request.node.nodeid, missing, settings)
+        problem = words.broken(error.message, error.details)
+    if problem:
+        raise Broken(problem, pytrace=False)
+    if missing and not (
+        settings.require_gpu or settings.strict
+    ):  # else the call fails: a failed test, not a failed fixture
+        refuse_or_skip(session, request.node.nodeid, missing, settings)
     device: str = place[0]
     return device
 

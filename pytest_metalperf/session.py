@@ -269,10 +269,11 @@ class MetalSession:
         Raises:
             BaselineError: when the file cannot be written.
         """
-        if workload.id in self.recorded:
-            return self.recorded[workload.id].new
-        old = self.store.workloads.get(workload.id)
         new = [run.stored(self.commit) for run in runs]
+        before = self.recorded.get(workload.id)
+        if before is not None and len(before.new.runs) >= len(new):  # an earlier test of this session asked for as many
+            return before.new
+        old = before.old if before is not None else self.store.workloads.get(workload.id)
         middle = statistics.median(run.seconds_per_batch for run in new)
         anchor = Anchor(seconds_per_batch=rounded(middle), recorded=new[-1].recorded, commit=self.commit)
         entry = Entry(

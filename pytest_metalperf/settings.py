@@ -86,7 +86,7 @@ def devices(text: object) -> tuple[str, ...]:
     for name in names:
         if not re.fullmatch(r"cpu|gpu(:\d+)?", name):
             raise SettingError(f"unknown device {name!r}: there are cpu, gpu, and gpu:1, gpu:2, … for one of several")
-    return tuple("gpu" if name == "gpu:0" else name for name in names)
+    return tuple(dict.fromkeys("gpu" if name == "gpu:0" else name for name in names))
 
 
 def _one_of(*choices: str) -> Callable[[object], str]:
@@ -110,6 +110,12 @@ def _truth(text: object) -> bool:
 
 
 def _text(text: object) -> str:
+    return str(text)
+
+
+def _machine(text: object) -> str:
+    if not re.search("[a-z0-9]", str(text).lower()):
+        raise SettingError(f"a machine's name has letters or digits (a-z, 0-9), got {text!r}")
     return str(text)
 
 
@@ -173,28 +179,41 @@ class Settings:
         metavar="SPEC",
         marker=False,
     )
-    timeout: float = _option(1200.0, "kill a worker that says nothing for so long", _seconds, metavar="SECONDS")
-    machine: str = _option(
-        "", "name this machine by hand (identical cloud runners)", _text, metavar="NAME", marker=False
+    timeout: float = _option(
+        1200.0,
+        "kill a worker that says nothing for so long",
+        _seconds,
+        metavar="SECONDS",
     )
+    machine: str = _option(
+        "", "name this machine by hand (identical cloud runners)", _machine, metavar="NAME", marker=False
+    )
+
+    given: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What was given at any level, of which the rest follows."""
 
     @property
     def fails_on_missing(self) -> bool:
         """Whether a missing baseline fails the test."""
         return self.strict or self.on_missing == "fail" or (self.on_missing == "auto" and bool(os.environ.get("CI")))
 
-    def over(self, values: Mapping[str, object], where: str) -> Settings:
+    def over(self, values: Mapping[str, object], where: str, *, allowed: frozenset[str] | None = None) -> Settings:
         """These settings with `values` (from a marker or a call) on top.
 
         Raises:
             SettingError: naming `where`, for an unknown key or a value that the option cannot have.
         """
-        return dataclasses.replace(self, **parsed(values, where, marker_keys()))
+        return complete({**self.given, **parsed(values, where, marker_keys() if allowed is None else allowed)})
+
+
+def complete(given: Mapping[str, Any]) -> Settings:
+    """Settings from what was given at any level: a size of `quick` brings batches, warm-up and runs that nobody gave."""
+    return Settings(**{**(QUICK if given.get("size") == "quick" else {}), **given}, given=given)
 
 
 def options() -> Sequence[dataclasses.Field[Any]]:
     """All options, in the order of the help text."""
-    return dataclasses.fields(Settings)
+    return [option for option in dataclasses.fields(Settings) if "parse" in option.metadata]
 
 
 def flag(option: dataclasses.Field[Any]) -> str:
@@ -232,10 +251,7 @@ def settle(flags: Mapping[str, object], ini: Mapping[str, object]) -> Settings:
 
     `--metal-size quick` brings its own batches, warm-up and runs, where nobody sets them.
     """
-    merged = {**parsed(ini, "ini file", frozenset(o.name for o in options())), **flags}
-    if merged.get("size") == "quick":
-        merged = {**QUICK, **merged}
-    return Settings(**merged)
+    return complete({**parsed(ini, "ini file", frozenset(option.name for option in options())), **flags})
 
 
 def baselines_folder(settings: Settings, rootdir: Path) -> Path:

@@ -70,7 +70,7 @@ def compare(session: MetalSession, speedup: Speedup, settings: Settings) -> None
     from .gate import ratio_of_pairs  # numpy and scipy: only when a verdict is due
 
     smoke = settings.metal == "smoke"
-    plan = Plan(1 if smoke else settings.batches, 0 if smoke else settings.warmup)
+    plan = Plan(1 if smoke else settings.batches, 0 if smoke else settings.warmup, timeout=settings.timeout)
     pairs: list[tuple[list[float], list[float]]] = []
     while True:
         pairs.append(_pair(session, speedup, plan, len(pairs) + 1, max(settings.max_runs, LEAST_PAIRS)))
@@ -113,7 +113,7 @@ def _pair(session: MetalSession, speedup: Speedup, plan: Plan, number: int, of: 
                 worker = workers[side]
                 worker.resume()
                 worker.ask("interleave", blocks=1, settle=SETTLE)
-                session.fleet.wait([worker], hear)
+                session.fleet.wait([worker], hear, plan.timeout)
                 worker.pause()
                 answer = worker.results["interleave"]
                 per = (_examples(worker) or 1) if speedup.per_example else 1
