@@ -14,7 +14,7 @@ from .live import LiveRuns
 from .measurement import Measurement, Run, Speedup
 from .reports import words
 from .session import MetalSession
-from .settings import SettingError, Settings, marker_keys
+from .settings import SettingError, Settings, call_keys, marker_keys
 from .speedup import compare, variants
 from .workload import Workload, WorkloadError, checked_axes, checked_name
 
@@ -132,7 +132,7 @@ class MetalLive:
         try:
             called = checked_name(name)
             source = {"kind": "live", "name": self._test.nodeid}
-            workload = Workload(called, "live", "", checked_axes(axes, called), tuple(axes), source)
+            workload = Workload(called, "live", "", checked_axes(axes, called), source)
             self._session._claim(workload)
         except WorkloadError as error:
             raise Broken(str(error), pytrace=False) from None
@@ -362,6 +362,7 @@ def refuse_or_skip(session: MetalSession, nodeid: str, reason: str, settings: Se
     """
     __tracebackhide__ = True
     if settings.require_gpu or settings.strict:
+        session.refused.append((nodeid, reason))
         option = "--metal-require-gpu" if settings.require_gpu else "--metal-strict"
         pytest.fail(f"{reason} ({option} is on, so this fails instead of skipping)", pytrace=False)
     session.skipped.append((nodeid, reason))
@@ -379,7 +380,6 @@ def _split(settings: Settings, keywords: Mapping[str, Any]) -> tuple[Settings, d
     __tracebackhide__ = True
     own = {key: value for key, value in keywords.items() if key in marker_keys()}
     try:
-        of_calls = marker_keys() - {"devices", "backend"}  # a call has one device and one backend, its own parameters
-        return settings.over(own, "this call", allowed=of_calls), {k: v for k, v in keywords.items() if k not in own}
+        return settings.over(own, "this call", allowed=call_keys()), {k: v for k, v in keywords.items() if k not in own}
     except SettingError as error:
         raise Broken(str(error), pytrace=False) from None

@@ -164,7 +164,6 @@ class Fleet:
                     name=workload.name,
                     device=workload.device,
                     axes=dict(workload.axes),
-                    asked=list(workload.asked),
                     seed=workload.seed,
                 )
                 worker.ask("first_batch")

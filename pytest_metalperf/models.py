@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .sources import source_of
+from .sources import parameters_of, source_of
 from .worker.models import REFERENCE_MODELS
 from .workload import WorkloadError, checked_name
 
@@ -27,13 +27,17 @@ class Model:
     sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
+_SIZES = frozenset({"image_size", "batch_size"})
+
+
 @dataclass(frozen=True)
 class Known:
-    """A model as the plugin needs it: where its builder is and what its sizes mean."""
+    """A model as the plugin needs it: where its builder is, what its sizes mean, which axes it takes (None: any)."""
 
     name: str
     source: Mapping[str, Any]
     sizes: Mapping[str, Mapping[str, int]]
+    takes: frozenset[str] | None
 
 
 def known_models(added: Iterable[Iterable[Model]]) -> dict[str, Known]:
@@ -43,14 +47,14 @@ def known_models(added: Iterable[Iterable[Model]]) -> dict[str, Known]:
         WorkloadError: for two models of one name.
     """
     found = {
-        name: Known(name, {"kind": "reference", "package": "models", "name": model.build}, model.sizes)
+        name: Known(name, {"kind": "reference", "package": "models", "name": model.build}, model.sizes, _SIZES)
         for name, model in REFERENCE_MODELS.items()
     }
     for model in (model for models in added for model in models):
         name = checked_name(model.name)
         if name in found:
             raise WorkloadError(f"two models are named {name!r}: give one of them another name")
-        found[name] = Known(name, source_of(model.build, name), model.sizes)
+        found[name] = Known(name, source_of(model.build, name), model.sizes, parameters_of(model.build))
     return found
 
 

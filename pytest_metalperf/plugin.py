@@ -412,7 +412,7 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     opened = config.stash.get(_session, None)
-    if opened is None or not (opened.results or opened.skipped):
+    if opened is None or not (opened.results or opened.skipped or opened.refused):
         return
     from .reports.terminal import closing, table
 

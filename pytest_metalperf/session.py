@@ -17,11 +17,11 @@ from .baselines import Anchor, Entry, Store, rounded
 from .forecast import Took, guess, took
 from .measurement import Measurement, Run, Speedup
 from .models import Known, Model, find, known_models
-from .settings import SettingError, Settings, baselines_folder, devices
-from .sources import source_of
+from .settings import SettingError, Settings, baselines_folder, call_keys, devices
+from .sources import parameters_of, source_of
 from .worker.backends import BACKENDS
 from .worker.machine import MachineFacts, machine_facts, slug
-from .workload import Workload, WorkloadError, checked_axes, checked_name
+from .workload import DEFAULTS, Workload, WorkloadError, checked_axes, checked_name
 
 if TYPE_CHECKING:
     from .fleet import Fleet, Plan
@@ -64,6 +64,7 @@ class MetalSession:
         results: every measurement and speedup, in order, one per call of a fixture.
         unavailable: places such as `gpu:tensorflow` that were skipped, with the reason.
         skipped: tests that could not be measured, with the reason of each.
+        refused: those of them that failed for it, since a device was required.
     """
 
     settings: Settings
@@ -80,6 +81,7 @@ class MetalSession:
         self.recorded: dict[str, Recorded] = {}
         self.unavailable: dict[str, str] = {}
         self.skipped: list[tuple[str, str]] = []
+        self.refused: list[tuple[str, str]] = []
         self.took: dict[str, Took] = {}
         self.whole_suite = False
         self._fleet: Fleet | None = None
@@ -181,21 +183,25 @@ class MetalSession:
         if isinstance(model, str):
             known = find(model, self.models)
             called = checked_name(name or model)
-            source, sized = known.source, dict(known.sizes.get(settings.size, {}))
+            source, sized, takes = known.source, dict(known.sizes.get(settings.size, {})), known.takes
         elif callable(model):
             called = checked_name(name or getattr(model, "__name__", ""))
             if called == "<lambda>":
                 raise WorkloadError('a lambda has no name: give it one, metal_bench(lambda: …, name="…")')
-            source, sized = source_of(model, called), {}
+            source, sized, takes = source_of(model, called), {}, parameters_of(model)
         else:
             raise WorkloadError(
                 f"metal_bench takes a model's name or a function that builds one, got {type(model).__name__} {model!r};"
                 " for a model that exists already there is metal_live"
             )
         asked = checked_axes(axes, called)
-        workload = Workload(
-            name=called, device=device, backend=backend, axes={**sized, **asked}, asked=tuple(asked), source=source
-        )
+        unknown = sorted(set(asked) - set(DEFAULTS) - takes) if takes is not None else []
+        if unknown:
+            raise WorkloadError(
+                f"{called} does not take {', '.join(unknown)}: its axes are {', '.join([*sorted(takes or ()), *DEFAULTS])};"
+                f" settings of a call are {', '.join(sorted(call_keys()))}"
+            )
+        workload = Workload(name=called, device=device, backend=backend, axes={**sized, **asked}, source=source)
         self._claim(workload)
         return workload
 

@@ -231,6 +231,11 @@ def marker_keys() -> frozenset[str]:
     return frozenset(option.name for option in options() if option.metadata["marker"])
 
 
+def call_keys() -> frozenset[str]:
+    """Options that a call may set: it has one device and one backend, parameters of their own."""
+    return marker_keys() - {"devices", "backend"}
+
+
 def parsed(values: Mapping[str, object], where: str, allowed: frozenset[str]) -> dict[str, Any]:
     """`values` checked and converted, each by its option's own parser."""
     by_name = {option.name: option for option in options()}

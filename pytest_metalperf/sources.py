@@ -45,6 +45,17 @@ def source_of(function: Callable[..., Any], name: str) -> dict[str, Any]:
     )
 
 
+def parameters_of(function: Callable[..., Any]) -> frozenset[str] | None:
+    """The keyword parameters that a builder declares; None where it takes any, or hides them."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return frozenset(p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD))
+
+
 def _file(module: str) -> str | None:
     file = getattr(sys.modules.get(module), "__file__", None)
     return str(Path(file).resolve()) if file and file.endswith(".py") else None

@@ -25,7 +25,6 @@ class Workload:
     Attributes:
         name: the model's, or the one that the test gives.
         axes: `image_size`, `batch_size`, `precision`, `jit_compile`, and whatever else the builder declares.
-        asked: the axes that the test wrote itself.
         device: `cpu`, `gpu`, `gpu:1`, or `live` for objects of the pytest process.
         backend: `tensorflow`, …; empty for `live`.
         source: how a fresh process finds the builder (see `sources.py`).
@@ -36,7 +35,6 @@ class Workload:
     device: str
     backend: str
     axes: Mapping[str, Axis] = field(default_factory=dict)
-    asked: tuple[str, ...] = ()
     source: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
 

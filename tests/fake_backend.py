@@ -50,7 +50,7 @@ class Fake(Backend):
         return {"fake": wish("version", "1.0")}
 
     def devices(self) -> dict[str, str]:
-        return {"cpu": "", **{name: "Fake GPU" for name in wish("gpus", [])}}
+        return {"cpu": "", **dict.fromkeys(wish("gpus", []), "Fake GPU")}
 
     def place(self, device: str, precision: str, seed: int) -> None:
         if device not in self.devices():

@@ -46,7 +46,6 @@ def test_one_of_several_gpus(suite):
     result.stdout.fnmatch_lines(["SKIPPED*gpu:2*"])
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: gpu and gpu:0 are the same device, but become two tests")
 def test_first_gpu_has_one_name_and_a_name_twice_is_one_test(suite):
     result = suite.run("--metal-devices", "gpu, gpu:0,gpu", "--collect-only", "-q")
     result.stdout.fnmatch_lines(["test_suite.py::test_it[[]gpu[]]", "1 test collected*"])
@@ -70,14 +69,12 @@ def test_marker_and_call_choose_devices(suite):
     result.stdout.fnmatch_lines(["SKIPPED*gpu:1*", "*1 skipped, 1 no baseline*"])
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: the call takes the name as it is, and skips")
 def test_call_knows_the_first_gpu_by_both_names(suite):
     suite.set(gpus=["gpu"])
     suite.write("def test_it(metal_bench):\n    metal_bench('fake-model', device='gpu:0')")
     suite.run("--metal-update-baselines", "--metal-runs=1").assert_outcomes(passed=1)
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: a misspelt device of a call skips its test for ever")
 @pytest.mark.parametrize("fixture", ["metal_bench", "metal_speedup"])
 def test_unknown_device_of_a_call_is_no_missing_device(suite, fixture):
     suite.write(f"def test_it({fixture}):\n    {fixture}('fake-model', device='gpu1')")
@@ -86,7 +83,6 @@ def test_unknown_device_of_a_call_is_no_missing_device(suite, fixture):
     result.stdout.fnmatch_lines(["*unknown device 'gpu1'*cpu, gpu*"])
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: accepted and ignored: it trains on the test's own device")
 def test_devices_is_no_keyword_of_a_call(suite):
     suite.write("def test_it(metal_bench):\n    metal_bench('fake-model', devices='gpu')")
     assert suite.run().ret == 1
@@ -98,7 +94,6 @@ def test_unknown_device_says_what_there_is(suite):
     result.stderr.fnmatch_lines(["ERROR: --metal-devices: *'mps'*cpu, gpu*gpu:1*"])
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: a device asked for in the call is skipped without being counted")
 def test_skip_of_a_call_is_counted_too(suite):
     suite.write(
         """

@@ -32,9 +32,6 @@ def test_any_name_becomes_one_file_in_the_folder(suite, name):
     assert len(list(suite.pytester.path.rglob("baselines/*.json"))) == 1
 
 
-@pytest.mark.xfail(
-    strict=True, reason="BUG: every such name becomes `unknown`, so different machines share one baseline"
-)
 def test_name_of_which_nothing_is_left_is_refused(suite):
     result = suite.run("--metal-machine=箱", "--metal-update-baselines", "--metal-runs=1")
     assert result.ret == pytest.ExitCode.USAGE_ERROR

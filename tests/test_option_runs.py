@@ -33,7 +33,6 @@ def test_marker_and_call(suite):
     assert {name[0]: len(entry["runs"]) for name, entry in suite.stored.items()} == {"a": 2, "b": 1}
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: four are measured, but the two of the first test alone are stored")
 def test_two_tests_of_one_workload_store_what_the_larger_asks(suite):
     suite.write(
         """

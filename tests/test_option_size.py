@@ -68,7 +68,6 @@ def test_marker_and_axes_of_a_call(sized):
     assert sorted(sized.stored) == ["sized[b16]@cpu:fake", "sized[b3]@cpu:fake"]
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: size='quick' of a marker brings the model's size, but not its batches")
 def test_quick_of_a_marker_brings_its_batches_too(sized):
     sized.write("import pytest\n@pytest.mark.metal_bench(size='quick')\n" + TEST)
     sized.run("--metal-update-baselines").assert_outcomes(passed=1)

@@ -11,7 +11,7 @@ def test_no_baseline_fails(suite):
 
 def test_missing_device_fails_with_the_reason(suite):
     result = suite.run("--metal-strict", "--metal-devices=gpu")
-    assert result.ret == 1
+    result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*gpu*--metal-strict*"])
 
 

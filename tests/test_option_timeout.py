@@ -45,7 +45,6 @@ def alive(pid):
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: `timeout` is a marker and call key, but the session's is used")
 def test_of_marker(suite):
     suite.write(
         "import pytest\n@pytest.mark.metal_bench(timeout=2)\ndef test_it(metal_bench):\n    metal_bench('fake-model')"

@@ -63,7 +63,6 @@ def test_same_workload_with_more_batches_is_not_the_shorter_one_again(suite):
     assert suite.run().ret == 0
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: said twice, with `During handling of the above exception` in between")
 @pytest.mark.parametrize("fixture", ["metal_bench", "metal_live"])
 def test_unknown_marker_key_is_one_sentence_without_our_frames(suite, fixture):
     suite.write(f"import pytest\n@pytest.mark.metal_bench(batchs=5)\ndef test_it({fixture}): pass")

@@ -148,11 +148,15 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
     used = words.versions(run.versions for result in measured for run in result.runs)
     if used:
         out.append((f"measured on {session.facts.id} with {used}", ""))
-    out.append((summary(session.results, session.skipped), ""))
+    out.append((summary(session.results, session.skipped, session.refused), ""))
     return out
 
 
-def summary(results: Sequence[Measurement | Speedup], skipped: Sequence[tuple[str, str]]) -> str:
+def summary(
+    results: Sequence[Measurement | Speedup],
+    skipped: Sequence[tuple[str, str]],
+    refused: Sequence[tuple[str, str]] = (),
+) -> str:
     """`6 gated: 5 within, 1 slower; not gated: 1 recorded, 6 skipped (TensorFlow sees no GPU here)`."""
     verdicts = ["error" if result.error else result.verdict for result in results]
     gate = ("faster", "within", "slower", "inconclusive")
@@ -166,6 +170,8 @@ def summary(results: Sequence[Measurement | Speedup], skipped: Sequence[tuple[st
         parts.append(words.plural(verdicts.count("error"), "error"))
     reasons = [reason for _, reason in skipped]
     parts += [f"{reasons.count(reason)} skipped ({reason})" for reason in dict.fromkeys(reasons)]
+    reasons = [reason for _, reason in refused]
+    parts += [f"{reasons.count(reason)} refused ({reason})" for reason in dict.fromkeys(reasons)]
     head = f"{len(gated)} gated" + (f": {words.counts(gated, gate)}" if gated else "")
     return f"{head}; not gated: {', '.join(parts)}" if parts else head
 

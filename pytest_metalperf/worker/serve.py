@@ -64,7 +64,6 @@ class Job:
         name: str,
         device: str,
         axes: Mapping[str, Any],
-        asked: list[str],
         seed: int,
     ) -> dict[str, Any]:
         """Import the framework, set the device up, build the model and its optimizer, put the data on the device."""
@@ -76,7 +75,7 @@ class Job:
             self.backend.place(device, str(axes.get("precision", "float32")), seed)
             imported = time.perf_counter()
             self.progress("build", always=True)
-            built = call_builder(load(source), name, axes, set(asked))
+            built = call_builder(load(source), name, axes)
             self.trainable = self.backend.trainable(built, name, axes)
             if self.trainable.checksums is not None:
                 self.before = self.trainable.checksums()

@@ -76,22 +76,14 @@ def _same_file(one: str, other: str) -> bool:
         return False
 
 
-def call_builder(function: Callable[..., Any], name: str, axes: Mapping[str, Any], asked: set[str]) -> Any:
-    """Call a builder with those `axes` that it declares.
-
-    `asked` are the axes that the test wrote itself: one of these that the builder does not declare is a mistake,
-    while a default it does not declare is simply not its business. `precision` and `jit_compile` are set around it.
-    """
+def call_builder(function: Callable[..., Any], name: str, axes: Mapping[str, Any]) -> Any:
+    """Call a builder with those `axes` that it declares; `precision` and `jit_compile` are set around it anyway."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         parameters = ()  # type: ignore[assignment]
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
     declared = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
-    unknown = sorted(asked - declared - {"precision", "jit_compile"})
-    if unknown and not takes_all:
-        takes = ", ".join(sorted(declared)) or "no parameters"
-        raise Problem("builder", f"{name} does not take {', '.join(unknown)} (it takes {takes})")
     try:
         return function(**{key: value for key, value in axes.items() if takes_all or key in declared})
     except Problem:
