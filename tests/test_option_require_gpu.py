@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 
 def test_missing_gpu_fails_with_the_reason_and_the_cpu_goes_on(suite):
     result = suite.run("--metal-require-gpu", "--metal-devices=cpu,gpu", "--metal-update-baselines", "--metal-runs=1")

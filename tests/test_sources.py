@@ -8,7 +8,6 @@ import sys
 import pytest
 
 from pytest_metalperf.sources import parameters_of, source_of
-from pytest_metalperf.worker.problems import Problem
 from pytest_metalperf.worker.sources import call_builder, load
 from pytest_metalperf.workload import WorkloadError
 
@@ -134,9 +133,7 @@ def test_axis_that_is_not_declared_is_told(suite):
     )
     result = suite.run()
     assert result.ret == 1
-    result.stdout.fnmatch_lines(
-        ["mine does not take width: its axes are batch_size, depth, *; settings of a call are batches, *"]
-    )
+    result.stdout.fnmatch_lines(["mine does not take width: its axes are batch_size, depth, *; settings*batches, *"])
 
 
 PACKAGE = {
