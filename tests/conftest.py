@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections import Counter
 from pathlib import Path
 
-import hypothesis  # noqa: F401 - pytest imports it at the end of each session, in a second
 import msgspec  # noqa: F401 - loaded before pytester takes its snapshot of modules: C extensions load once a process
 import numpy as np  # noqa: F401
 import pytest
 import scipy.special  # noqa: F401
+
+with contextlib.suppress(
+    ImportError
+):  # pytest loads this file for the reference suite too, where nothing else of ours is
+    import hypothesis  # noqa: F401 - pytest imports it at the end of each session, in a second
 
 pytest_plugins = ["pytester"]
 
