@@ -10,10 +10,11 @@ import pytest
 
 from .baselines import BaselineError, Entry
 from .fleet import Plan, WorkerError
+from .forecast import side_by_side
 from .live import LiveRuns
 from .measurement import Measurement, Run, Speedup
 from .reports import words
-from .session import MetalSession
+from .session import MetalSession, figures, rule_of
 from .settings import SettingError, Settings, call_keys, marker_keys
 from .speedup import compare, variants
 from .workload import Workload, WorkloadError, checked_axes, checked_name
@@ -285,18 +286,9 @@ def _gate(
     measure: Callable[[int], list[Run]],
     first_look: Callable[[], Run] | None,
 ) -> None:
-    from .gate import Rule, RunFigure, judge  # numpy and scipy: only when a verdict is due
+    from .gate import RunFigure, judge  # numpy and scipy: only when a verdict is due
 
-    def figures(entry: Entry) -> list[RunFigure]:
-        return [RunFigure(run.seconds_per_batch, run.session) for run in entry.runs]
-
-    place = _device_of(measurement.workload.id)
-    peers = [
-        figures(entry)
-        for key, entry in session.store.workloads.items()
-        if key != measurement.workload.id and _device_of(key) == place
-    ]
-    rule = Rule(tolerance=settings.tolerance, max_runs=settings.max_runs)
+    peers, rule = session.peers(measurement.workload.id), rule_of(settings)
 
     def look(runs: list[Run]) -> None:
         measurement.runs = runs
@@ -308,11 +300,10 @@ def _gate(
         look([first_look()])
         if measurement.judgement is not None and measurement.judgement.decided and measurement.verdict == "within":
             return
-    count = 1
-    look(measure(count))
+    look(measure(1))
     while measurement.judgement is not None and not measurement.judgement.decided:
-        count = max(count, len(measurement.runs)) + 1
-        look(measure(count))
+        # what one run left open, one more seldom settles: several cost little more time, since they prepare side by side
+        look(measure(min(settings.max_runs, len(measurement.runs) + side_by_side())))
 
 
 def _record(
@@ -326,12 +317,6 @@ def _record(
     measurement.runs = measure(settings.runs)
     session.record(measurement.workload, measurement.runs, beside=beside)
     measurement.verdict = "recorded"
-
-
-def _device_of(key: str) -> str:
-    """`gpu` of `x[64px]@gpu:tensorflow`: noise is learned from workloads of the same device."""
-    place = key.rpartition("@")[2]
-    return place.rpartition(":")[0] or place
 
 
 def settle(session: MetalSession, test: Test, measurement: Measurement, settings: Settings) -> None:

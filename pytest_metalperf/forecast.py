@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,13 @@ START_SECONDS = 7.0  # a worker, TensorFlow's import, the model and its optimize
 # First batch and step in seconds at 64 px on a CPU of two cores (batch 8; CycleGAN 1, style transfer 4): TensorFlow
 # 2.21, measured with this plugin on a shared virtual machine. Only an estimate needs them, and says that it is rough.
 ROUGH = {
-    "resnet50v2": (14.0, 0.30),
-    "resnet50v2-head": (4.0, 0.12),
-    "mobilenetv3": (14.0, 0.12),
-    "mobilenetv3-small": (10.0, 0.06),
-    "densenet121": (34.0, 0.35),
-    "cyclegan": (32.0, 1.2),
-    "style-transfer": (11.0, 0.7),
+    "resnet50v2": (7.7, 0.23),
+    "resnet50v2-head": (2.4, 0.07),
+    "mobilenetv3": (8.7, 0.12),
+    "mobilenetv3-small": (6.0, 0.06),
+    "densenet121": (22.0, 0.22),
+    "cyclegan": (19.7, 0.82),
+    "style-transfer": (3.2, 0.19),
 }
 
 
@@ -34,9 +34,13 @@ class Took:
     prepare: float
     measure: float
 
-    def seconds(self, runs: int) -> float:
-        """Expected for `runs` runs, prepared side by side as `Fleet.run` does."""
+    def recorded(self, runs: int) -> float:
+        """Seconds for `runs` runs, prepared side by side as `Fleet.run` does."""
         return math.ceil(runs / side_by_side()) * self.prepare + runs * self.measure
+
+    def gated(self, second: float, most: int) -> float:
+        """Seconds for a first look, and with the chance `second` for what follows it."""
+        return self.recorded(1) + second * self.recorded(min(side_by_side(), most - 1))
 
 
 def side_by_side() -> int:
@@ -77,9 +81,10 @@ def restored(plain: Any) -> list[Took]:
         return []
 
 
-def total(expected: Iterable[tuple[Took, int]]) -> float:
-    """Seconds for all of these, each workload once."""
-    once: dict[str, float] = {}
-    for one, runs in expected:
-        once[one.id] = max(once.get(one.id, 0.0), one.seconds(runs))
-    return sum(once.values())
+def second_look(low: float, high: float, tolerance: float) -> float:
+    """The chance that unchanged code needs a second look: that its first lies beyond the tolerance by noise alone.
+
+    `low` and `high` are the 95 % interval of the change at one run, around no change.
+    """
+    error = (math.log1p(high) - math.log1p(low)) / (2 * 2.1)  # 2.1: Student's quantile at about 20 degrees of freedom
+    return math.erfc(math.log1p(tolerance) / (max(error, 1e-9) * math.sqrt(2)))

@@ -339,11 +339,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def _announcement(config: pytest.Config, items: list[pytest.Item], session: MetalSession) -> str:
     """One line on how long measuring will take."""
-    from .forecast import restored, total
+    from .forecast import restored
     from .reports import words
 
     cache = getattr(config, "cache", None)
-    known, unknown = [], 0
+    seconds: dict[str, float] = {}
+    unknown = 0
     for item in items:
         try:
             settings = _marked(item, config)
@@ -352,9 +353,9 @@ def _announcement(config: pytest.Config, items: list[pytest.Item], session: Meta
         device, backend = getattr(getattr(item, "callspec", None), "params", {}).get("metal_device", ("", ""))
         before = restored(cache.get(f"{_CACHE}/{item.nodeid}", None) if cache is not None else None)
         found = before or session.forecasts(_constants(item), device, backend, settings)
-        known += [(one, session.expected_runs(one.id)) for one in found]
+        seconds |= {one.id: session.expected_seconds(one, settings) for one in found}
         unknown += not found and device in ("", "cpu")
-    return words.announcement(len(items), total(known), unknown)
+    return words.announcement(len(items), sum(seconds.values()), unknown)
 
 
 def _constants(item: pytest.Item) -> list[str]:

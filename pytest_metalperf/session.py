@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .baselines import Anchor, Entry, Store, rounded
-from .forecast import Took, guess, took
+from .forecast import Took, guess, second_look, took
 from .measurement import Measurement, Run, Speedup
 from .models import Known, Model, find, known_models
 from .settings import SettingError, Settings, baselines_folder, call_keys, devices
@@ -25,6 +25,7 @@ from .workload import DEFAULTS, Workload, WorkloadError, checked_axes, checked_n
 
 if TYPE_CHECKING:
     from .fleet import Fleet, Plan
+    from .gate import Rule, RunFigure
 
 Listener = Callable[[Measurement], None]
 
@@ -259,13 +260,25 @@ class MetalSession:
                     found.append(one)
         return found
 
-    def expected_runs(self, id: str) -> int:  # noqa: A002
-        """Runs that the workload `id` will cost if nothing is suspicious."""
-        settings = self.settings
-        record = settings.update_baselines and (
-            id not in self.store.workloads or settings.update_mode in ("all", "extend")
+    def expected_seconds(self, one: Took, settings: Settings) -> float:
+        """What one workload will take: recorded, or gated with the looks that its stored noise makes likely."""
+        entry = self.store.workloads.get(one.id)
+        if settings.update_baselines and (entry is None or settings.update_mode in ("all", "extend")):
+            return one.recorded(settings.runs)
+        if entry is None:
+            return one.recorded(1)
+        from .gate import judge  # numpy and scipy: a verdict is due
+
+        stored = figures(entry)
+        judgement = judge(stored[:1], stored, self.peers(one.id), rule_of(settings))
+        return one.gated(
+            second_look(judgement.change_low, judgement.change_high, settings.tolerance), settings.max_runs
         )
-        return settings.runs if record else 1
+
+    def peers(self, id: str) -> list[list[RunFigure]]:  # noqa: A002
+        """Stored runs of the machine's other workloads on the same device, from which noise is learned too."""
+        place = device_of(id)
+        return [figures(entry) for key, entry in self.store.workloads.items() if key != id and device_of(key) == place]
 
     # what is stored
 
@@ -336,6 +349,26 @@ def open_session(
     for more in facts:
         extra.update(more)
     return MetalSession(settings, rootdir, known_models(models), known_backends(backends), extra)
+
+
+def figures(entry: Entry) -> list[RunFigure]:
+    """Stored runs as the gate wants them."""
+    from .gate import RunFigure
+
+    return [RunFigure(run.seconds_per_batch, run.session) for run in entry.runs]
+
+
+def rule_of(settings: Settings) -> Rule:
+    """What these settings ask of the gate."""
+    from .gate import Rule
+
+    return Rule(tolerance=settings.tolerance, max_runs=settings.max_runs)
+
+
+def device_of(id: str) -> str:  # noqa: A002
+    """`gpu` of `x[64px]@gpu:tensorflow`."""
+    place = id.rpartition("@")[2]
+    return place.rpartition(":")[0] or place
 
 
 def _checked_device(device: object) -> str:

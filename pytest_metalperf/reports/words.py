@@ -26,8 +26,10 @@ def seconds(value: float, beside: float | None = None) -> str:
 
 
 def duration(value: float) -> str:
-    """How long something takes, as people say it: `40 s`, `6 min`."""
-    return f"{value:.0f} s" if value < 100 else f"{value / 60:.0f} min"
+    """How long something takes, as people say it: `40 s`, `2.5 min`, `25 min`."""
+    if value < 100:
+        return f"{value:.0f} s"
+    return f"{value / 60:.{1 if value < 600 else 0}f} min"
 
 
 def percent(share: float, *, sign: bool = False) -> str:
