@@ -230,7 +230,7 @@ def _json(data: bytes, place: str) -> Any:
         return float(word) if math.isfinite(float(word)) else refuse(word)
 
     def whole(word: str) -> int:
-        return int(word) if len(word) < 4000 else refuse(word)  # Python itself refuses from 4300 digits on
+        return int(word) if len(word) <= 300 else refuse(word)  # beyond what a float can hold
 
     try:
         text = data.decode()

@@ -109,7 +109,6 @@ LAST = f'$.workloads["{ID}"].runs[2]'
         ("lower_quartile", -0.1, ".lower_quartile: expected a number > 0.0"),
         ("upper_quartile", {}, ".upper_quartile: expected a number, got an object"),
         ("first_batch_seconds", "1", ".first_batch_seconds: expected a number, got a string"),
-        ("seconds_per_batch", 10**400, ".seconds_per_batch: number out of range"),
         ("batches", 1.5, ".batches: expected a whole number, got a number"),
         ("batches", 0, ".batches: expected a whole number >= 1"),
         ("batches", True, ".batches: expected a whole number, got true or false"),
@@ -243,8 +242,9 @@ def test_number_beyond_floats_is_refused(key):
     refused(text.replace("77.5", "1e999"))
 
 
-def test_number_of_very_many_digits_is_refused():
-    refused(json.dumps(document()).replace("1000000", "1" * 5000, 1))
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_number_of_very_many_digits_is_refused(digits):
+    assert "no figure" in refused(json.dumps(document()).replace("1000000", "1" * digits, 1))
 
 
 @pytest.mark.parametrize("key", ["a\nb", "a\x1b[31mb"])
