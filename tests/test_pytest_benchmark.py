@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import warnings
 
 import pytest
 
@@ -19,6 +21,9 @@ def rows(suite, *arguments):
     path = suite.pytester.path / "rows.json"
     path.unlink(missing_ok=True)
     result = suite.run(f"--benchmark-json={path}", *arguments)
+    with warnings.catch_warnings():  # pytest-benchmark 4 leaves its file to the garbage collector
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
     text = path.read_text() if path.exists() else ""
     return result, json.loads(text)["benchmarks"] if text else []
 
