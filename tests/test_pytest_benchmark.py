@@ -16,14 +16,20 @@ def test_plain():
 """
 
 
+@pytest.fixture(autouse=True)
+def no_open_files():
+    """Collect what pytest-benchmark 4 leaves open, before a later test hears of it."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
 def rows(suite, *arguments):
     """The rows of pytest-benchmark's JSON, with the result."""
     path = suite.pytester.path / "rows.json"
     path.unlink(missing_ok=True)
     result = suite.run(f"--benchmark-json={path}", *arguments)
-    with warnings.catch_warnings():  # pytest-benchmark 4 leaves its file to the garbage collector
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
     text = path.read_text() if path.exists() else ""
     return result, json.loads(text)["benchmarks"] if text else []
 
