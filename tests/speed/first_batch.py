@@ -1,4 +1,4 @@
-"""Time to the first batch, against plain `compile` and `train_on_batch`: `python tests/speed/first_batch.py [names]`.
+"""Time to the first batch, against plain `compile` and `train_on_batch`.
 
 Each side in fresh processes of the same environment, in turn. Counted from the built model to the first trained
 batch: for us the optimizer's variables, the trace and the batch; plainly `train_on_batch` alone, which does all three.
@@ -6,11 +6,11 @@ batch: for us the optimizer's variables, the trace and the batch; plainly `train
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import subprocess
 import sys
 
-ROUNDS = 3
 GOALS = {"densenet121": 0.6, "cyclegan": 0.75}
 NAMES = ("resnet50v2-head", "resnet50v2", "mobilenetv3", "densenet121", "cyclegan", "style-transfer")
 
@@ -42,13 +42,17 @@ def seconds(side: str, name: str) -> float:
 
 def main() -> None:
     """Print a line per model."""
-    for name in sys.argv[1:] or NAMES:
-        pairs = [(seconds("ours", name), seconds("plain", name)) for _ in range(ROUNDS)]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3, help="pairs of fresh processes (default: 3)")
+    parser.add_argument("names", nargs="*", default=NAMES)
+    asked = parser.parse_args()
+    for name in asked.names:
+        pairs = [(seconds("ours", name), seconds("plain", name)) for _ in range(asked.rounds)]
         ratios = sorted(ours / plain for ours, plain in pairs)
         print(
             f"first batch of {name}: ours {statistics.median(p[0] for p in pairs):.1f} s, plain"
             f" {statistics.median(p[1] for p in pairs):.1f} s; ratio {statistics.median(ratios):.2f}"
-            f" ({ratios[0]:.2f} to {ratios[-1]:.2f}, {ROUNDS} pairs in turn; goal {GOALS.get(name, 1.0):g})",
+            f" ({ratios[0]:.2f} to {ratios[-1]:.2f}, {len(pairs)} pairs in turn; goal {GOALS.get(name, 1.0):g})",
             flush=True,
         )
 
