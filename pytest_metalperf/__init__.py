@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from pkgutil import extend_path
 from typing import TYPE_CHECKING, Any
 
-# a worker's zip holds this file and worker/ alone; the rest is the installed plugin's, where there is one
-__path__ = extend_path(__path__, __name__)
+if (
+    ".zip" in __file__
+):  # a worker's zip holds this file and worker/ alone; the rest is the installed plugin's, if there is one
+    from pkgutil import extend_path
+
+    __path__ = extend_path(__path__, __name__)
 
 if TYPE_CHECKING:
     from .bench import MetalBench, MetalLive, MetalSpeedup

@@ -36,6 +36,8 @@ def main() -> None:
     extra = sorted(1000 * (on - off) for on, off in pairs)
     low, middle, high = statistics.quantiles(extra, n=4)
     base = statistics.median(1000 * off for _, off in pairs)
+    least = 1000 * (min(on for on, _ in pairs) - min(off for _, off in pairs))
+    print(f"start-up, fastest of each: {least:+.1f} ms")
     print(f"start-up: {middle:+.1f} ms (quartiles {low:+.1f} to {high:+.1f}) on {base:.0f} ms, {ROUNDS} pairs in turn")
     code = f"import sys, pytest_metalperf.plugin; print(*[m for m in {HEAVY!r} if m in sys.modules] or ['none'])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
