@@ -19,7 +19,6 @@ ROUGH = {
     "resnet50v2": (7.7, 0.23),
     "resnet50v2-head": (2.4, 0.07),
     "mobilenetv3": (8.7, 0.12),
-    "mobilenetv3-small": (6.0, 0.06),
     "densenet121": (22.0, 0.22),
     "cyclegan": (19.7, 0.82),
     "style-transfer": (3.2, 0.19),

@@ -1,10 +1,8 @@
 """What one run says: its best single figure, its tail, and whether its steps slow down.
 
 The figure is the mean of the lower half of the samples. What a shared machine does to a step only ever makes it slower,
-so the upper half tells more of other work than of the step. On 40 recorded runs of two small models, on a machine where
-other work came and went, its logarithm spread less between runs (sd 35 and 39 %) than the median's (43 and 44 %), the
-mean's (47 and 47 %) and the lower quartile's (35 and 40 %). Only the minimum did better there (31 and 35 %), but it spreads
-twice as widely where noise is symmetric, falls with the length of a run, and believes a single lucky sample.
+so the upper half tells more of other work than of the step. The minimum spreads twice as widely where noise is symmetric,
+falls with the length of a run, and believes a single lucky sample.
 
 What the figure leaves out is told apart: the worst sample, freezes of ten steps and more, and drift, the slope of Theil and
 Sen (Sen 1968, Journal of the American Statistical Association 63:1379) where Kendall's rank test finds one, with its

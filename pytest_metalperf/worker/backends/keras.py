@@ -109,7 +109,7 @@ def build_all(model: Any, batch: tuple[Any, ...]) -> None:
     """Create every variable before the first step.
 
     A train function that creates variables in its first call is traced twice by TensorFlow: building the optimizer
-    first took DenseNet121 from 64.7 s to 33.3 s to its first batch on two cores. Metrics are variables too.
+    first halves the time to DenseNet121's first batch (`tests/speed/first_batch.py`). Metrics are variables too.
     """
     x, y = batch[0], (batch[1] if len(batch) > 1 else None)
     metrics = getattr(model, "_compile_metrics", None)
