@@ -47,13 +47,17 @@ class Test:
     publish: Callable[[Measurement | Speedup], None]
 
 
-class MetalBench:
-    """`metal_bench(model, …)`: train in fresh processes, compare with the baseline, fail when slower."""
+class _OfTest:
+    """What every fixture's object knows: the session, this test's settings, the test."""
 
     def __init__(self, session: MetalSession, settings: Settings, test: Test) -> None:
         self._session = session
         self._settings = settings
         self._test = test
+
+
+class MetalBench(_OfTest):
+    """`metal_bench(model, …)`: train in fresh processes, compare with the baseline, fail when slower."""
 
     def __call__(
         self,
@@ -111,13 +115,8 @@ class MetalBench:
         return measurement
 
 
-class MetalLive:
+class MetalLive(_OfTest):
     """`metal_live(step, name=…)`: objects of the pytest process, trained where they are."""
-
-    def __init__(self, session: MetalSession, settings: Settings, test: Test) -> None:
-        self._session = session
-        self._settings = settings
-        self._test = test
 
     def __call__(self, step: Callable[[], Any], /, *, name: str, **keywords: Any) -> Measurement:
         """Measure `step`, a zero-argument function that trains one batch and returns a device value or a loss.
@@ -157,13 +156,8 @@ class MetalLive:
         return measurement
 
 
-class MetalSpeedup:
+class MetalSpeedup(_OfTest):
     """`metal_speedup(model, at_least=3.0)`: two variants interleaved, and a promise about their ratio."""
-
-    def __init__(self, session: MetalSession, settings: Settings, test: Test) -> None:
-        self._session = session
-        self._settings = settings
-        self._test = test
 
     def __call__(
         self,
