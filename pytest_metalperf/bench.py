@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from .baselines import BaselineError, Entry
-from .fleet import Plan, WorkerError
-from .forecast import side_by_side
+from .against import compared
+from .fleet import WorkerError, plan_of
+from .judging import judged
 from .live import LiveRuns
 from .measurement import Measurement, Run, Speedup
 from .reports import words
-from .session import MetalSession, figures, rule_of
+from .session import MetalSession
 from .settings import SettingError, Settings, call_keys, marker_keys
 from .speedup import compare, variants
 from .workload import Workload, WorkloadError, checked_axes, checked_name
@@ -37,6 +37,7 @@ class Test:
         backend: likewise.
         live: what `metal_live` needs to run this test alone in another process.
         publish: takes a finished result to the reports that hang on the test (a table row, properties).
+        later: whether it can be run again at the end of the session, after other tests that measure.
     """
 
     nodeid: str
@@ -45,6 +46,7 @@ class Test:
     backend: str
     live: LiveRuns
     publish: Callable[[Measurement | Speedup], None]
+    later: bool = False
 
 
 class _OfTest:
@@ -97,6 +99,7 @@ class MetalBench(_OfTest):
             workload = self._session.workload(
                 model, name=name, device=device, backend=backend, axes=axes, settings=settings
             )
+            theirs = self._session.reference.workload(workload) if settings.against else None
             missing = self._session.missing_device(workload.device, workload.backend)
         except WorkloadError as error:
             raise Broken(str(error), pytrace=False) from None
@@ -105,12 +108,15 @@ class MetalBench(_OfTest):
         if missing:
             refuse_or_skip(self._session, self._test.nodeid, missing, settings)
 
-        plan = _plan(settings)
+        plan = plan_of(settings)
 
         def measure(count: int) -> list[Run]:
             return self._session.runs(workload, plan, count)
 
-        measurement = judged(self._session, workload, settings, measure, self._test)
+        if theirs is not None:
+            measurement = compared(self._session, workload, settings, plan, self._test.nodeid, theirs)
+        else:
+            measurement = judged(self._session, workload, settings, measure, self._test.nodeid, later=self._test.later)
         settle(self._session, self._test, measurement, settings)
         return measurement
 
@@ -129,6 +135,7 @@ class MetalLive(_OfTest):
         """
         __tracebackhide__ = True
         settings, axes = _split(self._settings, keywords)
+        _not_against(self._session, self._test.nodeid, settings)
         try:
             called = checked_name(name)
             source = {"kind": "live", "name": self._test.nodeid}
@@ -142,15 +149,17 @@ class MetalLive(_OfTest):
                 " write metal_live(lambda: model.train_on_batch(x, y), name=…)",
                 pytrace=False,
             )
-        plan = _plan(settings)
+        plan = plan_of(settings)
         child = self._test.live.child
         if child is not None and child.id != workload.id:  # it is here for another call of the same test
             settings = replace(settings, metal="smoke")
-            plan = _plan(settings)
+            plan = plan_of(settings)
         runs = self._test.live.of(self._session, workload, step, plan, settings)
         if child is not None and child.id == workload.id:
             child.serve(runs)
-        measurement = judged(self._session, workload, settings, runs.fresh, self._test, first_look=runs.first_look)
+        measurement = judged(
+            self._session, workload, settings, runs.fresh, self._test.nodeid, runs.first_look, later=self._test.later
+        )
         measurement.notes.append("weights not checked: metal_live cannot see them")
         settle(self._session, self._test, measurement, settings)
         return measurement
@@ -193,6 +202,7 @@ class MetalSpeedup(_OfTest):
         """
         __tracebackhide__ = True
         settings, axes = _split(self._settings, keywords)
+        _not_against(self._session, self._test.nodeid, settings)
         backend = backend or self._test.backend
         try:
             two = variants(of, over, device=device, backend=backend, axes=axes, at_least=at_least)
@@ -227,90 +237,6 @@ class MetalSpeedup(_OfTest):
         if speedup.verdict == "slower" or (speedup.verdict == "inconclusive" and settings.strict):
             pytest.fail(words.speedup_failure(speedup, self._test.command), pytrace=False)
         return speedup
-
-
-def judged(
-    session: MetalSession,
-    workload: Workload,
-    settings: Settings,
-    measure: Callable[[int], list[Run]],
-    test: Test,
-    first_look: Callable[[], Run] | None = None,
-) -> Measurement:
-    """Measure until there is a verdict, and store what is to be stored.
-
-    Args:
-        session: of pytest.
-        workload: what to train.
-        settings: of this call.
-        measure: returns so many fresh runs, of which earlier calls' are the first.
-        test: that asks.
-        first_look: a cheaper run, believed only when it says `within`.
-    """
-    measurement = Measurement(workload, tolerance=settings.tolerance, nodeid=test.nodeid)
-    stored = session.store.workloads.get(workload.id)
-    measurement.baseline = stored
-    try:
-        if settings.metal == "smoke":
-            measurement.runs = measure(1)
-        elif workload.id in session.recorded or (  # by an earlier test of this session
-            settings.update_baselines and (stored is None or settings.update_mode in ("all", "extend"))
-        ):
-            _record(session, measurement, settings, measure, beside=settings.update_mode == "extend")
-        elif stored is None:
-            measurement.runs = [first_look()] if first_look is not None else measure(1)
-            measurement.verdict = "no baseline"
-        else:
-            _gate(session, measurement, stored, settings, measure, first_look)
-            changed = measurement.verdict in ("slower", "faster")
-            if changed and settings.update_baselines and settings.update_mode == "changed":
-                _record(session, measurement, settings, measure, beside=False)
-    except WorkerError as error:
-        measurement.error = words.broken(error.message, error.details)
-    except BaselineError as error:
-        measurement.error = str(error)
-    return measurement
-
-
-def _gate(
-    session: MetalSession,
-    measurement: Measurement,
-    stored: Entry,
-    settings: Settings,
-    measure: Callable[[int], list[Run]],
-    first_look: Callable[[], Run] | None,
-) -> None:
-    from .gate import RunFigure, judge  # numpy and scipy: only when a verdict is due
-
-    peers, rule = session.peers(measurement.workload.id), rule_of(settings)
-
-    def look(runs: list[Run]) -> None:
-        measurement.runs = runs
-        now = [RunFigure(run.estimate.seconds, run.session) for run in runs]
-        measurement.judgement = judge(now, figures(stored), peers, rule)
-        measurement.verdict = measurement.judgement.verdict
-
-    if first_look is not None:
-        look([first_look()])
-        if measurement.judgement is not None and measurement.judgement.decided and measurement.verdict == "within":
-            return
-    look(measure(1))
-    while measurement.judgement is not None and not measurement.judgement.decided:
-        # what one run left open, one more seldom settles: several cost little more time, since they prepare side by side
-        look(measure(min(settings.max_runs, len(measurement.runs) + side_by_side())))
-
-
-def _record(
-    session: MetalSession,
-    measurement: Measurement,
-    settings: Settings,
-    measure: Callable[[int], list[Run]],
-    *,
-    beside: bool,
-) -> None:
-    measurement.runs = measure(settings.runs)
-    session.record(measurement.workload, measurement.runs, beside=beside)
-    measurement.verdict = "recorded"
 
 
 def settle(session: MetalSession, test: Test, measurement: Measurement, settings: Settings) -> None:
@@ -348,10 +274,13 @@ def refuse_or_skip(session: MetalSession, nodeid: str, reason: str, settings: Se
     pytest.skip(reason)
 
 
-def _plan(settings: Settings) -> Plan:
-    if settings.metal == "smoke":
-        return Plan(1, 0, least_blocks=1, least_seconds=0.0, timeout=settings.timeout)
-    return Plan(settings.batches, settings.warmup, timeout=settings.timeout)
+def _not_against(session: MetalSession, nodeid: str, settings: Settings) -> None:
+    """Only what trains in fresh processes can train in a reference's."""
+    __tracebackhide__ = True
+    if settings.against:
+        reason = "--metal-against compares metal_bench alone"
+        session.skipped.append((nodeid, reason))
+        pytest.skip(reason)
 
 
 def _split(settings: Settings, keywords: Mapping[str, Any]) -> tuple[Settings, dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import queue
 import shlex
@@ -13,42 +12,21 @@ import sys
 import tempfile
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .forecast import side_by_side
 from .measurement import Run, run_of
+from .parcel import BOOTSTRAP, HERE, Place, archive, import_path
+from .settings import Settings
 from .workload import Workload
 
 START_SECONDS = 120.0
 TAIL_LINES = 12
 _END = object()
-_OUR_FRAMES = ("worker.zip", 'File "<string>"', 'File "<remote exec>"')  # of a native crash's traceback
-
-# A worker's stdout is /dev/null and its stderr is pytest's capture file: both go to a log of its own, first thing.
-_BOOTSTRAP = """
-import os, sys
-channel.send(os.getpid())
-setup = channel.receive()
-folder = setup["folder"]
-if folder is None:
-    import atexit, shutil, tempfile
-    folder = tempfile.mkdtemp(prefix="metalperf-")
-    atexit.register(shutil.rmtree, folder, True)
-    with open(os.path.join(folder, "worker.zip"), "wb") as file:
-        file.write(setup["archive"])
-log = os.open(os.path.join(folder, setup["log"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-os.dup2(log, 1)
-os.dup2(log, 2)
-import faulthandler
-faulthandler.enable(file=2)
-sys.path.insert(0, os.path.join(folder, "worker.zip"))
-from pytest_metalperf.worker.serve import serve
-serve(channel, setup)
-"""
+_OUR_FRAMES = (".zip/pytest_metalperf/", 'File "<string>"', 'File "<remote exec>"')  # of a native crash's traceback
 
 Hear = Callable[[str, int, int, int], None]
 """Told of progress: phase, i, n, and which of the workers that run side by side."""
@@ -80,6 +58,21 @@ class Plan:
     timeout: float | None = field(default=None, repr=False, compare=False)  # of silence; None is the session's
 
 
+def plan_of(settings: Settings) -> Plan:
+    """What these settings ask of one run."""
+    if settings.metal == "smoke":
+        return Plan(1, 0, least_blocks=1, least_seconds=0.0, timeout=settings.timeout)
+    return Plan(settings.batches, settings.warmup, timeout=settings.timeout)
+
+
+class Request(NamedTuple):
+    """One worker that is wanted: what it trains, how it finds the backend, where its code comes from."""
+
+    workload: Workload
+    backend: Mapping[str, Any] | str
+    place: Place = HERE
+
+
 @dataclass(frozen=True)
 class Probe:
     """What a backend can see where the workers run."""
@@ -104,24 +97,35 @@ class Fleet:
         self.timeout = timeout
         self.session = session
         self.local = not host or host.startswith("popen")
-        self.spec = f"{host or f'popen//python={shlex.quote(sys.executable)}'}//execmodel=main_thread_only"
+        self.host = host
         self.folder = Path(tempfile.mkdtemp(prefix="pytest-metalperf-"))
         self._group = execnet.Group()
-        self._archive = archive(Path(__file__).parent)
-        (self.folder / "worker.zip").write_bytes(self._archive)
+        self._archives: dict[Path, tuple[str, bytes]] = {}
         self._workers: list[Worker] = []
         self._started = 0
 
-    def start(self) -> Worker:
-        """A fresh worker that has said hello.
+    def start(self, place: Place = HERE) -> Worker:
+        """A fresh worker at `place` that has said hello.
 
         Raises:
             WorkerError: when the interpreter or host cannot be reached.
         """
         self._started += 1
-        worker = Worker(self, f"worker-{self._started}.log")
+        worker = Worker(self, f"worker-{self._started}.log", place)
         self._workers.append(worker)
         return worker
+
+    def spec(self, place: Place) -> str:
+        """How execnet reaches an interpreter."""
+        return self.host or f"popen//python={shlex.quote(place.python or sys.executable)}"
+
+    def archive(self, package: Path) -> tuple[str, bytes]:
+        """The name and the bytes of a package's zip; where workers are local it lies in our folder."""
+        if package not in self._archives:
+            name, data = f"worker-{len(self._archives)}.zip", archive(package)
+            (self.folder / name).write_bytes(data)
+            self._archives[package] = name, data
+        return self._archives[package]
 
     def facts(self) -> Mapping[str, Any]:
         """What machine the workers run on.
@@ -131,16 +135,16 @@ class Fleet:
         """
         return self._one("facts")
 
-    def probe(self, backend: Mapping[str, Any] | str, device: str) -> Probe:
+    def probe(self, backend: Mapping[str, Any] | str, device: str, place: Place = HERE) -> Probe:
         """Ask a fresh worker what `backend` sees, and why not `device`.
 
         Raises:
             WorkerError: when it cannot be imported, or the worker dies.
         """
-        return Probe(**self._one("look", backend=backend, device=device))
+        return Probe(**self._one("look", place, backend=backend, device=device))
 
-    def _one(self, what: str, **arguments: Any) -> Mapping[str, Any]:
-        worker = self.start()
+    def _one(self, what: str, place: Place = HERE, **arguments: Any) -> Mapping[str, Any]:
+        worker = self.start(place)
         try:
             worker.ask(what, **arguments)
             self.wait([worker])
@@ -148,14 +152,16 @@ class Fleet:
         finally:
             worker.kill()
 
-    def prepared(
-        self, requests: Sequence[tuple[Workload, Mapping[str, Any] | str]], plan: Plan, hear: Hear
-    ) -> list[Worker]:
-        """Workers that have built, traced and warmed up these workloads side by side; the caller kills them."""
+    def prepared(self, requests: Sequence[Request], plan: Plan, hear: Hear) -> list[Worker]:
+        """Workers that have built, traced and warmed up these workloads side by side; the caller kills them.
+
+        Raises:
+            WorkerError: for the first that breaks; the others are ended.
+        """
         workers: list[Worker] = []
         try:
-            for workload, backend in requests:
-                worker = self.start()
+            for workload, backend, place in requests:
+                worker = self.start(place)
                 workers.append(worker)
                 worker.ask(
                     "prepare",
@@ -185,7 +191,7 @@ class Fleet:
         left = count
         while left:
             side = min(left, side_by_side())
-            workers = self.prepared([(workload, backend)] * side, plan, hear)
+            workers = self.prepared([Request(workload, backend)] * side, plan, hear)
             try:
                 for worker in workers:
                     worker.ask(
@@ -243,8 +249,9 @@ class Fleet:
 class Worker:
     """One fresh process and the channel to it."""
 
-    def __init__(self, fleet: Fleet, log: str) -> None:
+    def __init__(self, fleet: Fleet, log: str, place: Place) -> None:
         self.fleet = fleet
+        self.place = place
         self.log = fleet.folder / log
         self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.asked: list[str] = ["hello"]
@@ -254,26 +261,28 @@ class Worker:
         self.pid: int | None = None
         self._gone = False
         self._gateway: Any = None
+        spec, (name, data) = fleet.spec(place), fleet.archive(place.package)
         try:
             with _deadline(min(START_SECONDS, fleet.timeout)):
-                self._gateway = fleet._group.makegateway(fleet.spec)
-            self._channel = self._gateway.remote_exec(_BOOTSTRAP)
+                self._gateway = fleet._group.makegateway(f"{spec}//execmodel=main_thread_only")
+            self._channel = self._gateway.remote_exec(BOOTSTRAP)
             self.pid = self._channel.receive(timeout=START_SECONDS)
             self._channel.send(
                 {
                     "folder": str(fleet.folder) if fleet.local else None,
-                    "archive": b"" if fleet.local else fleet._archive,
+                    "zip": name,
+                    "archive": b"" if fleet.local else data,
                     "log": log,
                     "parent": os.getpid() if fleet.local else None,
                     "path": import_path() if fleet.local else [],
+                    "moved": place.moved,
                 }
             )
         except Exception as error:  # execnet raises what its transport raises
             self.kill()
-            shown = fleet.spec.removesuffix("//execmodel=main_thread_only")
             raise WorkerError(
                 "worker",
-                f"no worker could be started at {shown}: {type(error).__name__}: {str(error).strip() or 'it ended at once'}",
+                f"no worker could be started at {spec}: {type(error).__name__}: {str(error).strip() or 'it ended at once'}",
             ) from None
         self._channel.setcallback(self._put, endmarker=_END)
         try:
@@ -298,7 +307,7 @@ class Worker:
             raise self._died()
         if "error" in message:
             error = message["error"]
-            raise WorkerError(error["kind"], error["message"], error["traceback"])
+            raise self._error(error["kind"], error["message"], error["traceback"])
         self.asked.remove(message["done"])
         self.results[message["done"]] = message["result"]
 
@@ -308,7 +317,7 @@ class Worker:
         if silent > timeout:
             details = self.tail()
             self.kill()
-            raise WorkerError(
+            raise self._error(
                 "worker",
                 f"the worker said nothing for {timeout:g} s in its phase '{self.progress[0]}' and was killed;"
                 " if that is its honest time, raise --metal-timeout",
@@ -337,9 +346,13 @@ class Worker:
             try:
                 self._channel.waitclose(timeout=1)
             except self._channel.RemoteError as error:
-                return WorkerError("worker", "a worker could not run its own code", str(error))
+                return self._error("worker", "a worker could not run its own code", str(error))
         end = self._end()
-        return WorkerError("worker", f"the worker {end} in its phase '{self.progress[0]}'", self.tail())
+        return self._error("worker", f"the worker {end} in its phase '{self.progress[0]}'", self.tail())
+
+    def _error(self, kind: str, message: str, details: str) -> WorkerError:
+        """An error that says which of two sides it happened on."""
+        return WorkerError(kind, f"with {self.place.name}: {message}" if self.place.name else message, details)
 
     def _end(self) -> str:
         import psutil
@@ -391,27 +404,6 @@ def kill(workers: Sequence[Worker]) -> None:
     """End all of them."""
     for worker in list(workers):
         worker.kill()
-
-
-def archive(package: Path) -> bytes:
-    """`worker/` below the package's own name, as one zip; the same bytes for the same source.
-
-    A user's backend or builder that imports `pytest_metalperf.worker` gets what was shipped, also where the plugin is
-    not installed; where it is, the rest of the package comes from there.
-    """
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as zipped:
-        for path in [package / "__init__.py", *sorted((package / "worker").rglob("*.py"))]:
-            name = f"{package.name}/{path.relative_to(package).as_posix()}"
-            zipped.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), path.read_bytes())
-    return buffer.getvalue()
-
-
-def import_path() -> list[str]:
-    """The import path of this process, less what belongs to its interpreter: a worker's own may be another."""
-    own = {Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
-    paths = [Path(entry or ".").resolve() for entry in sys.path]
-    return [str(path) for path in paths if not any(path.is_relative_to(prefix) for prefix in own)]
 
 
 @contextlib.contextmanager

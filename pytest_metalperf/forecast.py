@@ -41,6 +41,31 @@ class Took:
         """Seconds for a first look, and with the chance `second` for what follows it."""
         return self.recorded(1) + second * self.recorded(min(side_by_side(), most - 1))
 
+    def in_turn(self, pairs: int) -> float:
+        """Seconds for pairs of workers, prepared side by side and measured in turn."""
+        return pairs * (self.prepare * (2 if side_by_side() == 1 else 1) + 2 * self.measure)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What one test will measure: for the line before it, and for --metal-plan.
+
+    Attributes:
+        nodeid: of the test.
+        id: of the workload; empty where nothing is known of it.
+        runs: fresh runs that it will take, in words.
+        seconds: that they will take; None is unknown.
+        stored: runs of its baseline.
+        visible: the smallest slowdown that its gate sees 9 times in 10; None without a baseline.
+    """
+
+    nodeid: str
+    id: str = ""
+    runs: str = ""
+    seconds: float | None = None
+    stored: int = 0
+    visible: float | None = None
+
 
 def side_by_side() -> int:
     """Workers that prepare at once on this machine."""

@@ -116,7 +116,7 @@ class LiveWorkload:
         self._step = step
         self._plan = plan
         self._settings = settings
-        self._runs: list[Run] = []
+        self._runs = session.kept(workload, plan)
 
     def first_look(self) -> Run:
         """Train here and now.

@@ -101,8 +101,21 @@ def run_of(answers: Mapping[str, Mapping[str, Any]], session: str) -> Run:
         changed_variables=warm["changed_variables"],
         trainable_variables=warm["trainable_variables"],
         versions=prepared["versions"],
-        conditions=answers["measure"]["conditions"],
+        conditions=answers["measure"].get("conditions", {}),
     )
+
+
+@dataclass(frozen=True)
+class ReferenceRuns:
+    """What a measurement was interleaved with under --metal-against.
+
+    Attributes:
+        name: as a person wrote it, a revision with its commit.
+        runs: one per fresh pair.
+    """
+
+    name: str
+    runs: Sequence[Run] = ()
 
 
 @dataclass
@@ -115,8 +128,10 @@ class Measurement:
         verdict: `faster`, `within`, `slower`, `inconclusive`, `no baseline` or `recorded`; empty in a smoke run.
         judgement: the gate's figures behind the verdict; None where there was no baseline to compare with.
         baseline: the stored entry that it was compared with; None if there was none.
+        reference: what it was interleaved with under --metal-against, instead of a baseline.
         error: what broke, in one sentence, instead of a verdict.
         tolerance: slowdown that was accepted.
+        crept: whether it is the total since the anchor that is not accepted.
         nodeid: the test that asked.
     """
 
@@ -125,10 +140,19 @@ class Measurement:
     verdict: str = ""
     judgement: Judgement | None = None
     baseline: Entry | None = None
+    reference: ReferenceRuns | None = None
     error: str = ""
     tolerance: float = 0.05
+    crept: bool = False
     nodeid: str = ""
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> float | None:
+        """Now / anchor - 1: the change since the first figure ever accepted; None without a baseline."""
+        if self.judgement is None or self.baseline is None:
+            return None
+        return self.judgement.now_seconds / self.baseline.anchor.seconds_per_batch - 1
 
     @property
     def samples(self) -> tuple[float, ...]:
@@ -158,8 +182,14 @@ class Measurement:
 
     @property
     def change(self) -> float | None:
-        """Now / baseline - 1, so 0.142 for 14.2 % slower; None without a baseline."""
-        return None if self.judgement is None or self.baseline is None else self.judgement.change
+        """Now / baseline - 1, so 0.142 for 14.2 % slower; None where nothing was compared."""
+        return None if self.judgement is None else self.judgement.change
+
+    @property
+    def versions_before(self) -> Mapping[str, str]:
+        """With what the other side of the comparison was measured; empty where there is none."""
+        other = self.reference.runs if self.reference is not None else self.baseline.runs if self.baseline else ()
+        return other[-1].versions if other else {}
 
     @property
     def device(self) -> str:

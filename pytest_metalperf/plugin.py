@@ -6,20 +6,22 @@ Nothing heavy is imported here: a suite that has the plugin installed and does n
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from . import settings as options
+from .items import constants, marked, more_to_come, ours, place, target, whole
 from .settings import MARKER, SettingError, Settings
 
 if TYPE_CHECKING:
     from .bench import MetalBench, MetalLive, MetalSpeedup, Test
+    from .forecast import Expected
     from .measurement import Measurement, Speedup
     from .reports.pytest_benchmark import Row
     from .session import MetalSession
 
-FIXTURES = ("metal_bench", "metal_live", "metal_speedup", "metal_device")
 XDIST = (
     "not measured under pytest-xdist: workers that share the machine spoil each other's times;"
     " run the performance tests alone, pytest -m metal_bench -n 0"
@@ -29,7 +31,10 @@ _settings = pytest.StashKey[Settings]()
 _session = pytest.StashKey["MetalSession"]()
 _flags = pytest.StashKey[str]()
 _word = "metal_verdict"
+_SUSPECTED = "suspected"
 _CACHE = "metalperf/took"
+_NOT_REPEATED = ("update", "metal", "strict", "timeout", "max_runs", "on_missing", "against", "force", "plan")
+"""Options that the command which a message suggests leaves to its reader."""
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -43,7 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for option in options.options():
         text = option.metadata["help"].replace("%", "%%")
         default = ",".join(option.default) if isinstance(option.default, tuple) else option.default
-        shown = f" (default: {default})" if default not in ("", False) else ""
+        shown = f" (default: {default})" if default not in ("", False, None) else ""
         keywords: dict[str, Any] = {"dest": f"metal_flag_{option.name}", "default": None, "help": text + shown}
         if isinstance(option.default, bool):
             group.addoption(options.flag(option), action="store_true", **keywords)
@@ -73,13 +78,19 @@ def _settle(config: pytest.Config) -> Settings:
                     flags[option.name] = option.metadata["parse"](value)
                 except SettingError as error:
                     raise SettingError(f"{where}: {error}") from None
-                if not option.name.startswith(("update", "metal", "strict", "timeout", "max_runs", "on_missing")):
+                if not option.name.startswith(_NOT_REPEATED):
                     shown.append(where if value is True else f"{where} {value}")
             value = config.getini(options.ini_key(option))
             if value is not None:
                 ini[option.name] = value
         config.stash[_flags] = " ".join(shown)
-        return options.settle(flags, ini)
+        settings = options.settle(flags, ini)
+        if "--metal-against" in config.invocation_params.args and Path(settings.against).exists():
+            raise SettingError(
+                f"write --metal-against={settings.against} with an equals sign: after a blank pytest takes the path for a"
+                " folder of tests when it looks for its ini file"
+            )
+        return settings
     except SettingError as error:
         raise pytest.UsageError(str(error)) from None
 
@@ -87,13 +98,9 @@ def _settle(config: pytest.Config) -> Settings:
 # which tests are ours
 
 
-def _ours(item: pytest.Item) -> bool:
-    return any(name in FIXTURES for name in getattr(item, "fixturenames", ()))
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    mine = [item for item in items if _ours(item)]
+    mine = [item for item in items if ours(item)]
     mode = config.stash[_settings].metal
     for item in mine:
         if item.get_closest_marker(MARKER) is None:
@@ -105,7 +112,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
             mark(item)
     if mode == "only" and len(mine) < len(items):
-        config.hook.pytest_deselected(items=[item for item in items if not _ours(item)])
+        config.hook.pytest_deselected(items=[item for item in items if not ours(item)])
         items[:] = mine
 
 
@@ -113,7 +120,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "metal_device" not in metafunc.fixturenames:
         return
     try:
-        settings = _marked(metafunc.definition, metafunc.config)
+        settings = marked(metafunc.definition, metafunc.config.stash[_settings])
     except SettingError:  # told by the fixture, as a failure of that test alone
         settings = metafunc.config.stash[_settings]
     places = [(device, backend) for backend in settings.backend for device in settings.devices]
@@ -122,25 +129,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("metal_device", places, ids=ids, indirect=True)
 
 
-def _marked(item: pytest.Item, config: pytest.Config) -> Settings:
-    """The settings of one test: marker keys of class and function over the session's.
-
-    Raises:
-        SettingError: for a marker that says what no option has.
-    """
-    settings = config.stash[_settings]
-    for marker in reversed(list(item.iter_markers(MARKER))):  # the closest last, so that it wins
-        where = f"{item.nodeid}: marker {MARKER}"
-        if marker.args:
-            raise SettingError(f"{where}: takes keywords only, got {marker.args!r}")
-        settings = settings.over(marker.kwargs, where)
-    return settings
-
-
 def _asked_for(item: pytest.Item, config: pytest.Config) -> Settings:
     """The settings of one test, or the failure that its marker deserves."""
     try:
-        return _marked(item, config)
+        return marked(item, config.stash[_settings])
     except SettingError as error:
         sentence = str(error)
     pytest.fail(sentence, pytrace=False)
@@ -174,8 +166,8 @@ def metal_device(request: pytest.FixtureRequest) -> str | None:
     """The device this test trains on: `cpu`, `gpu`, …; None in a unittest class. Skips where it is not there."""
     _refuse_xdist(request.config)
     settings = _asked_for(request.node, request.config)
-    place = getattr(request, "param", None)
-    if place is None:
+    where = getattr(request, "param", None)
+    if where is None:
         return None
     from .bench import Broken, refuse_or_skip
     from .fleet import WorkerError
@@ -184,7 +176,7 @@ def metal_device(request: pytest.FixtureRequest) -> str | None:
 
     session, problem, missing = _open(request.config), "", ""
     try:
-        missing = session.missing_device(*place)
+        missing = session.missing_device(*where)
     except WorkloadError as error:
         problem = str(error)
     except WorkerError as error:
@@ -195,7 +187,7 @@ def metal_device(request: pytest.FixtureRequest) -> str | None:
         settings.require_gpu or settings.strict
     ):  # else the call fails: a failed test, not a failed fixture
         refuse_or_skip(session, request.node.nodeid, missing, settings)
-    device: str = place[0]
+    device: str = where[0]
     return device
 
 
@@ -230,8 +222,7 @@ def _asked(request: pytest.FixtureRequest, device: str | None, row: Row | None) 
 
     item, config = request.node, request.config
     session, settings = _open(config), _asked_for(item, config)
-    place = getattr(getattr(item, "callspec", None), "params", {}).get("metal_device")
-    target = _target(item)
+    where, alone = place(item), target(item)
 
     def publish(result: Measurement | Speedup) -> None:
         from .reports.junit import attach
@@ -247,28 +238,15 @@ def _asked(request: pytest.FixtureRequest, device: str | None, row: Row | None) 
         child_arguments(
             config.invocation_params.args, config.option.file_or_dir, spreads=config.pluginmanager.has_plugin("xdist")
         ),
-        target,
+        alone,
         config.invocation_params.dir,
         config.pluginmanager.has_plugin("cacheprovider"),
         Child.of_environment(),
     )
-    quoted = " ".join(f'"{word}"' if "[" in word or " " in word else word for word in target)
+    quoted = " ".join(f'"{word}"' if "[" in word or " " in word else word for word in alone)
     command = " ".join(word for word in ("pytest", quoted, config.stash[_flags]) if word)
-    backend = place[1] if place else settings.backend[0]
-    return session, settings, Test(item.nodeid, command, device, backend, live, publish)
-
-
-def _target(item: pytest.Item) -> list[str]:
-    """Arguments that select `item` alone, from where pytest was started."""
-    inside = item.nodeid.partition("::")[2]
-    config = item.config
-    if config.option.pyargs and getattr(item, "module", None) is not None:
-        return ["--pyargs", f"{item.module.__name__}::{inside}"]  # type: ignore[attr-defined]
-    try:
-        path = item.path.relative_to(config.invocation_params.dir)
-    except ValueError:
-        path = item.path
-    return [f"{path}::{inside}"]
+    backend = where[1] if where else settings.backend[0]
+    return session, settings, Test(item.nodeid, command, device, backend, live, publish, more_to_come(item))
 
 
 def _refuse_xdist(config: pytest.Config) -> None:
@@ -318,61 +296,81 @@ def _live_line(config: pytest.Config) -> Callable[[Any], None] | None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
-    mine = [item for item in session.items if _ours(item)]
+    mine = [item for item in session.items if ours(item)]
     if not mine or config.option.collectonly or hasattr(config, "workerinput") or _spread(config):
         return
     if config.stash[_settings].metal == "off":
         return
     from .baselines import BaselineError
     from .fleet import WorkerError
+    from .references import BadReference
 
     opened = _open(config)
-    try:
-        opened.store  # noqa: B018 - a file that cannot be read ends the session before anything is measured
-    except (BaselineError, WorkerError) as error:
+    try:  # a file or a reference that cannot be read ends the session before anything is measured
+        opened.reference if opened.settings.against else opened.store  # noqa: B018
+    except (BaselineError, BadReference, WorkerError) as error:
         raise pytest.UsageError(str(error)) from None
-    opened.whole_suite = _whole(config)
+    opened.whole_suite = whole(config)
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None and config.stash[_settings].metal != "smoke":
-        reporter.write_line(_announcement(config, mine, opened))
+        from .reports import words
+
+        expected = _expected(config, mine, opened)
+        reporter.write_line(words.announcement(len(mine), expected))
+        if config.stash[_settings].plan:
+            for line in words.plan(expected):
+                reporter.write_line(line)
 
 
-def _announcement(config: pytest.Config, items: list[pytest.Item], session: MetalSession) -> str:
-    """One line on how long measuring will take."""
-    from .forecast import restored
-    from .reports import words
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    return True if session.config.stash[_settings].plan else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """One of our tests; one that is suspected goes to the end of the session, where it runs again."""
+    if not ours(item) or not more_to_come(item):
+        return None
+    from _pytest.runner import runtestprotocol  # as every plugin that runs a test twice does
+
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    reports = runtestprotocol(item, log=False, nextitem=nextitem)
+    put_off = [report for report in reports if (_word, _SUSPECTED) in report.user_properties]
+    if put_off and not any(report.failed for report in reports):
+        _open(item.config).postpone(item.nodeid, str(put_off[0].longrepr[2]).partition(": ")[2])  # type: ignore[index]
+        item.user_properties.clear()
+        item.session.items.append(item)
+        put_off[0].outcome = _SUSPECTED  # type: ignore[assignment]
+        reports = put_off[:1]
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+def _expected(config: pytest.Config, items: list[pytest.Item], session: MetalSession) -> list[Expected]:
+    """What each test will measure, as far as that is known."""
+    from .forecast import Expected, restored
 
     cache = getattr(config, "cache", None)
-    seconds: dict[str, float] = {}
-    unknown = 0
+    found = []
     for item in items:
         try:
-            settings = _marked(item, config)
+            settings = marked(item, config.stash[_settings])
         except SettingError:
             continue
-        device, backend = getattr(getattr(item, "callspec", None), "params", {}).get("metal_device", ("", ""))
+        device, backend = place(item) or ("", "")
         before = restored(cache.get(f"{_CACHE}/{item.nodeid}", None) if cache is not None else None)
-        found = before or session.forecasts(_constants(item), device, backend, settings)
-        seconds |= {one.id: session.expected_seconds(one, settings) for one in found}
-        unknown += not found and device in ("", "cpu")
-    return words.announcement(len(items), sum(seconds.values()), unknown)
-
-
-def _constants(item: pytest.Item) -> list[str]:
-    """Texts in a test's code and parameters: among them stands the name of its model."""
-    code = getattr(getattr(item, "function", None), "__code__", None)
-    values = [*getattr(code, "co_consts", ()), *getattr(getattr(item, "callspec", None), "params", {}).values()]
-    return [value for value in values if isinstance(value, str)]
+        known = before or session.forecasts(constants(item), device, backend, settings)
+        found += [session.expected(item.nodeid, one, settings) for one in known]
+        if not known and device in ("", "cpu"):
+            found.append(Expected(item.nodeid))
+    return found
 
 
 def _spread(config: pytest.Config) -> bool:
     return bool(getattr(config.option, "numprocesses", None)) or getattr(config.option, "dist", "no") != "no"
-
-
-def _whole(config: pytest.Config) -> bool:
-    """Whether every test was asked for: no selection by expression, and files as the ini file names them."""
-    selected = any(getattr(config.option, name, None) for name in ("keyword", "markexpr", "lf", "deselect"))
-    return not selected and not any("::" in argument for argument in config.args)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -389,11 +387,13 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if call.excinfo is not None and _ours(item):
+    if call.excinfo is not None and ours(item):
         from .bench import Broken
+        from .judging import Suspected
 
-        if call.excinfo.errisinstance(Broken):
-            report.user_properties = [*report.user_properties, (_word, "error")]
+        for kind, word in ((Broken, "error"), (Suspected, _SUSPECTED)):
+            if call.excinfo.errisinstance(kind):
+                report.user_properties = [*report.user_properties, (_word, word)]
     return report
 
 
@@ -402,6 +402,8 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
     if report.when != "call":
         return None
     said = [value for name, value in report.user_properties if name == _word]
+    if _SUSPECTED in said:
+        return "", "s", "SUSPECTED"
     if report.failed and "error" in said:
         return "error", "E", "ERROR"
     if report.passed:

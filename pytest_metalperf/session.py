@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .baselines import Anchor, Entry, Store, rounded
-from .forecast import Took, guess, second_look, took
+from .forecast import Expected, Took, guess, second_look, took
 from .measurement import Measurement, Run, Speedup
 from .models import Known, Model, find, known_models
 from .settings import SettingError, Settings, baselines_folder, call_keys, devices
@@ -26,6 +26,8 @@ from .workload import DEFAULTS, Workload, WorkloadError, checked_axes, checked_n
 if TYPE_CHECKING:
     from .fleet import Fleet, Plan
     from .gate import Rule, RunFigure
+    from .interleave import Side
+    from .references import Reference
 
 Listener = Callable[[Measurement], None]
 
@@ -66,6 +68,7 @@ class MetalSession:
         unavailable: places such as `gpu:tensorflow` that were skipped, with the reason.
         skipped: tests that could not be measured, with the reason of each.
         refused: those of them that failed for it, since a device was required.
+        suspected: tests that are to be run again at the end of the session, with what their first look found.
     """
 
     settings: Settings
@@ -79,6 +82,7 @@ class MetalSession:
     def __post_init__(self) -> None:
         self.id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:4]}"
         self.results: list[Measurement | Speedup] = []
+        self.suspected: dict[str, str] = {}
         self.recorded: dict[str, Recorded] = {}
         self.unavailable: dict[str, str] = {}
         self.skipped: list[tuple[str, str]] = []
@@ -90,6 +94,8 @@ class MetalSession:
         self._facts: MachineFacts | None = None
         self._probes: dict[tuple[str, str], str] = {}
         self._runs: dict[tuple[str, str], list[Run]] = {}
+        self.pairs: dict[tuple[str, str], list[tuple[Side, Side]]] = {}
+        self._reference: Reference | None = None
         self._sources: dict[str, Mapping[str, Any]] = {}
         self._commit: str | None = None
         self._commit_known = False
@@ -135,6 +141,19 @@ class MetalSession:
             self._store = Store(baselines_folder(self.settings, self.rootdir), self.facts.id)
         return self._store
 
+    @property
+    def reference(self) -> Reference:
+        """What --metal-against names.
+
+        Raises:
+            BadReference: in one sentence, when it is neither an interpreter nor a revision.
+        """
+        if self._reference is None:
+            from .references import find
+
+            self._reference = find(self.settings.against, self.rootdir)
+        return self._reference
+
     def missing_device(self, device: str, backend: str) -> str:
         """Why `device` cannot be used with `backend`, or nothing if it can. The CPU is always there.
 
@@ -145,7 +164,12 @@ class MetalSession:
             return ""
         if (device, backend) not in self._probes:
             self.on_progress(Progress(backend, device, "looking for devices"))
-            self._probes[device, backend] = self.fleet.probe(self.backend_source(backend), device).missing
+            source = self.backend_source(backend)
+            missing = self.fleet.probe(source, device).missing
+            if not missing and self.settings.against:
+                there = self.fleet.probe(self.reference.moved(source), device, self.reference.place).missing
+                missing = f"with {self.reference.name}: {there}" if there else ""
+            self._probes[device, backend] = missing
             self.on_progress(None)
         reason = self._probes[device, backend]
         if reason:
@@ -217,13 +241,17 @@ class MetalSession:
 
     # what is measured
 
+    def kept(self, workload: Workload, plan: Plan) -> list[Run]:
+        """The fresh runs of this session so far."""
+        return self._runs.setdefault((workload.id, repr(plan)), [])
+
     def runs(self, workload: Workload, plan: Plan, count: int) -> list[Run]:
         """At least `count` fresh runs of `workload`; those of an earlier test of this session count.
 
         Raises:
             WorkerError: when one breaks.
         """
-        runs = self._runs.setdefault((workload.id, repr(plan)), [])
+        runs = self.kept(workload, plan)
         missing = count - len(runs)
         if missing > 0:
 
@@ -255,25 +283,28 @@ class MetalSession:
             if name in self.models and (device == "cpu" or device in settings.devices):
                 axes = dict(self.models[name].sizes.get(settings.size, {}))
                 key = Workload(name, device, backend, axes).id
-                one = guess(name, key, axes, settings.batches, self.store.workloads.get(key))
-                if one is not None and (device == "cpu" or key in self.store.workloads):
+                stored = {} if settings.against else self.store.workloads
+                one = guess(name, key, axes, settings.batches, stored.get(key))
+                if one is not None and (device == "cpu" or key in stored):
                     found.append(one)
         return found
 
-    def expected_seconds(self, one: Took, settings: Settings) -> float:
-        """What one workload will take: recorded, or gated with the looks that its stored noise makes likely."""
-        entry = self.store.workloads.get(one.id)
-        if settings.update_baselines and (entry is None or settings.update_mode in ("all", "extend")):
-            return one.recorded(settings.runs)
+    def expected(self, nodeid: str, one: Took, settings: Settings) -> Expected:
+        """What a test will cost for one workload: recorded, compared, or gated with the looks that its noise makes likely."""
+        entry = self.store.workloads.get(one.id) if not settings.against else None
+        if settings.against:
+            return Expected(nodeid, one.id, f"3-{settings.max_pairs} pairs", one.in_turn(3))
+        if settings.update_baselines and (entry is None or settings.update_mode in ("all", "anchor", "extend")):
+            return Expected(nodeid, one.id, str(settings.runs), one.recorded(settings.runs))
         if entry is None:
-            return one.recorded(1)
+            return Expected(nodeid, one.id, "1", one.recorded(1))
         from .gate import judge  # numpy and scipy: a verdict is due
 
         stored = figures(entry)
         judgement = judge(stored[:1], stored, self.peers(one.id), rule_of(settings))
-        return one.gated(
-            second_look(judgement.change_low, judgement.change_high, settings.tolerance), settings.max_runs
-        )
+        second = second_look(judgement.change_low, judgement.change_high, settings.tolerance)
+        seconds = one.gated(second, settings.max_runs)
+        return Expected(nodeid, one.id, f"1-{settings.max_runs}", seconds, len(stored), judgement.smallest_visible)
 
     def peers(self, id: str) -> list[list[RunFigure]]:  # noqa: A002
         """Stored runs of the machine's other workloads on the same device, from which noise is learned too."""
@@ -282,8 +313,8 @@ class MetalSession:
 
     # what is stored
 
-    def record(self, workload: Workload, runs: Iterable[Run], *, beside: bool) -> Entry:
-        """Store `runs` as the baseline of `workload`, instead of what is there or beside it.
+    def record(self, workload: Workload, runs: Iterable[Run], mode: str) -> Entry:
+        """Store `runs` as the baseline of `workload`: beside what is there, instead of it, or with it as the new anchor.
 
         Raises:
             BaselineError: when the file cannot be written.
@@ -296,8 +327,8 @@ class MetalSession:
         middle = statistics.median(run.seconds_per_batch for run in new)
         anchor = Anchor(seconds_per_batch=rounded(middle), recorded=new[-1].recorded, commit=self.commit)
         entry = Entry(
-            anchor=old.anchor if old is not None else anchor,
-            runs=[*(old.runs if old is not None and beside else ()), *new],
+            anchor=old.anchor if old is not None and mode != "anchor" else anchor,
+            runs=[*(old.runs if old is not None and mode == "extend" else ()), *new],
         )
         facts = {key: value for key, value in self.facts.as_dict().items() if key != "os"}  # which upgrades change
         self.store.put({workload.id: entry}, {**self.extra_facts, **facts})
@@ -314,14 +345,22 @@ class MetalSession:
 
     def finish(self, result: Measurement | Speedup) -> None:
         """Keep a result for the reports, and tell whoever listens."""
+        self.suspected.pop(result.nodeid, None)
         self.results.append(result)
         if isinstance(result, Measurement):
             self.on_measured(result)
 
+    def postpone(self, nodeid: str, why: str) -> None:
+        """Forget what a test found: it will be run again at the end of the session, and its runs count there."""
+        self.suspected[nodeid] = why
+        self.results = [result for result in self.results if result.nodeid != nodeid]
+
     def close(self) -> None:
-        """End all workers."""
+        """End all workers, and remove what a reference needed."""
         if self._fleet is not None:
             self._fleet.close()
+        if self._reference is not None:
+            self._reference.close()
 
 
 def known_backends(added: Iterable[Mapping[str, Callable[[], Any]]]) -> dict[str, Mapping[str, Any] | str]:

@@ -12,7 +12,8 @@ from typing import Any
 
 MARKER = "metal_bench"
 SIZES = ("quick", "standard", "full")
-UPDATE_MODES = ("changed", "missing", "extend", "all")
+UPDATE_MODES = ("changed", "missing", "extend", "all", "anchor")
+PAIRS_PER_RUN = 2
 QUICK = {"batches": 8, "warmup": 2, "runs": 2}
 
 
@@ -146,9 +147,10 @@ class Settings:
     update_mode: str = _option(
         "changed",
         "what --metal-update-baselines stores: what is slower, faster or new (changed); only what is new (missing);"
-        " further runs beside the stored ones (extend); everything anew (all)",
+        " further runs beside the stored ones (extend); everything anew (all); everything anew, and the anchor too, from"
+        " which the total change is counted (anchor)",
         _one_of(*UPDATE_MODES),
-        metavar="changed|missing|extend|all",
+        metavar="|".join(UPDATE_MODES),
         marker=False,
     )
     baselines: str = _option(
@@ -163,6 +165,12 @@ class Settings:
     warmup: int = _option(5, "untimed batches after the first", _count_or_zero, metavar="N")
     runs: int = _option(5, "runs (fresh processes) when a baseline is recorded", _count, metavar="N")
     tolerance: float = _option(0.05, "slowdown that is still accepted", share, metavar="SHARE")
+    total_tolerance: float | None = _option(
+        None,
+        "slowdown since the anchor, the first figure ever accepted, that is still accepted",
+        share,
+        metavar="SHARE",
+    )
     max_runs: int = _option(5, "fresh runs that the gate may spend on one verdict", _at_least_two, metavar="N")
     on_missing: str = _option(
         "auto",
@@ -172,6 +180,22 @@ class Settings:
     )
     strict: bool = _option(False, "inconclusive, no baseline, skipped devices and xdist fail too", _truth)
     require_gpu: bool = _option(False, "a missing GPU fails instead of skipping", _truth)
+    against: str = _option(
+        "",
+        "compare, interleaved, with another interpreter or another git revision instead of stored baselines",
+        _text,
+        metavar="PYTHON|REV",
+        marker=False,
+    )
+    force: bool = _option(
+        False,
+        "record under conditions that would be refused (battery, low power, throttling, a virtual GPU)",
+        _truth,
+        marker=False,
+    )
+    plan: bool = _option(
+        False, "print runs, minutes and the smallest visible slowdown of each test, and stop", _truth, marker=False
+    )
     host: str = _option(
         "",
         "run workers elsewhere (an execnet spec: ssh=ci@mac-mini//python=python3)",
@@ -191,6 +215,11 @@ class Settings:
 
     given: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """What was given at any level, of which the rest follows."""
+
+    @property
+    def max_pairs(self) -> int:
+        """Fresh pairs that one comparison under --metal-against may spend: they know no noise but their own."""
+        return PAIRS_PER_RUN * self.max_runs
 
     @property
     def fails_on_missing(self) -> bool:
@@ -256,7 +285,14 @@ def settle(flags: Mapping[str, object], ini: Mapping[str, object]) -> Settings:
 
     `--metal-size quick` brings its own batches, warm-up and runs, where nobody sets them.
     """
-    return complete({**parsed(ini, "ini file", frozenset(option.name for option in options())), **flags})
+    settings = complete({**parsed(ini, "ini file", frozenset(option.name for option in options())), **flags})
+    if settings.against and settings.update_baselines:
+        raise SettingError(
+            "--metal-against compares without baselines and stores none: leave --metal-update-baselines out"
+        )
+    if settings.against and settings.host:
+        raise SettingError("--metal-against needs both sides on this machine: leave --metal-host out")
+    return settings
 
 
 def baselines_folder(settings: Settings, rootdir: Path) -> Path:

@@ -5,20 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .fleet import Plan, kill
+from .fleet import Plan, Request, plan_of
+from .interleave import take_turns
 from .measurement import Speedup
 from .session import MetalSession, Progress
 from .settings import Settings
 from .workload import WorkloadError
-
-if TYPE_CHECKING:
-    from .fleet import Worker
-
-BLOCKS = 10  # per variant and pair, at least
-SETTLE = 2  # untimed steps after each switch, so that clocks and caches are up
-LEAST_PAIRS = 3  # two know too little of how processes differ: their interval would have to be absurdly wide
 
 
 @dataclass(frozen=True)
@@ -67,10 +61,9 @@ def compare(session: MetalSession, speedup: Speedup, settings: Settings) -> None
     Raises:
         WorkerError: when a worker breaks.
     """
-    from .gate import ratio_of_pairs  # numpy and scipy: only when a verdict is due
+    from .gate import LEAST_PAIRS, ratio_of_pairs  # numpy and scipy: only when a verdict is due
 
-    smoke = settings.metal == "smoke"
-    plan = Plan(1 if smoke else settings.batches, 0 if smoke else settings.warmup, timeout=settings.timeout)
+    smoke, plan = settings.metal == "smoke", plan_of(settings)
     pairs: list[tuple[list[float], list[float]]] = []
     while True:
         pairs.append(_pair(session, speedup, plan, len(pairs) + 1, max(settings.max_runs, LEAST_PAIRS)))
@@ -94,41 +87,20 @@ def compare(session: MetalSession, speedup: Speedup, settings: Settings) -> None
 
 
 def _pair(session: MetalSession, speedup: Speedup, plan: Plan, number: int, of: int) -> tuple[list[float], list[float]]:
-    """One fresh pair of workers, blocks in the order A B B A: samples over and of, in order."""
+    """One fresh pair of workers: samples over and of, in seconds per batch, or per example where batches differ."""
 
     def hear(phase: str, i: int, n: int, _which: int) -> None:
         session.on_progress(Progress(speedup.of.label, "speedup", phase, i, n, number, of))
 
-    sides = (speedup.over, speedup.of)
-    workers = session.fleet.prepared([(side, session.backend_source(side.backend)) for side in sides], plan, hear)
+    over, faster = (Request(side, session.backend_source(side.backend)) for side in (speedup.over, speedup.of))
     try:
-        speedup.per_example = _examples(workers[0]) != _examples(workers[1])
-        samples: tuple[list[float], list[float]] = ([], [])
-        batches = [0, 0]
-        for worker in workers:
-            worker.pause()
-        rounds = 0
-        while rounds < BLOCKS or min(batches) < plan.batches:
-            for side in (0, 1) if rounds % 2 == 0 else (1, 0):
-                worker = workers[side]
-                worker.resume()
-                worker.ask("interleave", blocks=1, settle=SETTLE)
-                session.fleet.wait([worker], hear, plan.timeout)
-                worker.pause()
-                answer = worker.results["interleave"]
-                per = (_examples(worker) or 1) if speedup.per_example else 1
-                samples[side].extend(sample / per for sample in answer["samples"])
-                batches[side] += answer["batches_per_block"] * len(answer["samples"])
-            rounds += 1
-            hear("interleaved", min(batches), plan.batches, 0)
-            if plan.batches == 1:  # smoke
-                break
-        return samples
+        sides = take_turns(session.fleet, (over, faster), plan, hear)
     finally:
-        kill(workers)
         session.on_progress(None)
-
-
-def _examples(worker: Worker) -> int | None:
-    examples: int | None = worker.results["prepare"]["examples"]
-    return examples
+    examples = [side.answers["prepare"]["examples"] for side in sides]
+    speedup.per_example = examples[0] != examples[1]
+    first, second = (
+        [sample / ((count or 1) if speedup.per_example else 1) for sample in side.samples]
+        for side, count in zip(sides, examples, strict=True)
+    )
+    return first, second

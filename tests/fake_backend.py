@@ -1,7 +1,8 @@
 """A backend without a framework: its clock is virtual, so a run of any length takes milliseconds.
 
 The environment variable FAKE holds JSON: `seconds` a step takes (0.1), `jitter` (0.002, relative sd between runs),
-`gpus` (names), and what goes wrong: `die`, `hang`, `nan`, each with the model's name, from its step `from_step` (1) on,
+`gpus` (names), `conditions`, and what goes wrong:
+`die`, `hang`, `nan`, each with the model's name, from its step `from_step` (1) on,
 and `frozen_weights`. Steps of a GPU take longer and shorter by the share `wobble`, six by six.
 A step sleeps `sleep` real seconds. Every step adds the worker's process id to the file `log`, where one is named.
 """
@@ -39,12 +40,22 @@ def build(batch_size: int = 8, depth: int = 1) -> FakeModel:
     return FakeModel(wish("seconds", 0.1) * depth, batch_size)
 
 
+class FakeWatch:
+    """The conditions that a test wishes for."""
+
+    def conditions(self) -> dict[str, Any]:
+        return dict(wish("conditions", {}))
+
+
 class Fake(Backend):
     """Trains nothing, takes its (virtual) time."""
 
     @staticmethod
     def clock() -> float:
         return NOW[0]
+
+    def watch(self) -> Any:
+        return FakeWatch()
 
     def versions(self) -> dict[str, str]:
         return {"fake": wish("version", "1.0")}

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_metalperf.worker import machine
-from pytest_metalperf.worker.machine import Watch, conditions, facts, machine_facts, nvidia, removable, slug, spoils
+from pytest_metalperf.worker.machine import Watch, conditions, facts, machine_facts, nvidia, slug, spoils
 from pytest_metalperf.worker.machine.reading import CpuTimes, Hardware, run
 
 REPEATABLE = settings(derandomize=True, max_examples=50, deadline=None)
@@ -143,7 +143,7 @@ def test_unknown_is_never_fine(key, before, after, kept):
 
 
 def test_spoils():
-    assert spoils(BAD) == [
+    assert [spoil.clause for spoil in spoils(BAD)] == [
         "running on battery",
         "low-power mode",
         "thermal pressure heavy",
@@ -153,17 +153,23 @@ def test_spoils():
         "41 % of CPU time was stolen by the hypervisor",
         "23 % of CPU time went to other processes",
     ]
-    assert removable(BAD) == spoils(BAD)[:6]
+    assert [spoil.removable for spoil in spoils(BAD)] == 6 * [True] + 2 * [False]
+    assert [spoil.passing for spoil in spoils(BAD)] == 6 * [False] + 2 * [True]
+
+
+def test_the_state_of_a_gpu_does_not_spoil_what_trains_on_the_cpu():
+    gpus = {"throttled", "virtual_gpu"}
+    assert [s.condition for s in spoils(BAD, "cpu")] == [s.condition for s in spoils(BAD) if s.condition not in gpus]
 
 
 @pytest.mark.parametrize("nothing", [{}, FINE, dict.fromkeys(FINE), {key: [] for key in FINE}])
 def test_nothing_spoils(nothing):
-    assert spoils(nothing) == removable(nothing) == []
+    assert spoils(nothing) == []
 
 
 def test_a_power_cap_spoils_but_nobody_can_remove_it():
-    assert spoils({"throttled": "power cap"}) == ["GPU clocks held back by power cap"]
-    assert removable({"throttled": "power cap"}) == []
+    (found,) = spoils({"throttled": "power cap"})
+    assert (found.clause, found.removable) == ("GPU clocks held back by power cap", False)
 
 
 def gpu(at: float, reasons: int = 0, power_cap: float | None = 0.0, thermal: float | None = 0.0) -> nvidia.Sample:

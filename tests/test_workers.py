@@ -125,7 +125,7 @@ def test_worker_that_dies_in_native_code_shows_where_the_user_was(suite):
     text = Broken(suite).text("test_broken[cpu-segfault]")
     assert "test_suite.py" in text
     assert "Segmentation fault" in text
-    assert "worker.zip" not in text
+    assert ".zip" not in text
 
 
 # steps of a fake run: the first batch, one of warm-up and one to time the fence with, ten that are measured, the last
@@ -190,7 +190,7 @@ def test_builder_that_breaks_is_an_error_with_its_own_traceback(suite):
         test = f"test_broken[cpu-{name}]"
         broken.check(test)
         assert broken.text(test).splitlines()[0].endswith(f": {sentence}")
-        assert "worker.zip" not in broken.text(test)  # none of our frames
+        assert ".zip" not in broken.text(test)  # none of our frames
         assert "execnet" not in broken.text(test)
     raised = broken.text("test_broken[cpu-raises]")
     assert raised.count('test_suite.py", line') == 2  # raises, inner
@@ -222,7 +222,7 @@ def test_builder_that_raises_what_is_unusual_is_an_error_with_its_own_traceback(
     for name, error in raised.items():
         text = broken.text(f"test_broken[cpu-{name}]")
         assert f"the builder of {name} raised {error}" in text
-        assert "worker.zip" not in text
+        assert ".zip" not in text
 
 
 def test_module_that_cannot_be_imported_in_a_fresh_process(suite):
@@ -247,7 +247,7 @@ def test_module_that_cannot_be_imported_in_a_fresh_process(suite):
     assert "mine cannot be loaded in a fresh process from " in first
     assert "test_suite.py: LookupError: only once" in first
     assert 'test_suite.py", line 3' in traceback[-2 if "raise" not in traceback[-2] else -3]
-    assert not any("worker.zip" in line for line in traceback)
+    assert not any(".zip" in line for line in traceback)
     broken.others_went_on()
 
 
@@ -269,7 +269,7 @@ def test_training_that_does_not_train(suite, wish, sentence):
     broken = Broken(suite)
     broken.check("test_it[cpu]")
     assert sentence in broken.text("test_it[cpu]")
-    assert "worker.zip" not in broken.text("test_it[cpu]")
+    assert ".zip" not in broken.text("test_it[cpu]")
 
 
 def test_error_leaves_the_stored_baseline_alone(suite):

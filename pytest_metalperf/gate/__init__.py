@@ -1,16 +1,18 @@
 """The gate: numbers in, verdict out.
 
 ``estimate`` says what one run says, ``noise`` what runs differ by when nothing changes, ``verdict`` whether something
-changed, and ``ratio`` how many times faster one of two interleaved workers is. Nothing here reads a file, a clock or a
-device, so that every claim can be checked with lists of numbers.
+changed; ``ratio`` how many times faster one of two interleaved workers is, and ``paired`` whether that is a change.
+Nothing here reads a file, a clock or a device, so that every claim can be checked with lists of numbers.
 """
 
 from .estimate import RunEstimate, estimate_run
 from .noise import Noise, RunFigure, learn_noise
+from .paired import LEAST_PAIRS, judge_pairs
 from .ratio import Ratio, ratio_of_pairs
 from .verdict import Judgement, Rule, judge, machine_moved
 
 __all__ = [
+    "LEAST_PAIRS",
     "Judgement",
     "Noise",
     "Ratio",
@@ -19,6 +21,7 @@ __all__ = [
     "RunFigure",
     "estimate_run",
     "judge",
+    "judge_pairs",
     "learn_noise",
     "machine_moved",
     "ratio_of_pairs",

@@ -45,17 +45,23 @@ def ratio_of_pairs(over: Sequence[Sequence[float]], of: Sequence[Sequence[float]
     neighbours. Raises ``ValueError`` for no pairs, pairs without a partner or blocks, and samples that are not positive
     and finite.
     """
-    if not over or len(over) != len(of):
-        raise ValueError("a ratio needs the same number of runs on both sides, at least one")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, not {confidence!r}")
+    centre, error, df = log_ratio(over, of)
+    margin = float(stdtrit(df, (1 + confidence) / 2)) * error
+    return Ratio(math.exp(centre), math.exp(centre - margin), math.exp(centre + margin), confidence)
+
+
+def log_ratio(over: Sequence[Sequence[float]], of: Sequence[Sequence[float]]) -> tuple[float, float, float]:
+    """The logarithm of ``over / of``, its standard error and the degrees of freedom of that; raises as above."""
+    if not over or len(over) != len(of):
+        raise ValueError("a ratio needs the same number of runs on both sides, at least one")
     pairs = np.array([_pair(above, below) for above, below in zip(over, of, strict=True)])
     centre, inside = (float(mean) for mean in pairs.mean(axis=0))
     df = PRIOR_PAIR_DF + len(pairs) - 1
     between = float(np.square(pairs[:, 0] - centre).sum())
     variance = max(inside, (PRIOR_PAIR_DF * (inside + PRIOR_PAIR_SD**2) + between) / df)
-    margin = float(stdtrit(df, (1 + confidence) / 2)) * math.sqrt(variance / len(pairs))
-    return Ratio(math.exp(centre), math.exp(centre - margin), math.exp(centre + margin), confidence)
+    return centre, math.sqrt(variance / len(pairs)), df
 
 
 def _pair(over: Sequence[float], of: Sequence[float]) -> tuple[float, float]:

@@ -122,7 +122,7 @@ def _baseline(stored: Sequence[RunFigure], noise: Noise) -> _Baseline:
     )
 
 
-def _student(df: float, level: float) -> float:
+def student(df: float, level: float) -> float:
     return float(stdtrit(min(df, 1e6), level))
 
 
@@ -130,7 +130,7 @@ def _seconds(logarithm: float) -> float:
     return math.exp(min(logarithm, LARGEST))
 
 
-def _relative(logarithm: float) -> float:
+def relative(logarithm: float) -> float:
     return math.expm1(min(logarithm, LARGEST))
 
 
@@ -151,7 +151,7 @@ def judge(
     noise = learn_noise(stored, peers)
     levels = [math.log(run.seconds) for run in now]
     runs, level = len(levels), sum(levels) / len(levels)
-    now_margin = _student(noise.run_df, 0.975) * noise.run_sd / math.sqrt(runs)
+    now_margin = student(noise.run_df, 0.975) * noise.run_sd / math.sqrt(runs)
 
     verdict, decided, reason = "no baseline", True, ""
     centre = change = margin = visible = math.nan
@@ -161,13 +161,13 @@ def judge(
         change = level - centre
         tolerance = math.log1p(rule.tolerance)
         error, df = baseline.error(runs)
-        margin = _student(df, 0.975) * error
+        margin = student(df, 0.975) * error
         share = min(1.0, runs / rule.max_runs)
 
         last_error, last_df = baseline.error(rule.max_runs)
-        visible = _threshold(last_error, last_df, rule, 1.0) + _student(last_df, rule.power) * last_error
-        beyond = _threshold(error, df, rule, share)
-        inside = min(tolerance, visible - _student(df, 1 - (1 - rule.power) * share) * error)
+        visible = threshold(last_error, last_df, rule, 1.0) + student(last_df, rule.power) * last_error
+        beyond = threshold(error, df, rule, share)
+        inside = min(tolerance, visible - student(df, 1 - (1 - rule.power) * share) * error)
 
         confirmed = runs >= 2
         if confirmed and change >= beyond and median_low(levels) - centre >= tolerance:
@@ -186,9 +186,9 @@ def judge(
         verdict=verdict,
         decided=decided,
         spread_next=not decided and abs(change) > math.log1p(rule.tolerance),
-        change=_relative(change),
-        change_low=_relative(change - margin),
-        change_high=_relative(change + margin),
+        change=relative(change),
+        change_low=relative(change - margin),
+        change_high=relative(change + margin),
         now_seconds=_seconds(level),
         now_low=_seconds(level - now_margin),
         now_high=_seconds(level + now_margin),
@@ -197,31 +197,31 @@ def judge(
         session_sd=noise.session_sd,
         run_sd_known=noise.run_known,
         session_sd_known=noise.session_known,
-        smallest_visible=_relative(visible),
+        smallest_visible=relative(visible),
         reason=reason,
     )
 
 
-def _threshold(error: float, df: float, rule: Rule, share: float) -> float:
+def threshold(error: float, df: float, rule: Rule, share: float) -> float:
     """The ``d`` from which a look that has used this share of the runs may say ``slower``."""
     spent = share**3
     return max(
-        _student(df, 1 - rule.alarm_rate * spent) * error,
-        math.log1p(rule.tolerance) + _student(df, 1 - rule.tolerance_alarm_rate * spent) * error,
+        student(df, 1 - rule.alarm_rate * spent) * error,
+        math.log1p(rule.tolerance) + student(df, 1 - rule.tolerance_alarm_rate * spent) * error,
     )
 
 
 def _reason(noise: Noise, visible: float) -> str:
     if noise.run_sd >= noise.session_sd:
-        cause = f"runs differ by {_percent(noise.run_sd)} here"
+        cause = f"runs differ by {percent(noise.run_sd)} here"
     elif noise.session_known:
-        cause = f"sessions differ by {_percent(noise.session_sd)} here"
+        cause = f"sessions differ by {percent(noise.session_sd)} here"
     else:
-        cause = f"fewer than three sessions are stored (taken to differ by {_percent(noise.session_sd)})"
-    return f"{cause}, so a slowdown under {_percent(_relative(visible))} cannot be told from noise"
+        cause = f"fewer than three sessions are stored (taken to differ by {percent(noise.session_sd)})"
+    return f"{cause}, so a slowdown under {percent(relative(visible))} cannot be told from noise"
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.1f} %"
 
 
@@ -244,4 +244,4 @@ def machine_moved(changes: Sequence[Judgement]) -> float | None:
         return None
     mean = sum(change for change, _ in alike) / len(alike)
     error = math.hypot(*(error for _, error in alike)) / len(alike)
-    return _relative(mean) if abs(mean) >= max(SMALLEST_MOVE, 3 * error) else None
+    return relative(mean) if abs(mean) >= max(SMALLEST_MOVE, 3 * error) else None

@@ -73,15 +73,27 @@ def line(progress: Progress, seconds: float) -> str:
 
 def table(results: Sequence[Measurement | Speedup]) -> list[tuple[str, str]]:
     """The closing table as (line, colour) pairs; the first line is the head."""
-    head = ("workload", "device", "now", "baseline", "change", "visible", "verdict")
-    rows = [head, *(_row(result) for result in _once(results))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    against = any(isinstance(result, Measurement) and result.reference is not None for result in results)
+    head = ("workload", "device", "now", "reference" if against else "baseline", "change", "visible", "verdict")
+    shown = _once(results)
+    rows = [head, *(_row(result) for result in shown)]
+    totals = [_total(result) for result in shown]
+    if any(totals):  # a column of its own only where accepted steps have added up
+        cells = ["since anchor", *(total or "-" for total in totals)]
+        rows = [(*row[:5], cell, *row[5:]) for row, cell in zip(rows, cells, strict=True)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     out = []
     for row in rows:
         left = [row[0].ljust(widths[0]), row[1].ljust(widths[1])]
-        right = [cell.rjust(width) for cell, width in zip(row[2:6], widths[2:6], strict=True)]
-        out.append(("  ".join([*left, *right, row[6]]).rstrip(), _COLOURS.get(row[6], "")))
+        right = [cell.rjust(width) for cell, width in zip(row[2:-1], widths[2:-1], strict=True)]
+        out.append(("  ".join([*left, *right, row[-1]]).rstrip(), _COLOURS.get(row[-1], "")))
     return out
+
+
+def _total(result: Measurement | Speedup) -> str:
+    """The change since the anchor, where it is worth a column."""
+    total = words.creep(result) if isinstance(result, Measurement) else None
+    return "" if total is None else words.percent(total, sign=True)
 
 
 def _once(results: Sequence[Measurement | Speedup]) -> list[Measurement | Speedup]:
@@ -126,19 +138,22 @@ def _difference(speedup: Speedup) -> str:
 def closing(session: MetalSession) -> list[tuple[str, str]]:
     """What stands below the table: updates, what was not gated and why, one line that counts. (line, colour) pairs."""
     out: list[tuple[str, str]] = []
-    path = session.store.path.name
     recorded = list(session.recorded.values())
     if recorded:
-        out.append((f"stored in {path}:", "cyan"))
+        out.append((f"stored in {session.store.path.name}:", "cyan"))
         out += [(f"  {update.id}: {words.old_and_new(update.old, update.new)}", "cyan") for update in recorded]
     measured = [result for result in session.results if isinstance(result, Measurement)]
     new = [result for result in measured if result.verdict == "no baseline" and not result.error]
     if new:
         names = words.listed(dict.fromkeys(result.workload.id for result in new), 3)
-        out.append((f"no baseline for this machine in {path}: {names}", "yellow"))
+        out.append((f"no baseline for this machine in {session.store.path.name}: {names}", "yellow"))
         out.append(
             ("  record what is missing by adding  --metal-update-baselines --metal-update-mode missing", "yellow")
         )
+    out += [
+        (f"not confirmed, since the session ended before: {why} ({nodeid})", "yellow")
+        for nodeid, why in session.suspected.items()
+    ]
     for reason in dict.fromkeys(_because(result) for result in measured if result.verdict == "inconclusive"):
         out.append((f"inconclusive: {reason}", "yellow"))
     out += [(text, "yellow") for text in _conditions(measured)]
@@ -148,6 +163,10 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
     used = words.versions(run.versions for result in measured for run in result.runs)
     if used:
         out.append((f"measured on {session.facts.id} with {used}", ""))
+    compared = [result.reference for result in measured if result.reference is not None]
+    if compared:
+        theirs = words.versions(run.versions for reference in compared for run in reference.runs)
+        out.append((f"in turn with {compared[0].name}: {theirs or 'nothing measured'}", ""))
     out.append((summary(session.results, session.skipped, session.refused), ""))
     return out
 
@@ -184,12 +203,12 @@ def _conditions(measured: Iterable[Measurement]) -> list[str]:
     """What spoiled runs, once per kind: how many workloads, and the worst of them."""
     from ..worker.machine import spoils
 
-    ran = {result.workload.id: result.runs for result in measured if result.runs}
+    ran = {result.workload.id: result for result in measured if result.runs}
     kinds: dict[str, dict[str, str]] = {}
-    for key, runs in ran.items():
-        for clause in (clause for run in runs for clause in spoils(run.conditions)):
-            kind = kinds.setdefault(re.sub(r"\d+(\.\d+)?", "#", clause), {})
-            kind[key] = max(kind.get(key, ""), clause, key=_figure)
+    for key, result in ran.items():
+        for spoil in (spoil for run in result.runs for spoil in spoils(run.conditions, result.device)):
+            kind = kinds.setdefault(spoil.condition, {})
+            kind[key] = max(spoil.clause, kind.get(key, ""), key=_figure)
     return [
         f"conditions: {max(found.values(), key=_figure)} ({len(found)} of {words.plural(len(ran), 'workload')} had such runs)"
         for found in kinds.values()
@@ -229,7 +248,8 @@ def _age_days(date: str, now: float) -> float:
 
 
 def _moved(measured: Iterable[Measurement]) -> list[tuple[str, str]]:
-    judgements = list({r.workload.id: r.judgement for r in measured if r.judgement is not None}.values())
+    stored = [r for r in measured if r.judgement is not None and r.reference is None]
+    judgements = list({r.workload.id: r.judgement for r in stored if r.judgement is not None}.values())
     if len(judgements) < 3:
         return []
     from ..gate import machine_moved
@@ -243,7 +263,12 @@ def _moved(measured: Iterable[Measurement]) -> list[tuple[str, str]]:
 
 
 def _unused(session: MetalSession) -> list[str]:
-    if not session.whole_suite or any(result.error for result in session.results):
+    if (
+        not session.whole_suite
+        or session.settings.against
+        or session.suspected
+        or any(result.error for result in session.results)
+    ):
         return []
     from ..baselines import orphans
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from ..baselines import Entry
 from ..measurement import Measurement, Speedup
 
+if TYPE_CHECKING:
+    from ..forecast import Expected
+    from ..gate import Judgement
+
 _INDENT = "  "
+WORTH_TELLING = 0.01  # of a change: an anchor that is the baseline differs from it by rounding
 _KEY = 9  # width of now, baseline, allowed, changed
 
 
@@ -58,15 +64,26 @@ def title(measurement: Measurement) -> str:
 
 def slower(measurement: Measurement, command: str) -> str:
     """The failure text of a test that became slower."""
-    change = measurement.change or 0.0
-    head = f"{title(measurement)} is {factor(change)} than its baseline"
-    return "\n".join(
-        [
-            f"{head:<72} {measurement.nodeid}",
-            *figures(measurement),
-            f"{_INDENT}accept it with  {command} --metal-update-baselines",
-        ]
-    )
+    change, reference = measurement.change or 0.0, measurement.reference
+    than = "its baseline" if reference is None else f"with {reference.name}"
+    accept = "--metal-update-baselines"
+    if measurement.crept and measurement.total is not None:
+        change, than, accept = measurement.total, "its anchor", f"{accept} --metal-update-mode anchor"
+    head = f"{title(measurement)} is {factor(change)} than {than}"
+    lines = [f"{head:<72} {measurement.nodeid}", *figures(measurement)]
+    if reference is None:
+        lines.append(f"{_INDENT}accept it with  {command} {accept}")
+    return "\n".join(lines)
+
+
+def suspected(measurement: Measurement) -> str:
+    """Why a test is put off: what its first look found."""
+    return f"{title(measurement)} looks {factor(measurement.change or 0.0)}"
+
+
+def refused(why: str) -> str:
+    """What a recording is told that would store a state which a person can remove."""
+    return f"not recorded, and nothing stored: {why}; remove that, or record it all the same with --metal-force"
 
 
 def inconclusive(measurement: Measurement, command: str) -> str:
@@ -74,6 +91,8 @@ def inconclusive(measurement: Measurement, command: str) -> str:
     reason = measurement.judgement.reason if measurement.judgement else ""
     head = f"{title(measurement)}: inconclusive, and --metal-strict is on"
     more = f"{_INDENT}learn its noise with  {command} --metal-update-baselines --metal-update-mode extend"
+    if measurement.reference is not None:
+        more = f"{_INDENT}look longer with  --metal-max-runs or --metal-batches"
     return "\n".join([f"{head:<72} {measurement.nodeid}", *figures(measurement), f"{_INDENT}why       {reason}", more])
 
 
@@ -89,24 +108,32 @@ def no_baseline(measurement: Measurement, file: str, command: str) -> str:
 
 
 def figures(measurement: Measurement) -> list[str]:
-    """now, baseline, allowed, changed: aligned lines."""
-    judgement, entry = measurement.judgement, measurement.baseline
-    if judgement is None or entry is None:
+    """now, baseline (or reference), allowed, changed: aligned lines."""
+    judgement, entry, reference = measurement.judgement, measurement.baseline, measurement.reference
+    if judgement is None or (entry is None and reference is None):
         return []
     sides = judgement.now_seconds, judgement.baseline_seconds
     now, then = seconds(sides[0], sides[1]), seconds(sides[1], sides[0])
     width = max(len(now), len(then))
     interval = f"95 % interval {seconds(judgement.now_low)} to {seconds(judgement.now_high)}"
+    other, what = ("baseline", "runs") if reference is None else ("reference", "pairs")
+    origin = provenance(entry) if entry is not None else f"in turn, {_interval(judgement)}"
     rows = [
-        ("now", f"{now:>{width}} s/batch   {_runs(measurement)}, {interval}"),
-        ("baseline", f"{then:>{width}} s/batch   {provenance(entry)}"),
+        ("now", f"{now:>{width}} s/batch   {_runs(measurement)}" + (f", {interval}" if reference is None else "")),
+        (other, f"{then:>{width}} s/batch   {origin}"),
         (
             "allowed",
-            f"{percent(measurement.tolerance, sign=True):<{width + 8}}   runs differ by {percent(judgement.run_sd)} when"
+            f"{percent(measurement.tolerance, sign=True):<{width + 8}}   {what} differ by {percent(judgement.run_sd)} when"
             + f" nothing changes; slowdowns from {percent(judgement.smallest_visible)} are seen 9 times in 10",
         ),
     ]
-    changed = changed_versions(entry, measurement)
+    total = creep(measurement)
+    if entry is not None and total is not None:
+        first = entry.anchor
+        at = f" at {first.commit}" if first.commit else ""
+        since = f"first accepted {first.recorded}{at}; {percent(total, sign=True)} since"
+        rows.append(("anchor", f"{seconds(first.seconds_per_batch, min(sides)):>{width}} s/batch   {since}"))
+    changed = changed_versions(measurement)
     if changed:
         rows.append(("changed", changed))
     spoiled = conditions(measurement)
@@ -118,6 +145,20 @@ def figures(measurement: Measurement) -> list[str]:
     return [f"{_INDENT}{key:<{_KEY}} {text}" for key, text in rows]
 
 
+def creep(measurement: Measurement) -> float | None:
+    """The change since the anchor, where accepted steps have taken it beyond the tolerance."""
+    total, change = measurement.total, measurement.change
+    if total is None or change is None or measurement.verdict == "recorded":
+        return None
+    added_up = total > measurement.tolerance and total - change > WORTH_TELLING
+    return total if measurement.crept or added_up else None
+
+
+def _interval(judgement: Judgement) -> str:
+    low, high = judgement.change_low, judgement.change_high
+    return f"95 % interval of the change {percent(low, sign=True)} to {percent(high, sign=True)}"
+
+
 def provenance(entry: Entry) -> str:
     """`5 runs of 2 sessions, last 2026-11-02 at 1a2b3c4`."""
     runs, sessions = len(entry.runs), len({run.session for run in entry.runs})
@@ -126,9 +167,9 @@ def provenance(entry: Entry) -> str:
     return f"{plural(runs, 'run')} of {plural(sessions, 'session')}, last {last.recorded}{at}"
 
 
-def changed_versions(entry: Entry, measurement: Measurement) -> str:
+def changed_versions(measurement: Measurement) -> str:
     """`tensorflow 2.18.1 -> 2.19.1, tensorflow-metal 1.1.0 -> none`; empty when nothing did."""
-    before, now = entry.runs[-1].versions, measurement.runs[-1].versions
+    before, now = measurement.versions_before, measurement.runs[-1].versions
     return ", ".join(
         f"{name} {before.get(name, 'none')} -> {now.get(name, 'none')}"
         for name in sorted(set(before) | set(now))
@@ -140,7 +181,8 @@ def conditions(measurement: Measurement) -> str:
     """What spoiled the runs, each clause once."""
     from ..worker.machine import spoils
 
-    return "; ".join(dict.fromkeys(clause for run in measurement.runs for clause in spoils(run.conditions)))
+    found = [spoil for run in measurement.runs for spoil in spoils(run.conditions, measurement.device)]
+    return "; ".join(dict.fromkeys(spoil.clause for spoil in found))
 
 
 def freezes(measurement: Measurement) -> str:
@@ -228,12 +270,41 @@ def versions(runs: Iterable[Mapping[str, str]]) -> str:
     return ", ".join(f"{name} {'/'.join(found)}" for name, found in sorted(seen.items()))
 
 
-def announcement(tests: int, seconds: float, unknown: int) -> str:
-    """`metalperf: 6 tests train models, about 4 min`, said before anything is measured."""
-    parts = [f"about {duration(seconds)}"] if seconds else []
+def announcement(tests: int, expected: Sequence[Expected]) -> str:
+    """`metalperf: 6 tests of training performance, about 4 min`, said before anything is measured."""
+    seconds = {one.id: one.seconds for one in expected if one.seconds is not None}
+    unknown = sum(one.seconds is None for one in expected)
+    parts = [f"about {duration(sum(seconds.values()))}"] if seconds else []
     if unknown:
         parts.append(f"{unknown} not timed here before")
     return f"metalperf: {plural(tests, 'test')} of training performance" + (f", {', '.join(parts)}" if parts else "")
+
+
+def plan(expected: Sequence[Expected]) -> list[str]:
+    """The table of --metal-plan: a line per workload of each test."""
+    rows = [("test", "workload", "stored", "fresh runs", "time", "visible")]
+    rows += [
+        (
+            one.nodeid,
+            one.id or "not measured here before",
+            plural(one.stored, "run") if one.id else "",
+            one.runs or "unknown",
+            "unknown" if one.seconds is None else duration(one.seconds),
+            "-" if one.visible is None else percent(one.visible),
+        )
+        for one in expected
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    left, right = slice(0, 2), slice(2, 6)
+    return [
+        "  ".join(
+            [
+                *(cell.ljust(width) for cell, width in zip(row[left], widths[left], strict=True)),
+                *(cell.rjust(width) for cell, width in zip(row[right], widths[right], strict=True)),
+            ]
+        )
+        for row in rows
+    ]
 
 
 def _middle(values: Sequence[float]) -> float:

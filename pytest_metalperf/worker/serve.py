@@ -6,6 +6,7 @@ and `{"error": {kind, message, traceback}}`; after an error the worker does noth
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -14,10 +15,10 @@ from typing import Any
 
 from .backends import BACKENDS, Backend
 from .loop import Trainable, block_length, checked, fence_seconds, measure, run_block
-from .machine import Watch, machine_facts
+from .machine import machine_facts
 from .problems import Problem, first_line, user_traceback
 from .process import die_with_parent, machine_lock, own_group
-from .sources import Source, call_builder, load
+from .sources import Source, call_builder, load, move
 
 SKIPPED_UPDATES = 20  # a loss scale that starts at 2**15 and halves with every update it skips is at its end by then
 
@@ -119,7 +120,7 @@ class Job:
         trainable = self.trainable
         with machine_lock(exclusive=True, waiting=self.waiting):
             self.progress("measure", 0, batches, always=True)
-            watch = Watch()
+            watch = self.backend.watch()
             samples = self._guarded(
                 lambda: measure(
                     trainable,
@@ -140,10 +141,14 @@ class Job:
             "peak_memory_bytes": self.backend.peak_memory(),
         }
 
-    def interleave(self, blocks: int, settle: int) -> dict[str, Any]:
-        """Time a few blocks after `settle` untimed steps that bring clocks and caches back up."""
+    def interleave(self, blocks: int, settle: int, locked: bool) -> dict[str, Any]:
+        """Time a few blocks after `settle` untimed steps that bring clocks and caches back up.
+
+        `locked` says that the asking process holds the machine's lock already, for both sides of a pair.
+        """
         trainable = self.trainable
-        with machine_lock(exclusive=True, waiting=self.waiting):
+        alone = contextlib.nullcontext() if locked else machine_lock(exclusive=True, waiting=self.waiting)
+        with alone:
             for _ in range(settle):
                 trainable.fence(trainable.step())
             samples = self._guarded(
@@ -158,6 +163,11 @@ class Job:
                 "measuring",
             )
         return {"samples": samples, "batches_per_block": self.steps_per_block * trainable.batches_per_step}
+
+    def imports(self) -> dict[str, Any]:
+        """Tell the file of every module that is imported by now; namespace packages and built-in ones have none."""
+        files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
+        return {"files": {name: file for name, file in files.items() if isinstance(file, str)}, "prefix": sys.prefix}
 
     def finish(self) -> dict[str, Any]:
         """Train one more batch for its own loss (the others are running means)."""
@@ -208,13 +218,15 @@ def _backend(source: Source | str) -> Backend:
 def serve(channel: Any, setup: Mapping[str, Any]) -> None:
     """Answer requests from `channel` until it closes or `close` is asked.
 
-    `setup` holds `parent` (its process id, or None when it lives on another machine) and `path` (the parent's import
-    path, less what belongs to its interpreter).
+    `setup` holds `parent` (its process id, or None when it lives on another machine), `path` (the parent's import
+    path, less what belongs to its interpreter) and `moved` (a folder and the one that takes its place, or None).
     """
     own_group()
     if setup.get("parent"):
         die_with_parent(int(setup["parent"]))
     sys.path.extend(entry for entry in setup.get("path", ()) if entry not in sys.path)
+    if setup.get("moved"):
+        move(*setup["moved"])
     job = Job(channel.send)
     channel.send({"done": "hello", "result": {"pid": os.getpid(), "python": sys.version.split()[0]}})
     for request in channel:

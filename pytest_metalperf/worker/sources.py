@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -74,6 +75,24 @@ def _same_file(one: str, other: str) -> bool:
         return Path(one).samefile(other)
     except OSError:
         return False
+
+
+def move(old: str, new: str) -> None:
+    """Import from `new` whatever would come from `old`, and stand there; what belongs to the interpreter stays."""
+    for index, entry in enumerate(sys.path):
+        sys.path[index] = moved(entry or str(Path.cwd()), old, new)
+    importlib.invalidate_caches()
+    here = moved(str(Path.cwd()), old, new)
+    if Path(here).is_dir():
+        os.chdir(here)
+
+
+def moved(path: str, old: str, new: str) -> str:
+    """`path` with `new` in the place of `old`, if it lies below it and outside the interpreter's own folders."""
+    resolved, own = Path(path).resolve(), {Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()}
+    if not resolved.is_relative_to(old) or any(resolved.is_relative_to(prefix) for prefix in own):
+        return path
+    return str(Path(new) / resolved.relative_to(old))
 
 
 def call_builder(function: Callable[..., Any], name: str, axes: Mapping[str, Any]) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..loop import Clock, Trainable
+from ..machine import Watch
 
 BACKENDS: dict[str, str] = {"tensorflow": "tensorflow:TensorFlow"}
 """Backends of this package: name -> module and class below `backends`. Plugins add theirs by a hook."""
@@ -46,6 +47,10 @@ class Backend(ABC):
     def why_missing(self, device: str, devices: Mapping[str, str]) -> str:
         """One sentence on why `device` is not among `devices`, with the remedy where there is one."""
         return f"there is no {device} for {type(self).__name__} here (there is {', '.join(devices)})"
+
+    def watch(self) -> Watch:
+        """What looks at the machine's conditions while a run is measured."""
+        return Watch()
 
     def peak_memory(self) -> int | None:
         """Peak bytes of the device's allocator, or of this process where the device's memory is the host's."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from . import linux, macos, nvidia
@@ -86,41 +87,52 @@ def worse(key: str, before: object, after: object) -> float | str | bool | None:
     return scale[worst] if worst or None not in ranks else None
 
 
-def spoils(conditions: Mapping[str, object]) -> list[str]:
-    """What makes a comparison with stored runs meaningless, or a recording dubious: one clause each.
+@dataclass(frozen=True)
+class Spoil:
+    """Something that spoils a run.
 
-    What is unknown spoils nothing.
+    Attributes:
+        condition: its key among the conditions.
+        clause: it in words, with its figure.
+        removable: a person can remove it, so a recording is refused under it.
+        passing: it comes and goes from run to run; the others are states that last.
     """
-    return [clause for clause, _ in _found(conditions)]
+
+    condition: str
+    clause: str
+    removable: bool = False
+    passing: bool = False
 
 
-def removable(conditions: Mapping[str, object]) -> list[str]:
-    """Those of `spoils` that a person can remove; a recording is refused under them."""
-    return [clause for clause, by_hand in _found(conditions) if by_hand]
+def spoils(conditions: Mapping[str, object], device: str = "gpu") -> list[Spoil]:
+    """What makes a comparison with stored runs meaningless, or a recording dubious.
+
+    What is unknown spoils nothing, and a GPU's state does not spoil what trains on the CPU.
+    """
+    return list(_found(conditions, device != "cpu"))
 
 
-def _found(conditions: Mapping[str, object]) -> Iterator[tuple[str, bool]]:
-    """Each clause, and whether a person can remove what it says."""
+def _found(conditions: Mapping[str, object], on_gpu: bool) -> Iterator[Spoil]:
     if conditions.get("power") == "battery":
-        yield "running on battery", True
+        yield Spoil("power", "running on battery", removable=True)
     if conditions.get("low_power") is True:
-        yield "low-power mode", True
+        yield Spoil("low_power", "low-power mode", removable=True)
     thermal = conditions.get("thermal")
     if thermal in _THERMAL_LEVELS[_THERMAL_LEVELS.index(THERMAL_LIMIT) :]:
-        yield f"thermal pressure {thermal}", True
+        yield Spoil("thermal", f"thermal pressure {thermal}", removable=True)
     speed = _number(conditions.get("speed_limit"), SPEED_LIMIT)
     if speed < SPEED_LIMIT:
-        yield f"CPU speed limited to {100 * speed:.0f} %", True
+        yield Spoil("speed_limit", f"CPU speed limited to {100 * speed:.0f} %", removable=True)
     throttled = conditions.get("throttled")
-    if isinstance(throttled, str) and throttled:  # a GPU that works hard enough is always at its power cap
-        yield f"GPU clocks held back by {throttled}", throttled != nvidia.POWER_CAP
-    if conditions.get("virtual_gpu") is True:
-        yield "virtual GPU", True
+    if on_gpu and isinstance(throttled, str) and throttled:  # one that works hard enough is always at its power cap
+        yield Spoil("throttled", f"GPU clocks held back by {throttled}", removable=throttled != nvidia.POWER_CAP)
+    if on_gpu and conditions.get("virtual_gpu") is True:
+        yield Spoil("virtual_gpu", "virtual GPU", removable=True)
     stolen, other = _number(conditions.get("stolen")), _number(conditions.get("other_load"))
     if stolen > STOLEN_LIMIT:
-        yield f"{100 * stolen:.0f} % of CPU time was stolen by the hypervisor", False
+        yield Spoil("stolen", f"{100 * stolen:.0f} % of CPU time was stolen by the hypervisor", passing=True)
     if other > OTHER_LOAD_LIMIT:
-        yield f"{100 * other:.0f} % of CPU time went to other processes", False
+        yield Spoil("other_load", f"{100 * other:.0f} % of CPU time went to other processes", passing=True)
 
 
 def _number(value: object, otherwise: float = 0.0) -> float:

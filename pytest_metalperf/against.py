@@ -1,0 +1,76 @@
+"""--metal-against: a workload here and in the reference, interleaved in fresh pairs until there is a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from .fleet import Plan, Request, WorkerError
+from .interleave import take_turns
+from .measurement import Measurement, ReferenceRuns, run_of
+from .reports import words
+from .session import MetalSession, Progress, rule_of
+from .settings import Settings
+from .workload import Workload
+
+if TYPE_CHECKING:
+    from .fleet import Worker
+
+
+def compared(
+    session: MetalSession, workload: Workload, settings: Settings, plan: Plan, nodeid: str, theirs: Workload
+) -> Measurement:
+    """Measure pairs until the gate is satisfied; pairs of an earlier test of this session count.
+
+    Args:
+        session: of pytest, with a reference.
+        workload: to train here.
+        settings: of this call.
+        plan: of one run.
+        nodeid: of the test that asks.
+        theirs: the workload as the reference builds it.
+    """
+    reference = session.reference
+    measurement = Measurement(workload, tolerance=settings.tolerance, nodeid=nodeid)
+    pairs = session.pairs.setdefault((workload.id, repr(plan)), [])
+    measurement.reference = ReferenceRuns(reference.name)
+    requests = (
+        Request(workload, session.backend_source(workload.backend)),
+        Request(theirs, reference.moved(session.backend_source(workload.backend)), reference.place),
+    )
+
+    def hear(phase: str, i: int, n: int, _which: int) -> None:
+        session.on_progress(Progress(workload.label, workload.device, phase, i, n, len(pairs) + 1, settings.max_pairs))
+
+    def check(workers: Sequence[Worker]) -> None:
+        if reference.place.moved is None:
+            return
+        workers[1].ask("imports")
+        session.fleet.wait(workers[1:])
+        if stray := reference.stray(**workers[1].results["imports"]):
+            raise WorkerError("reference", stray)
+
+    def look() -> bool:
+        measurement.runs = [run_of(ours.answers, session.id) for ours, _ in pairs]
+        runs = [run_of(side.answers, session.id) for _, side in pairs]
+        measurement.reference = ReferenceRuns(reference.name, runs)
+        if settings.metal == "smoke":
+            return bool(pairs)
+        from .gate import judge_pairs  # numpy and scipy: only when a verdict is due
+
+        if not pairs:
+            return False
+        rule = replace(rule_of(settings), max_runs=settings.max_pairs)
+        judgement = judge_pairs([one.samples for one, _ in pairs], [other.samples for _, other in pairs], rule)
+        measurement.judgement, measurement.verdict = judgement, judgement.verdict
+        return judgement.decided
+
+    try:
+        while not look():
+            pairs.append(take_turns(session.fleet, requests, plan, hear, check))
+    except WorkerError as error:
+        measurement.error = words.broken(error.message, error.details)
+    finally:
+        session.on_progress(None)
+    return measurement

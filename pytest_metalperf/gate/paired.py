@@ -1,0 +1,85 @@
+"""The decision where no baseline is needed: two workers take turns, in several fresh pairs.
+
+``d`` is the mean logarithm of now over reference of ``ratio``, with the standard error and degrees of freedom that it
+finds in the pairs themselves: slow minutes and slow days fall on both sides and cancel, so there is no session noise here.
+In the code's order:
+
+1. Fewer than ``LEAST_PAIRS`` decide nothing: two pairs hardly know how processes differ.
+2. ``slower``, ``faster``, ``within`` and the smallest visible slowdown are those of ``verdict``, with a pair in the place
+   of a fresh run: the same rates, spent over looks in the same way.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import fmean, median_high, median_low
+from typing import TYPE_CHECKING
+
+from .ratio import log_ratio
+from .verdict import Judgement, Rule, percent, relative, student, threshold
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["LEAST_PAIRS", "judge_pairs"]
+
+LEAST_PAIRS = 3
+
+
+def judge_pairs(now: Sequence[Sequence[float]], reference: Sequence[Sequence[float]], rule: Rule) -> Judgement:
+    """Judge fresh pairs of interleaved workers; ``rule.max_runs`` counts pairs.
+
+    One inner sequence per pair: seconds per batch of each block, in order; block i of both were neighbours. Ask again with
+    one more pair while ``decided`` is False. Raises ``ValueError`` as ``ratio_of_pairs`` does.
+    """
+    change, error, df = log_ratio(now, reference)
+    pairs = len(now)
+    levels = [_level(side) for side in now]
+    each = [level - _level(side) for level, side in zip(levels, reference, strict=True)]
+    tolerance = math.log1p(rule.tolerance)
+    margin = student(df, 0.975) * error
+    share = min(1.0, pairs / rule.max_runs)
+
+    pair_sd = error * math.sqrt(pairs)
+    last, last_df = pair_sd / math.sqrt(max(pairs, rule.max_runs)), df + max(0, rule.max_runs - pairs)
+    visible = threshold(last, last_df, rule, 1.0) + student(last_df, rule.power) * last
+    beyond = threshold(error, df, rule, share)
+    inside = min(tolerance, visible - student(df, 1 - (1 - rule.power) * share) * error)
+
+    enough = pairs >= LEAST_PAIRS
+    spent = pairs >= max(rule.max_runs, LEAST_PAIRS)
+    verdict, decided, reason = "inconclusive", spent, ""
+    if enough and change >= beyond and median_low(each) >= tolerance:
+        verdict, decided = "slower", True
+    elif enough and change <= -beyond and median_high(each) <= -tolerance:
+        verdict, decided = "faster", True
+    elif enough and change <= inside:
+        verdict, decided = "within", spent or change >= -tolerance
+    else:
+        reason = (
+            f"fresh pairs differ by {percent(pair_sd)} here, so a slowdown under {percent(relative(visible))} cannot be"
+            " told from noise"
+        )
+    level = fmean(levels)
+    return Judgement(
+        verdict=verdict,
+        decided=decided,
+        spread_next=False,
+        change=relative(change),
+        change_low=relative(change - margin),
+        change_high=relative(change + margin),
+        now_seconds=math.exp(level),
+        now_low=math.exp(min(levels)),
+        now_high=math.exp(max(levels)),
+        baseline_seconds=math.exp(fmean(_level(side) for side in reference)),
+        run_sd=pair_sd,
+        session_sd=0.0,
+        run_sd_known=True,
+        session_sd_known=True,
+        smallest_visible=relative(visible),
+        reason=reason,
+    )
+
+
+def _level(samples: Sequence[float]) -> float:
+    return fmean(math.log(sample) for sample in samples)

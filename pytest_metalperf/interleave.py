@@ -1,0 +1,91 @@
+"""Two workers that take turns: blocks in the order A B B A, so that slow minutes fall on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .fleet import Fleet, Hear, Plan, Request, kill
+from .worker.process import machine_lock
+
+if TYPE_CHECKING:
+    from .fleet import Worker
+
+BLOCKS = 10  # per side and pair, at least
+SETTLE = 2  # untimed steps after each switch, so that clocks and caches are up
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one worker of a pair measured.
+
+    Attributes:
+        samples: seconds per batch of each block, in order; block i of both sides were neighbours.
+        answers: its answers, as `run_of` takes them.
+    """
+
+    samples: tuple[float, ...]
+    answers: Mapping[str, Mapping[str, Any]]
+
+
+def take_turns(
+    fleet: Fleet,
+    requests: tuple[Request, Request],
+    plan: Plan,
+    hear: Hear,
+    check: Callable[[Sequence[Worker]], None] = lambda workers: None,
+) -> tuple[Side, Side]:
+    """Measure one fresh pair of workers.
+
+    Args:
+        fleet: that starts them.
+        requests: of the two.
+        plan: at least so many batches on each side.
+        hear: told of progress.
+        check: looks at both, prepared, before anything is timed; raises what it finds.
+
+    Raises:
+        WorkerError: when one breaks; both are ended.
+    """
+    workers = fleet.prepared(requests, plan, hear)
+    try:
+        check(workers)
+        samples: tuple[list[float], list[float]] = ([], [])
+        batches = [0, 0]
+        for worker in workers:
+            worker.pause()
+        rounds = 0
+        least = BLOCKS if plan.least_blocks > 1 else 1
+        with _alone(fleet, hear):
+            while rounds < least or min(batches) < plan.batches:
+                for side in (0, 1) if rounds % 2 == 0 else (1, 0):
+                    worker = workers[side]
+                    worker.resume()
+                    worker.ask("interleave", blocks=1, settle=SETTLE, locked=fleet.local)
+                    fleet.wait([worker], hear, plan.timeout)
+                    worker.pause()
+                    answer = worker.results["interleave"]
+                    samples[side].extend(answer["samples"])
+                    batches[side] += answer["batches_per_block"] * len(answer["samples"])
+                rounds += 1
+                hear("interleaved", min(batches), plan.batches, 0)
+        for worker in workers:
+            worker.resume()
+            worker.ask("finish")
+        fleet.wait(workers, hear, plan.timeout)
+        first, second = (
+            Side(tuple(taken), {**worker.results, "measure": {**worker.results["interleave"], "samples": taken}})
+            for worker, taken in zip(workers, samples, strict=True)
+        )
+        return first, second
+    finally:
+        kill(workers)
+
+
+def _alone(fleet: Fleet, hear: Hear) -> AbstractContextManager[None]:
+    """The machine's lock for the whole pair: another session's runs between its blocks would part neighbours."""
+    if not fleet.local:
+        return nullcontext()
+    return machine_lock(exclusive=True, waiting=lambda seconds: hear("waiting for another measurement", 0, 0, 0))

@@ -1,0 +1,70 @@
+"""pytest's items that are ours: which they are, what they ask for, how to run one of them alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from .settings import MARKER, SettingError, Settings
+
+FIXTURES = ("metal_bench", "metal_live", "metal_speedup", "metal_device")
+
+
+def ours(item: pytest.Item) -> bool:
+    """Whether a test uses our fixtures."""
+    return any(name in FIXTURES for name in getattr(item, "fixturenames", ()))
+
+
+def marked(item: pytest.Item, settings: Settings) -> Settings:
+    """The settings of one test: marker keys of class and function over the session's.
+
+    Raises:
+        SettingError: for a marker that says what no option has.
+    """
+    for marker in reversed(list(item.iter_markers(MARKER))):  # the closest last, so that it wins
+        where = f"{item.nodeid}: marker {MARKER}"
+        if marker.args:
+            raise SettingError(f"{where}: takes keywords only, got {marker.args!r}")
+        settings = settings.over(marker.kwargs, where)
+    return settings
+
+
+def place(item: pytest.Item) -> tuple[str, str] | None:
+    """The device and backend that a test is parametrised with."""
+    found: tuple[str, str] | None = getattr(getattr(item, "callspec", None), "params", {}).get("metal_device")
+    return found
+
+
+def constants(item: pytest.Item) -> list[str]:
+    """Texts in a test's code and parameters: among them stands the name of its model."""
+    code = getattr(getattr(item, "function", None), "__code__", None)
+    values = [*getattr(code, "co_consts", ()), *getattr(getattr(item, "callspec", None), "params", {}).values()]
+    return [value for value in values if isinstance(value, str)]
+
+
+def target(item: pytest.Item) -> list[str]:
+    """Arguments that select `item` alone, from where pytest was started."""
+    inside = item.nodeid.partition("::")[2]
+    config = item.config
+    if config.option.pyargs and getattr(item, "module", None) is not None:
+        return ["--pyargs", f"{item.module.__name__}::{inside}"]  # type: ignore[attr-defined]
+    try:
+        path = item.path.relative_to(config.invocation_params.dir)
+    except ValueError:
+        path = item.path
+    return [f"{path}::{inside}"]
+
+
+def whole(config: pytest.Config) -> bool:
+    """Whether every test was asked for: no selection by expression, and files as the ini file names them."""
+    selected = any(getattr(config.option, name, None) for name in ("keyword", "markexpr", "lf", "deselect"))
+    return not selected and not any("::" in argument for argument in config.args)
+
+
+def more_to_come(item: pytest.Item) -> bool:
+    """Whether other tests of ours follow `item`, so that a look at the end of the session is a later one."""
+    items: Sequence[pytest.Item] = item.session.items
+    first = next((index for index, one in enumerate(items) if one is item), len(items))
+    following = items[first + 1 :]
+    return item not in following and any(ours(one) for one in following)

@@ -1,0 +1,147 @@
+"""From fresh runs to a verdict: measure until the gate is satisfied, and store what is to be stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .baselines import BaselineError, Entry
+from .fleet import WorkerError
+from .forecast import side_by_side
+from .measurement import Measurement, Run
+from .reports import words
+from .session import MetalSession, figures, rule_of
+from .settings import Settings
+from .trust import loaded, meaningless, refusal
+from .workload import Workload
+
+if TYPE_CHECKING:
+    from .gate import Judgement
+
+
+class Suspected(pytest.skip.Exception):  # type: ignore[misc, name-defined]
+    """A first look that a slow minute could explain: the plugin runs the test again at the end of the session."""
+
+    __module__ = "builtins"
+
+
+def judged(
+    session: MetalSession,
+    workload: Workload,
+    settings: Settings,
+    measure: Callable[[int], list[Run]],
+    nodeid: str,
+    first_look: Callable[[], Run] | None = None,
+    *,
+    later: bool = False,
+) -> Measurement:
+    """Measure until there is a verdict, and store what is to be stored.
+
+    Args:
+        session: of pytest.
+        workload: what to train.
+        settings: of this call.
+        measure: returns so many fresh runs, of which earlier calls' are the first.
+        nodeid: of the test that asks.
+        first_look: a cheaper run, believed only when it says `within`.
+        later: whether the test can be run again at the end of the session.
+
+    Raises:
+        Suspected: when it should be.
+    """
+    measurement = Measurement(workload, tolerance=settings.tolerance, nodeid=nodeid)
+    stored = session.store.workloads.get(workload.id)
+    measurement.baseline = stored
+    try:
+        if settings.metal == "smoke":
+            measurement.runs = measure(1)
+        elif workload.id in session.recorded or (  # by an earlier test of this session
+            settings.update_baselines and (stored is None or settings.update_mode in ("all", "anchor", "extend"))
+        ):
+            _record(session, measurement, settings, measure)
+        elif stored is None:
+            measurement.runs = [first_look()] if first_look is not None else measure(1)
+            measurement.verdict = "no baseline"
+        else:
+            _gate(session, measurement, stored, settings, measure, first_look, later=later)
+            changed = measurement.verdict in ("slower", "faster")
+            if changed and not measurement.crept and settings.update_baselines and settings.update_mode == "changed":
+                _record(session, measurement, settings, measure)
+    except WorkerError as error:
+        measurement.error = words.broken(error.message, error.details)
+    except BaselineError as error:
+        measurement.error = str(error)
+    return measurement
+
+
+def _gate(
+    session: MetalSession,
+    measurement: Measurement,
+    stored: Entry,
+    settings: Settings,
+    measure: Callable[[int], list[Run]],
+    first_look: Callable[[], Run] | None,
+    *,
+    later: bool,
+) -> None:
+    from .gate import RunFigure, judge  # numpy and scipy: only when a verdict is due
+
+    peers, rule = session.peers(measurement.workload.id), rule_of(settings)
+    device, before = measurement.device, [run.conditions for run in stored.runs]
+
+    def judged_by(runs: Iterable[Run]) -> Judgement:
+        return judge([RunFigure(run.estimate.seconds, run.session) for run in runs], figures(stored), peers, rule)
+
+    def look(runs: list[Run]) -> bool:
+        measurement.runs = runs
+        judgement = judged_by(runs)
+        why = meaningless(runs, before, device)
+        if why:
+            judgement = replace(judgement, verdict="inconclusive", decided=True, reason=f"{why}; the baseline was not")
+        elif judgement.verdict == "slower" and (load := [why for run in runs if (why := loaded(run, before, device))]):
+            # load makes nothing faster, so it excuses a slowdown alone: what it did not touch must show that too
+            calm = [run for run in runs if not loaded(run, before, device)]
+            if not calm or judged_by(calm).verdict != "slower":
+                reason = f"{load[-1]} in {len(load)} of {words.plural(len(runs), 'run')}"
+                spent = len(runs) >= rule.max_runs
+                judgement = replace(judgement, verdict="inconclusive", decided=spent, reason=reason)
+        measurement.judgement, measurement.verdict = judgement, judgement.verdict
+        measurement.crept = not why and _crept(measurement, settings)
+        return judgement.decided and (len(runs) > 1 or not measurement.crept)  # one run convinces nobody
+
+    if first_look is not None and look([first_look()]) and measurement.verdict == "within":
+        return
+    done = look(measure(1))
+    if not done and later and measurement.judgement is not None and measurement.judgement.spread_next:
+        raise Suspected(words.suspected(measurement))
+    while not done:
+        # what one run left open, one more seldom settles: several cost little more time, since they prepare side by side
+        done = look(measure(min(settings.max_runs, len(measurement.runs) + side_by_side())))
+    if measurement.crept:
+        measurement.verdict = "slower"
+
+
+def _crept(measurement: Measurement, settings: Settings) -> bool:
+    """Whether the total since the anchor is beyond what is allowed, by the lower end of its 95 % interval."""
+    judgement, total = measurement.judgement, measurement.total
+    if settings.total_tolerance is None or total is None or judgement is None:
+        return False
+    return (1 + total) * (1 + judgement.change_low) / (1 + judgement.change) > 1 + settings.total_tolerance
+
+
+def _record(
+    session: MetalSession,
+    measurement: Measurement,
+    settings: Settings,
+    measure: Callable[[int], list[Run]],
+) -> None:
+    measurement.runs = measure(settings.runs)
+    why = refusal(measurement.runs, measurement.device)
+    if why and not settings.force:
+        measurement.verdict, measurement.error = "", words.refused(why)
+        return
+    session.record(measurement.workload, measurement.runs, settings.update_mode)
+    measurement.verdict = "recorded"

@@ -1,0 +1,236 @@
+"""--metal-against: another interpreter, or a revision of the repository."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+AGAINST_ITSELF = f"--metal-against={sys.executable}"
+OWN = """
+from own import build
+
+def test_it(metal_bench):
+    metal_bench(build, name='own')
+"""
+BUILDER = """
+from fake_backend import FakeModel
+
+def build():
+    return FakeModel({seconds})
+"""
+
+
+@pytest.fixture
+def repository(suite):
+    """A suite under git, whose committed builder takes 0.1 virtual seconds a batch."""
+    suite.write(OWN)
+    (suite.pytester.path / "own.py").write_text(BUILDER.format(seconds=0.1))
+    git(suite, "init", "-q")
+    git(suite, "add", ".")
+    git(suite, "commit", "-q", "-m", "first")
+    return suite
+
+
+def git(suite, *words: str) -> str:
+    own = ["git", "-C", str(suite.pytester.path), "-c", "user.name=t", "-c", "user.email=t@localhost"]
+    return subprocess.run([*own, *words], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def slow(suite, seconds: float = 0.12) -> None:
+    (suite.pytester.path / "own.py").write_text(BUILDER.format(seconds=seconds))
+
+
+def test_an_interpreter_with_itself(suite):
+    result = suite.run(AGAINST_ITSELF)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["workload*reference*", "fake-model*within", f"in turn with {sys.executable}: fake 1.0", "1 gated: 1 within"]
+    )
+    assert not suite.file.exists()
+
+
+def test_a_virtual_environment_is_named_by_its_folder(suite):
+    bin_ = suite.pytester.path / "venv" / "bin"
+    bin_.mkdir(parents=True)
+    (bin_ / "python").symlink_to(sys.executable)
+    # a link is no environment of its own: the interpreter's packages must come by PYTHONPATH
+    suite.monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
+    suite.run("--metal-against=venv").assert_outcomes(passed=1)
+
+
+def test_a_slower_working_tree_fails(repository):
+    slow(repository)
+    result = repository.run("--metal-against=HEAD")
+    result.assert_outcomes(failed=1)
+    commit = git(repository, "rev-parse", "HEAD")[:10]
+    result.stdout.fnmatch_lines(
+        [
+            f"own on cpu (fake) is * slower than with HEAD ({commit})*test_suite.py::test_it[[]cpu[]]",
+            "  now *0.12* s/batch   * runs of *",
+            "  reference * s/batch   in turn, 95 % interval of the change +* to +*",
+            "  allowed *pairs differ by * slowdowns from * are seen 9 times in 10",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*accept it with*")
+
+
+def test_the_same_code_is_within_and_the_worktree_goes_away(repository):
+    repository.run("--metal-against=HEAD").assert_outcomes(passed=1)
+    assert len(git(repository, "worktree", "list").splitlines()) == 1
+
+
+def test_a_faster_working_tree_is_told(repository):
+    slow(repository, 0.05)
+    result = repository.run("--metal-against=HEAD")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["own *faster"])
+
+
+def test_no_baseline_is_read(repository):
+    repository.file.parent.mkdir()
+    repository.file.write_text("broken")
+    repository.run("--metal-against=HEAD").assert_outcomes(passed=1)
+
+
+def test_a_file_that_the_revision_has_not(repository):
+    (repository.pytester.path / "later.py").write_text(BUILDER.format(seconds=0.1))
+    repository.write(OWN.replace("own import", "later import"))
+    result = repository.run("--metal-against=HEAD")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*own: HEAD (*) has no file later.py, so there is nothing to compare with*"])
+
+
+def test_a_revision_that_does_not_import(repository):
+    slow(repository)
+    (repository.pytester.path / "own.py").write_text("import nothing_of_this_name\n")
+    git(repository, "commit", "-q", "-a", "-m", "broken")
+    slow(repository, 0.1)
+    result = repository.run("--metal-against=HEAD")
+    assert "with HEAD (" in result.stdout.str()
+    result.stdout.fnmatch_lines(
+        ["*build cannot be loaded*ModuleNotFoundError: No module named 'nothing_of_this_name'*"]
+    )
+
+
+def test_a_closure_cannot_come_from_a_revision(repository):
+    repository.write(
+        """
+def test_it(metal_bench):
+    def inner():
+        from fake_backend import FakeModel
+        return FakeModel(0.1)
+    metal_bench(inner)
+"""
+    )
+    result = repository.run("--metal-against=HEAD")
+    result.stdout.fnmatch_lines(["*inner is a closure, which travels as it is in the working tree*"])
+
+
+def test_what_is_not_of_the_revision_is_found(repository):
+    """A package that an installation puts before the checkout: both sides would train the same code."""
+    elsewhere = repository.pytester.path.parent / "site"
+    elsewhere.mkdir()
+    (elsewhere / "part.py").write_text("SECONDS = 0.1\n")
+    (repository.pytester.path / "part.py").write_text("SECONDS = 0.1\n")
+    (repository.pytester.path / "own.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(elsewhere)!r})\n"
+        + BUILDER.format(seconds="SECONDS").replace("def build", "from part import SECONDS\n\ndef build")
+    )
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "part")
+    result = repository.run("--metal-against=HEAD")
+    result.stdout.fnmatch_lines([f"*part was imported from {elsewhere}/part.py, not from HEAD (*"])
+    assert len(git(repository, "worktree", "list").splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("no-such-thing", "*no-such-thing: is neither an interpreter (there is no such file) nor a revision of a git*"),
+        ("./nowhere/bin/python", "*is neither an interpreter (there is no such file) nor a revision*"),
+        ("test_suite.py", "*does not run as a Python interpreter (*"),
+        ("/tmp", "*/tmp: is a folder without an interpreter (bin/python) in it"),
+        ("-x", "*is neither an interpreter*"),
+    ],
+)
+def test_nonsense_is_one_sentence(suite, name, sentence):
+    result = suite.run(f"--metal-against={name}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [f"ERROR: --metal-against {sentence.lstrip('*') if sentence.startswith('*no-') else sentence}"]
+    )
+    assert len(result.errlines) <= 2
+
+
+def test_a_blank_would_mislead_pytest_about_its_rootdir(suite):
+    result = suite.run("--metal-against", sys.executable)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: write --metal-against={sys.executable} with an equals sign: after a blank *"])
+
+
+def test_an_old_python(suite):
+    old = suite.pytester.path / "python2"
+    old.write_text("#!/bin/sh\necho 3.8.1\n")
+    old.chmod(0o755)
+    result = suite.run("--metal-against=./python2")
+    result.stderr.fnmatch_lines(["ERROR: --metal-against ./python2: is Python 3.8.1; workers need 3.10 or later"])
+
+
+def test_a_closure_needs_the_same_python(suite):
+    other = suite.pytester.path / "python3"
+    other.write_text(f'#!/bin/sh\nif [ "$1" = -c ]; then echo 3.77.0; else exec {sys.executable} "$@"; fi\n')
+    other.chmod(0o755)
+    suite.write("def test_it(metal_bench):\n    def inner():\n        pass\n    metal_bench(inner)\n")
+    result = suite.run("--metal-against=./python3")
+    result.stdout.fnmatch_lines(
+        ["*inner is a closure, and its bytecode of Python * does not run on the Python 3.77.0 of*"]
+    )
+
+
+def test_a_reference_without_the_framework_is_an_error_that_names_it(suite):
+    """As a bare interpreter is: here one that cannot find the backend's module."""
+    bare = suite.pytester.path / "python3"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    bare.chmod(0o755)
+    suite.ini(metal_backend="tensorflow")
+    suite.write("def test_it(metal_bench):\n    metal_bench('style-transfer', size='quick')\n")
+    result = suite.run("--metal-against=./python3")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*with ./python3: *cannot be imported*"])
+
+
+@pytest.mark.parametrize("other", ["--metal-update-baselines", "--metal-host=popen"])
+def test_what_it_does_not_go_with(suite, other):
+    result = suite.run(AGAINST_ITSELF, other)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: --metal-against *: leave {other.partition('=')[0]} out"])
+
+
+def test_other_fixtures_are_skipped_and_counted(suite):
+    suite.write("def test_it(metal_live):\n    metal_live(lambda: 1.0, name='step')\n")
+    result = suite.run(AGAINST_ITSELF)
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["0 gated; not gated: 1 skipped (--metal-against compares metal_bench alone)"])
+
+
+def test_smoke(suite):
+    result = suite.run(AGAINST_ITSELF, "--metal", "smoke")
+    result.assert_outcomes(passed=1)
+
+
+def test_noise_is_inconclusive_and_says_so(suite):
+    suite.set(jitter=0.2)
+    result = suite.run(AGAINST_ITSELF, "--metal-max-runs", "2", "--metal-strict")
+    text = result.stdout.str()
+    assert "slower" not in text.replace("slower than", "") or "inconclusive" in text
+
+
+def test_two_tests_of_one_workload_are_measured_once(suite):
+    suite.write(
+        "def test_a(metal_bench):\n    metal_bench('fake-model')\n\ndef test_b(metal_bench):\n    metal_bench('fake-model')\n"
+    )
+    suite.trained()
+    suite.run(AGAINST_ITSELF).assert_outcomes(passed=2)
+    assert len(suite.trained()) == 6  # three pairs

@@ -1,0 +1,78 @@
+"""--metal-total-tolerance, and the anchor that it counts from."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def crept(suite):
+    """A baseline that was accepted in steps, from 0.1 s a batch to 0.12 s."""
+    suite.set(jitter=0.0005)
+    suite.run("--metal-update-baselines")
+    for seconds in (0.11, 0.12):
+        suite.set(seconds=seconds, jitter=0.0005)
+        suite.run("--metal-update-baselines", "--metal-update-mode", "all")
+    return suite
+
+
+def test_the_anchor_stays_and_the_table_shows_the_total(crept):
+    (entry,) = crept.stored.values()
+    assert entry["anchor"]["seconds_per_batch"] == pytest.approx(0.1, rel=0.01)
+    result = crept.run()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["workload*change*since anchor*", "fake-model* % * +[12]?.? % * % *within"])
+
+
+def test_off_by_default_it_fails_where_asked(crept):
+    result = crept.run("--metal-total-tolerance", "5%")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "fake-model* on cpu (fake) is 2* % slower than its anchor *",
+            "  anchor * s/batch   first accepted *; +2* % since",
+            "  accept it with * --metal-update-baselines --metal-update-mode anchor",
+            "fake-model* slower",
+        ]
+    )
+
+
+def test_it_is_confirmed_before_it_fails(crept):
+    crept.trained()
+    crept.run("--metal-total-tolerance", "5%")
+    assert len(crept.trained()) > 1
+
+
+def test_what_is_allowed_passes(crept):
+    crept.run("--metal-total-tolerance", "30%").assert_outcomes(passed=1)
+
+
+def test_it_is_a_marker_key(crept):
+    crept.write(
+        "import pytest\n\n@pytest.mark.metal_bench(total_tolerance='5%')\n"
+        "def test_it(metal_bench):\n    metal_bench('fake-model')\n"
+    )
+    crept.run().assert_outcomes(failed=1)
+
+
+def test_a_step_beyond_the_total_is_not_accepted_by_an_ordinary_update(crept):
+    before = crept.file.read_bytes()
+    crept.set(seconds=0.16, jitter=0.0005)
+    result = crept.run("--metal-total-tolerance", "30%", "--metal-update-baselines")
+    result.assert_outcomes(failed=1)
+    assert crept.file.read_bytes() == before
+
+
+def test_a_new_anchor_is_a_mode_of_its_own(crept):
+    crept.run("--metal-update-baselines", "--metal-update-mode", "anchor").assert_outcomes(passed=1)
+    (entry,) = crept.stored.values()
+    assert entry["anchor"]["seconds_per_batch"] == pytest.approx(0.12, rel=0.01)
+    result = crept.run("--metal-total-tolerance", "5%")
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("*since anchor*")
+
+
+def test_nonsense(suite):
+    result = suite.run("--metal-total-tolerance", "much")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --metal-total-tolerance: expected a share such as 5% or 0.05, got 'much'"])

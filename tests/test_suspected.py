@@ -1,0 +1,125 @@
+"""A suspected test goes to the end of the session, where it is measured again."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+TWO = """
+import pytest
+
+def build_other():
+    from fake_backend import FakeModel
+    return FakeModel(0.1)
+
+def test_first(metal_bench):
+    assert metal_bench('fake-model').verdict in ('recorded', 'within')
+
+def test_second(metal_bench):
+    metal_bench(build_other, name='other')
+
+def test_plain():
+    pass
+"""
+
+
+@pytest.fixture
+def suspicious(suite):
+    """A suite of two workloads, whose first has become a little slower than is allowed: one look cannot tell."""
+    suite.write(TWO)
+    suite.set(jitter=0.01)
+    suite.run("--metal-update-baselines")
+    suite.set(seconds=0.12, jitter=0.001)
+    return suite
+
+
+def test_a_suspected_test_runs_again_at_the_end(suspicious):
+    result = suspicious.run("-v")
+    lines = [
+        line.split(" ")[0] + " " + line.split(" ")[1]
+        for line in result.outlines
+        if line.startswith("test_suite.py::") and "%" in line
+    ]
+    assert [line.partition("::")[2] for line in lines] == [
+        "test_first[cpu] SUSPECTED",
+        "test_second[cpu] PASSED",
+        "test_plain PASSED",
+        "test_first[cpu] FAILED",
+    ]
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["fake-model* on cpu (fake) is * slower than its baseline*"])
+    result.stdout.fnmatch_lines(["2 gated: 1 within, 1 slower"])
+    result.stdout.no_fnmatch_line("*not confirmed*")
+
+
+def test_its_first_run_counts(suspicious):
+    suspicious.trained()
+    suspicious.run()
+    assert len(suspicious.trained()) <= 1 + 1 + 2  # first look, the other test's, two beside each other at the end
+
+
+def test_the_last_test_is_confirmed_at_once(suspicious):
+    result = suspicious.run("-v", "-k", "first or plain")
+    result.stdout.no_fnmatch_line("*SUSPECTED*")
+    result.assert_outcomes(passed=1, failed=1)
+
+
+def test_one_test_case_in_junit_and_none_for_the_first_attempt(suspicious):
+    suspicious.run("--junitxml=out.xml")
+    cases = ElementTree.parse(suspicious.pytester.path / "out.xml").getroot().findall(".//testcase")
+    assert [case.get("name") for case in cases].count("test_first[cpu]") == 1
+    (failed,) = [case for case in cases if case.find("failure") is not None]
+    assert failed.get("name") == "test_first[cpu]"
+    assert failed.find("properties/property[@name='metal_verdict']").get("value") == "slower"
+
+
+def test_a_session_that_ends_early_says_what_was_not_confirmed(suspicious):
+    source = TWO.replace("def test_plain():\n    pass", "def test_plain():\n    assert False")
+    suspicious.write(source)
+    result = suspicious.run("-x")
+    result.stdout.fnmatch_lines(
+        [
+            "not confirmed, since the session ended before: fake-model* on cpu (fake) looks * slower (*test_first[[]cpu[]])"
+        ]
+    )
+    assert result.ret == 1
+
+
+def test_fixtures_of_a_suspected_test_are_made_anew(suspicious):
+    source = TWO.replace("def test_first(metal_bench):", "def test_first(metal_bench, fresh):").replace(
+        "def test_plain", "@pytest.fixture\ndef fresh():\n    return []\n\ndef test_plain"
+    )
+    suspicious.write(
+        source.replace(
+            "    assert metal_bench('fake-model')",
+            "    fresh.append(1)\n    assert fresh == [1]\n    assert metal_bench('fake-model')",
+        )
+    )
+    suspicious.run().assert_outcomes(passed=2, failed=1)
+
+
+def test_no_row_of_the_first_attempt_in_pytest_benchmark(suspicious):
+    result = suspicious.run("--benchmark-columns=rounds")
+    rows = [line for line in result.outlines if line.startswith("test_first[cpu]")]
+    assert len(rows) == 1
+
+
+def test_two_calls_in_a_suspected_test_are_two_rows(suspicious):
+    suspicious.write(
+        """
+def build_other():
+    from fake_backend import FakeModel
+    return FakeModel(0.1)
+
+def test_both(metal_bench):
+    metal_bench(build_other, name='other')
+    metal_bench('fake-model')
+
+def test_last(metal_bench):
+    metal_bench(build_other, name='other')
+"""
+    )
+    result = suspicious.run()
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["3 gated: 2 within, 1 slower"])
