@@ -68,7 +68,7 @@ def compared(
 
     try:
         while not look():
-            pairs.append(take_turns(session.fleet, requests, plan, hear, check))
+            pairs.append(take_turns(session.fleet, requests, plan, hear, len(pairs), check))
     except WorkerError as error:
         measurement.error = words.broken(error.message, error.details)
     finally:

@@ -255,7 +255,8 @@ def settle(session: MetalSession, test: Test, measurement: Measurement, settings
     if measurement.verdict == "inconclusive" and settings.strict:
         pytest.fail(words.inconclusive(measurement, test.command), pytrace=False)
     if measurement.verdict == "no baseline" and settings.fails_on_missing:
-        pytest.fail(words.no_baseline(measurement, session.store.path.name, test.command), pytrace=False)
+        store = session.store
+        pytest.fail(words.no_baseline(measurement, store.path.name, test.command, store.workloads), pytrace=False)
 
 
 def refuse_or_skip(session: MetalSession, nodeid: str, reason: str, settings: Settings) -> None:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pytest
 
 from .settings import MARKER, SettingError, Settings
 
+if TYPE_CHECKING:
+    from .forecast import Expected
+    from .session import MetalSession
+
+CACHE = "metalperf/took"
 FIXTURES = ("metal_bench", "metal_live", "metal_speedup", "metal_device")
 
 
@@ -41,6 +47,28 @@ def constants(item: pytest.Item) -> list[str]:
     code = getattr(getattr(item, "function", None), "__code__", None)
     values = [*getattr(code, "co_consts", ()), *getattr(getattr(item, "callspec", None), "params", {}).values()]
     return [value for value in values if isinstance(value, str)]
+
+
+def expectations(
+    config: pytest.Config, items: Sequence[pytest.Item], session: MetalSession, settings: Settings
+) -> list[Expected]:
+    """What each test will measure, as far as that is known: from what it took here before, else from its baseline."""
+    from .forecast import Expected, restored
+
+    cache = getattr(config, "cache", None)
+    found = []
+    for item in items:
+        try:
+            own = marked(item, settings)
+        except SettingError:  # the test will say so
+            continue
+        device, backend = place(item) or ("", "")
+        before = restored(cache.get(f"{CACHE}/{item.nodeid}", None) if cache is not None else None)
+        known = before or session.forecasts(constants(item), device, backend, own)
+        found += [session.expected(item.nodeid, one, own) for one in known]
+        if not known and device in ("", "cpu"):
+            found.append(Expected(item.nodeid))
+    return found
 
 
 def target(item: pytest.Item) -> list[str]:

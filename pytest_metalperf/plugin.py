@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from . import settings as options
-from .items import constants, marked, more_to_come, ours, place, target, whole
+from .items import CACHE, expectations, marked, more_to_come, ours, place, target, whole
 from .settings import MARKER, SettingError, Settings
 
 if TYPE_CHECKING:
     from .bench import MetalBench, MetalLive, MetalSpeedup, Test
-    from .forecast import Expected
     from .measurement import Measurement, Speedup
     from .reports.pytest_benchmark import Row
     from .session import MetalSession
@@ -32,7 +31,6 @@ _session = pytest.StashKey["MetalSession"]()
 _flags = pytest.StashKey[str]()
 _word = "metal_verdict"
 _SUSPECTED = "suspected"
-_CACHE = "metalperf/took"
 _NOT_REPEATED = ("update", "metal", "strict", "timeout", "max_runs", "on_missing", "against", "force", "plan")
 """Options that the command which a message suggests leaves to its reader."""
 
@@ -232,7 +230,7 @@ def _asked(request: pytest.FixtureRequest, device: str | None, row: Row | None) 
         attach(item, result)
         cache = getattr(config, "cache", None)
         if cache is not None:
-            cache.set(f"{_CACHE}/{item.nodeid}", session.took_by(item.nodeid))
+            cache.set(f"{CACHE}/{item.nodeid}", session.took_by(item.nodeid))
 
     live = LiveRuns(
         child_arguments(
@@ -315,7 +313,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if reporter is not None and config.stash[_settings].metal != "smoke":
         from .reports import words
 
-        expected = _expected(config, mine, opened)
+        expected = expectations(config, mine, opened, config.stash[_settings])
         reporter.write_line(words.announcement(len(mine), expected))
         if config.stash[_settings].plan:
             for line in words.plan(expected):
@@ -347,26 +345,6 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
-
-
-def _expected(config: pytest.Config, items: list[pytest.Item], session: MetalSession) -> list[Expected]:
-    """What each test will measure, as far as that is known."""
-    from .forecast import Expected, restored
-
-    cache = getattr(config, "cache", None)
-    found = []
-    for item in items:
-        try:
-            settings = marked(item, config.stash[_settings])
-        except SettingError:
-            continue
-        device, backend = place(item) or ("", "")
-        before = restored(cache.get(f"{_CACHE}/{item.nodeid}", None) if cache is not None else None)
-        known = before or session.forecasts(constants(item), device, backend, settings)
-        found += [session.expected(item.nodeid, one, settings) for one in known]
-        if not known and device in ("", "cpu"):
-            found.append(Expected(item.nodeid))
-    return found
 
 
 def _spread(config: pytest.Config) -> bool:

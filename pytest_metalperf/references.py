@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from .git import asked, commit_of, git
 from .parcel import Place
 from .worker.sources import moved
 from .workload import Workload, WorkloadError
@@ -117,11 +117,9 @@ class Reference:
         """Remove the worktree, if there is one."""
         if self._folder and self.place.moved is not None:
             old, new = self.place.moved
-            with contextlib.suppress(OSError, subprocess.SubprocessError):
-                _git(Path(old), "worktree", "remove", "--force", new)
+            asked(Path(old), "worktree", "remove", "--force", new)
             shutil.rmtree(self._folder, ignore_errors=True)
-            with contextlib.suppress(OSError, subprocess.SubprocessError):
-                _git(Path(old), "worktree", "prune")
+            asked(Path(old), "worktree", "prune")
 
 
 def find(text: str, rootdir: Path) -> Reference:
@@ -132,7 +130,7 @@ def find(text: str, rootdir: Path) -> Reference:
     """
     path = Path(text).expanduser()
     path = path if path.is_absolute() else Path.cwd() / path
-    if path.is_dir() and (os.sep in text or not _commit(rootdir, text)):
+    if path.is_dir() and (os.sep in text or not commit_of(rootdir, text)):
         inside = [path / "bin" / "python", path / "Scripts" / "python.exe"]
         python = next((candidate for candidate in inside if candidate.exists()), None)
         if python is None:
@@ -140,7 +138,7 @@ def find(text: str, rootdir: Path) -> Reference:
         return _interpreter(text, python)
     if path.is_file():
         return _interpreter(text, path)
-    commit = _commit(rootdir, text)
+    commit = commit_of(rootdir, text)
     if commit:
         return _revision(text, commit, rootdir)
     found = shutil.which(text)
@@ -177,10 +175,10 @@ def _interpreter(text: str, python: Path) -> Reference:
 
 def _revision(text: str, commit: str, rootdir: Path) -> Reference:
     try:
-        top = Path(_git(rootdir, "rev-parse", "--show-toplevel")).resolve()
+        top = Path(git(rootdir, "rev-parse", "--show-toplevel")).resolve()
         folder = tempfile.mkdtemp(prefix="pytest-metalperf-")
         tree = Path(folder).resolve() / top.name
-        _git(top, "worktree", "add", "--detach", "--quiet", str(tree), commit)
+        git(top, "worktree", "add", "--detach", "--quiet", str(tree), commit)
     except (OSError, subprocess.SubprocessError) as error:
         raise BadReference(f"--metal-against {text}: cannot be checked out ({_short(error)})") from None
     package = Path(__file__).parent.resolve()
@@ -189,21 +187,6 @@ def _revision(text: str, commit: str, rootdir: Path) -> Reference:
     name = text if commit.startswith(text) else f"{text} ({commit[:10]})"
     place = Place(name=name, package=theirs if own else package, moved=(str(top), str(tree)))
     return Reference(name, place, sys.version.split()[0], own, folder)
-
-
-def _commit(rootdir: Path, text: str) -> str:
-    if text.startswith("-"):
-        return ""
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        return _git(rootdir, "rev-parse", "--quiet", "--verify", f"{text}^{{commit}}")
-    return ""
-
-
-def _git(folder: Path, *words: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=ASK_SECONDS, check=True
-    )
-    return done.stdout.strip()
 
 
 def _holds(tree: Path, name: str) -> bool:

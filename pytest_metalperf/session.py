@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import statistics
-import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .baselines import Anchor, Entry, Store, rounded
 from .forecast import Expected, Took, guess, second_look, took
+from .git import revision
 from .measurement import Measurement, Run, Speedup
 from .models import Known, Model, find, known_models
 from .settings import SettingError, Settings, baselines_folder, call_keys, devices
@@ -340,7 +338,7 @@ class MetalSession:
         """The revision of rootdir, with `+` when the working tree differs from it; None outside git."""
         if not self._commit_known:
             self._commit_known = True
-            self._commit = _commit(self.rootdir)
+            self._commit = revision(self.rootdir)
         return self._commit
 
     def finish(self, result: Measurement | Speedup) -> None:
@@ -416,23 +414,3 @@ def _checked_device(device: object) -> str:
     except (SettingError, ValueError) as error:
         raise WorkloadError(f"device={device!r}: {error}") from None
     return name
-
-
-def _commit(folder: Path) -> str | None:
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *words],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
-        )
-        return done.stdout.strip()
-
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        revision = git("rev-parse", "--short=10", "HEAD")
-        # baselines change by recording itself: they do not make the measured code another
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)*baselines/*.json")
-        return revision + ("+" if changed else "")
-    return None

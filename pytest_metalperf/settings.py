@@ -13,7 +13,7 @@ from typing import Any
 MARKER = "metal_bench"
 SIZES = ("quick", "standard", "full")
 UPDATE_MODES = ("changed", "missing", "extend", "all", "anchor")
-PAIRS_PER_RUN = 2
+PAIRS_PER_RUN = 3
 QUICK = {"batches": 8, "warmup": 2, "runs": 2}
 
 

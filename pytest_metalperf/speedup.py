@@ -94,7 +94,7 @@ def _pair(session: MetalSession, speedup: Speedup, plan: Plan, number: int, of: 
 
     over, faster = (Request(side, session.backend_source(side.backend)) for side in (speedup.over, speedup.of))
     try:
-        sides = take_turns(session.fleet, (over, faster), plan, hear)
+        sides = take_turns(session.fleet, (over, faster), plan, hear, number)
     finally:
         session.on_progress(None)
     examples = [side.answers["prepare"]["examples"] for side in sides]

@@ -3,8 +3,8 @@
 The environment variable FAKE holds JSON: `seconds` a step takes (0.1), `jitter` (0.002, relative sd between runs),
 `gpus` (names), `conditions`, and what goes wrong:
 `die`, `hang`, `nan`, each with the model's name, from its step `from_step` (1) on,
-and `frozen_weights`. Steps of a GPU take longer and shorter by the share `wobble`, six by six.
-A step sleeps `sleep` real seconds. Every step adds the worker's process id to the file `log`, where one is named.
+and `frozen_weights`. Steps of a GPU take longer and shorter by the share `wobble`, sixty by sixty.
+The step `freezes_at` takes 21 times as long. A step sleeps `sleep` real seconds. Every step adds the worker's process id to the file `log`, where one is named.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ class Fake(Backend):
                 time.sleep(3600)
             time.sleep(wish("sleep", 0))
             wobble = wish("wobble", 0) if self.factor < 1 else 0
-            NOW[0] += seconds * (1 + wobble * (1 if steps[0] // 6 % 2 else -1))
+            NOW[0] += seconds * (1 + wobble * (1 if steps[0] // 60 % 2 else -1))
+            NOW[0] += 20 * seconds * (steps[0] == wish("freezes_at", 0))
             return float("nan") if due and wish("nan", "") == name else 1.0
 
         return Trainable(

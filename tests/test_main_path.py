@@ -146,3 +146,16 @@ def test_file_is_unchanged_when_nothing_changed(suite):
     suite.run("--metal-update-baselines").assert_outcomes(passed=1)
     assert suite.file.read_bytes() == before
     assert json.loads(before)["format"] == 1
+
+
+def test_a_freeze_is_told_though_the_verdict_is_fine(suite):
+    suite.run("--metal-update-baselines")
+    suite.set(freezes_at=8)
+    result = suite.run()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "fake-model[[]b8]@cpu:fake: 1 freeze of 10 times a step or more, the longest 2.1* s/batch",
+            "1 gated: 1 within",
+        ]
+    )

@@ -51,3 +51,12 @@ def test_unknown_value(suite):
     result = suite.run("--metal-on-missing=ignore")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: --metal-on-missing: *auto, fail, warn*'ignore'*"])
+
+
+def test_other_sizes_of_the_same_model_are_named(suite):
+    suite.run("--metal-update-baselines")
+    suite.write("def test_it(metal_bench):\n    metal_bench('fake-model', batch_size=16)\n")
+    result = suite.run("--metal-on-missing=fail")
+    result.stdout.fnmatch_lines(
+        ["fake-model[[]b16] on cpu * has no baseline*", "  stored    fake-model[[]b8]@cpu:fake: other work, *"]
+    )

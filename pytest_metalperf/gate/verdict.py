@@ -16,7 +16,8 @@
 5. ``within`` needs a ``d`` inside the tolerance that also speaks against the smallest visible slowdown: it would be as
    low in only ``(1 - power)·n/max_runs`` of the cases. Where noise is small against the tolerance one run is enough. A
    ``d`` far below the baseline first gets its chance to become ``faster``.
-6. Otherwise one more fresh run is asked for, and after ``max_runs`` the answer is ``inconclusive``.
+6. Otherwise one more fresh run is asked for (``spread_next``: some minutes later, where the one so far is suspicious, since
+   runs in a row share a slow minute), and after ``max_runs`` the answer is ``inconclusive``.
 
 Thresholds depend on stored runs only, never on the fresh ones: at a fixed number of runs the verdict is monotonic in
 each of them. The rates are nominal; ``tests/gate_simulation.py`` says what the whole procedure reaches, and where session

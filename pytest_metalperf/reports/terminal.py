@@ -157,6 +157,8 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
     for reason in dict.fromkeys(_because(result) for result in measured if result.verdict == "inconclusive"):
         out.append((f"inconclusive: {reason}", "yellow"))
     out += [(text, "yellow") for text in _conditions(measured)]
+    tails = {result.workload.id: words.freezes(result) for result in measured if result.runs and result.verdict}
+    out += [(f"{key}: {tail}", "yellow") for key, tail in tails.items() if tail]
     out += [(text, "yellow") for text in _trust(measured)]
     out += _moved(measured)
     out += [(text, "yellow") for text in _unused(session)]

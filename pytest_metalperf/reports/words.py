@@ -96,15 +96,17 @@ def inconclusive(measurement: Measurement, command: str) -> str:
     return "\n".join([f"{head:<72} {measurement.nodeid}", *figures(measurement), f"{_INDENT}why       {reason}", more])
 
 
-def no_baseline(measurement: Measurement, file: str, command: str) -> str:
-    """The failure text of a test that has nothing to be compared with."""
-    return "\n".join(
-        [
-            f"{title(measurement)} has no baseline for this machine ({file})",
-            f"{_INDENT}now       {seconds(measurement.seconds_per_batch)} s/batch   {_runs(measurement)}",
-            f"{_INDENT}record it with  {command} --metal-update-baselines",
-        ]
-    )
+def no_baseline(measurement: Measurement, file: str, command: str, stored: Iterable[str] = ()) -> str:
+    """The failure text of a test that has nothing to be compared with; `stored` are the ids that have a baseline."""
+    workload = measurement.workload
+    others = [key for key in stored if key.partition("@")[0].partition("[")[0] == workload.name]
+    lines = [
+        f"{title(measurement)} has no baseline for this machine ({file})",
+        f"{_INDENT}now       {seconds(measurement.seconds_per_batch)} s/batch   {_runs(measurement)}",
+    ]
+    if others:  # another size, batch size or backend is another workload
+        lines.append(f"{_INDENT}stored    {listed(sorted(others), 3)}: other work, which says nothing of this")
+    return "\n".join([*lines, f"{_INDENT}record it with  {command} --metal-update-baselines"])
 
 
 def figures(measurement: Measurement) -> list[str]:

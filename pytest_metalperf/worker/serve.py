@@ -7,6 +7,7 @@ and `{"error": {kind, message, traceback}}`; after an error the worker does noth
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 import time
@@ -32,6 +33,7 @@ class Job:
         self.trainable: Trainable
         self.name = ""
         self.steps_per_block = 1
+        self.step_seconds = 0.0
         self.first_loss = 0.0
         self.before: list[int] | None = None
         self.last_said = 0.0
@@ -112,7 +114,8 @@ class Job:
                 times.append(seconds * trainable.batches_per_step)
             self._until_trained(steps)
             fence_cost = fence_seconds(trainable, trainable.step(), clock)
-        self.steps_per_block = block_length(min(times), fence_cost)
+        self.step_seconds = min(times)
+        self.steps_per_block = block_length(self.step_seconds, fence_cost)
         return {"steps_per_block": self.steps_per_block, "fence_seconds": fence_cost, **self._changed()}
 
     def measure(self, batches: int, least_blocks: int, least_seconds: float) -> dict[str, Any]:
@@ -141,12 +144,13 @@ class Job:
             "peak_memory_bytes": self.backend.peak_memory(),
         }
 
-    def interleave(self, blocks: int, settle: int, locked: bool) -> dict[str, Any]:
-        """Time a few blocks after `settle` untimed steps that bring clocks and caches back up.
+    def interleave(self, settle: int, least_seconds: float, locked: bool) -> dict[str, Any]:
+        """Time one block of at least so many seconds, after `settle` untimed steps that bring clocks and caches back up.
 
         `locked` says that the asking process holds the machine's lock already, for both sides of a pair.
         """
         trainable = self.trainable
+        steps = max(self.steps_per_block, math.ceil(least_seconds / max(self.step_seconds, 1e-9)))
         alone = contextlib.nullcontext() if locked else machine_lock(exclusive=True, waiting=self.waiting)
         with alone:
             for _ in range(settle):
@@ -155,14 +159,14 @@ class Job:
                 lambda: measure(
                     trainable,
                     batches=0,
-                    steps_per_block=self.steps_per_block,
+                    steps_per_block=steps,
                     clock=self.backend.clock,
-                    least_blocks=blocks,
+                    least_blocks=1,
                     least_seconds=0.0,
                 ),
                 "measuring",
             )
-        return {"samples": samples, "batches_per_block": self.steps_per_block * trainable.batches_per_step}
+        return {"samples": samples, "batches_per_block": steps * trainable.batches_per_step}
 
     def imports(self) -> dict[str, Any]:
         """Tell the file of every module that is imported by now; namespace packages and built-in ones have none."""

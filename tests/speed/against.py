@@ -2,9 +2,10 @@
 
     python tests/speed/against.py [--same 20] [--longer 20] [--by 0.10]
 
-Each trial is one pytest of a small project in a git repository of its own: `same` compares the working tree with this
-interpreter, `longer` compares a working tree whose step takes longer with its last commit. Prints a line per trial and
-counts at the end. As a pytest plugin (`-p against`) this module is the listener that reports a trial's figures.
+Each trial is one pytest of a small project, three convolutions trained on 64 px images, in a git repository of its own:
+`same` compares the working tree with this interpreter, `longer` compares a working tree whose step takes longer with
+its last commit. Prints a line per trial and counts at the end. As a pytest plugin (`-p against`) this module is the
+listener that reports a trial's figures.
 """
 
 from __future__ import annotations
@@ -27,17 +28,25 @@ FILE = "METALPERF_TRIAL"
 MODEL = """
 import time
 
+import keras
+import numpy as np
 from pytest_metalperf.worker.fence import read_back
-from pytest_metalperf.worker.models.resnet50v2 import head_only
 
 LONGER = {longer}
 
 
 def build(batch_size=8, image_size=64):
-    model, (x, y) = head_only(batch_size=batch_size, image_size=image_size)
-    import tensorflow as tf
-    x, y = tf.constant(x), tf.constant(y)
+    images = keras.Input((image_size, image_size, 3))
+    x = images
+    for filters in (32, 64, 128):
+        x = keras.layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
+        x = keras.layers.MaxPooling2D()(x)
+    model = keras.Model(images, keras.layers.Dense(10)(keras.layers.GlobalAveragePooling2D()(x)))
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
     model.optimizer.build(model.trainable_variables)
+    random = np.random.default_rng(0)
+    x = keras.ops.convert_to_tensor(random.random((batch_size, image_size, image_size, 3), dtype="float32"))
+    y = keras.ops.convert_to_tensor(random.integers(10, size=batch_size))
 
     def step():
         start = time.perf_counter()
@@ -55,7 +64,7 @@ from model import build
 
 
 def test_step(metal_bench):
-    metal_bench(build, name="head in turn")
+    metal_bench(build, name="convolutions")
 """
 
 

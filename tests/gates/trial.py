@@ -1,0 +1,85 @@
+"""One verdict's material, and what a gate makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from pytest_metalperf.gate import Rule, RunFigure, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Samples = NDArray
+
+OURS = "metalperf"
+RULE = Rule()
+SIDE_BY_SIDE = 2  # runs that the plugin asks for at once after an open first look, on a machine with two cores
+
+
+@dataclass(frozen=True)
+class TrialRun:
+    """A run: its samples in seconds per batch, what our estimate says of them, and its session."""
+
+    samples: Samples
+    figure: RunFigure
+    batches: int
+
+    def slower(self, ratio: float) -> TrialRun:
+        """The same run of a step that takes ``ratio`` times as long; every estimate of a run scales with its samples."""
+        figure = RunFigure(self.figure.seconds * ratio, self.figure.session)
+        return TrialRun(self.samples * ratio, figure, self.batches)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Stored runs of the judged workload and of its peers, and fresh runs on unchanged code, as many as a gate may ask for.
+
+    ``later`` are fresh runs whose first is followed by ones of another minute, as the plugin confirms a suspicion at the
+    end of its session; where that is not known they are ``fresh``.
+    """
+
+    stored: Sequence[TrialRun]
+    peers: Sequence[Sequence[RunFigure]]
+    fresh: Sequence[TrialRun]
+    later: Sequence[TrialRun] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A verdict and the fresh runs and batches that it took."""
+
+    verdict: str
+    runs: int
+    batches: int
+
+
+class Gate(Protocol):
+    """Anything that can judge a trial whose fresh runs take ``ratio`` times as long."""
+
+    @property
+    def name(self) -> str: ...
+
+    def judge(self, trial: Trial, ratio: float) -> Outcome: ...
+
+
+@dataclass(frozen=True)
+class Metalperf:
+    """Our gate: the whole sequential procedure, in the steps in which the plugin asks for runs."""
+
+    name: str = OURS
+    rule: Rule = RULE
+
+    def judge(self, trial: Trial, ratio: float) -> Outcome:
+        stored = [run.figure for run in trial.stored]
+        fresh, runs = [run.slower(ratio).figure for run in trial.fresh], 1
+        rule = replace(self.rule, max_runs=min(self.rule.max_runs, len(fresh)))
+        judgement = judge(fresh[:runs], stored, trial.peers, rule)
+        if judgement.spread_next and trial.later:
+            fresh = [run.slower(ratio).figure for run in trial.later]
+        while not judgement.decided:
+            runs = min(rule.max_runs, runs + SIDE_BY_SIDE)
+            judgement = judge(fresh[:runs], stored, trial.peers, rule)
+        return Outcome(judgement.verdict, runs, sum(run.batches for run in trial.fresh[:runs]))
