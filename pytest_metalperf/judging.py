@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +14,7 @@ from .measurement import Measurement, Run
 from .reports import words
 from .session import MetalSession, figures, rule_of
 from .settings import Settings
-from .trust import loaded, meaningless, refusal
+from .trust import refusal, under_conditions
 from .workload import Workload
 
 if TYPE_CHECKING:
@@ -97,19 +96,9 @@ def _gate(
 
     def look(runs: list[Run]) -> bool:
         measurement.runs = runs
-        judgement = judged_by(runs)
-        why = meaningless(runs, before, device)
-        if why:
-            judgement = replace(judgement, verdict="inconclusive", decided=True, reason=f"{why}; the baseline was not")
-        elif judgement.verdict == "slower" and (load := [why for run in runs if (why := loaded(run, before, device))]):
-            # load makes nothing faster, so it excuses a slowdown alone: what it did not touch must show that too
-            calm = [run for run in runs if not loaded(run, before, device)]
-            if not calm or judged_by(calm).verdict != "slower":
-                reason = f"{load[-1]} in {len(load)} of {words.plural(len(runs), 'run')}"
-                spent = len(runs) >= rule.max_runs
-                judgement = replace(judgement, verdict="inconclusive", decided=spent, reason=reason)
+        judgement = under_conditions(runs, before, device, judged_by, rule.max_runs)
         measurement.judgement, measurement.verdict = judgement, judgement.verdict
-        measurement.crept = not why and _crept(measurement, settings)
+        measurement.crept = judgement.verdict != "inconclusive" and _crept(measurement, settings)
         return judgement.decided and (len(runs) > 1 or not measurement.crept)  # one run convinces nobody
 
     if first_look is not None and look([first_look()]) and measurement.verdict == "within":

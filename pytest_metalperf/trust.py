@@ -2,12 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from .measurement import Run
 from .worker.machine import Spoil, spoils
 
+if TYPE_CHECKING:
+    from .gate import Judgement
+
 Conditions = Mapping[str, object]
+
+
+class Ran(Protocol):
+    """A run, as far as this module looks at it."""
+
+    @property
+    def conditions(self) -> Conditions: ...
+
+
+AnyRun = TypeVar("AnyRun", bound=Ran)
+
+
+def under_conditions(
+    runs: Sequence[AnyRun],
+    stored: Sequence[Conditions],
+    device: str,
+    judge: Callable[[Sequence[AnyRun]], Judgement],
+    most: int,
+) -> Judgement:
+    """The gate's judgement of fresh runs, less what their conditions take back of it.
+
+    A state that lasts makes any comparison inconclusive. Load makes nothing faster, so it excuses a slowdown alone, and only
+    one that the runs which it did not touch do not show too.
+
+    Args:
+        runs: fresh ones, at least one.
+        stored: conditions of the baseline's runs.
+        device: that was trained on.
+        judge: the gate, on some of the runs.
+        most: fresh runs that one verdict may take.
+    """
+    judgement = judge(runs)
+    if why := _clauses([s for run in runs for s in unusual(run.conditions, stored, device) if not s.passing]):
+        return replace(judgement, verdict="inconclusive", decided=True, reason=f"{why}; the baseline was not")
+    if judgement.verdict != "slower":
+        return judgement
+    loads = [_clauses([s for s in unusual(run.conditions, stored, device) if s.passing]) for run in runs]
+    calm = [run for run, load in zip(runs, loads, strict=True) if not load]
+    if len(calm) == len(runs) or (calm and judge(calm).verdict == "slower"):
+        return judgement
+    shown = next(load for load in reversed(loads) if load)
+    reason = f"{shown} in {len(runs) - len(calm)} of {len(runs)} run{'s' if len(runs) > 1 else ''}"
+    return replace(judgement, verdict="inconclusive", decided=len(runs) >= most, reason=reason)
 
 
 def unusual(fresh: Conditions, stored: Sequence[Conditions], device: str) -> list[Spoil]:
@@ -20,18 +67,7 @@ def unusual(fresh: Conditions, stored: Sequence[Conditions], device: str) -> lis
     ]
 
 
-def meaningless(runs: Sequence[Run], stored: Sequence[Conditions], device: str) -> str:
-    """Why a comparison with stored runs means nothing: a state that lasts, such as battery; empty if there is none."""
-    found = [spoil for run in runs for spoil in unusual(run.conditions, stored, device) if not spoil.passing]
-    return _clauses(found)
-
-
-def loaded(run: Run, stored: Sequence[Conditions], device: str) -> str:
-    """What slowed a run that comes and goes: stolen time, other processes; empty if nothing did."""
-    return _clauses([spoil for spoil in unusual(run.conditions, stored, device) if spoil.passing])
-
-
-def refusal(runs: Sequence[Run], device: str) -> str:
+def refusal(runs: Sequence[Ran], device: str) -> str:
     """Why runs are not stored: what a person can remove; empty if there is nothing."""
     return _clauses([spoil for run in runs for spoil in spoils(run.conditions, device) if spoil.removable])
 

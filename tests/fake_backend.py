@@ -1,10 +1,10 @@
 """A backend without a framework: its clock is virtual, so a run of any length takes milliseconds.
 
 The environment variable FAKE holds JSON: `seconds` a step takes (0.1), `jitter` (0.002, relative sd between runs),
-`gpus` (names), `conditions`, and what goes wrong:
-`die`, `hang`, `nan`, each with the model's name, from its step `from_step` (1) on,
-and `frozen_weights`. Steps of a GPU take longer and shorter by the share `wobble`, sixty by sixty.
-The step `freezes_at` takes 21 times as long. A step sleeps `sleep` real seconds. Every step adds the worker's process id to the file `log`, where one is named.
+`gpus` (names), `conditions`, and what goes wrong: `die`, `hang`, `nan`, each with the model's name, from its step
+`from_step` (1) on, and `frozen_weights`. The step `freezes_at` takes 21 times as long. Steps of a GPU take longer and
+shorter by the share `wobble`, sixty by sixty. A step sleeps `sleep` real seconds. Every step adds the worker's process id
+to the file `log`, where one is named.
 """
 
 from __future__ import annotations

@@ -105,12 +105,13 @@ class Store:
                 stored=stores.pop(judged),
                 peers=[[run.figure for run in runs] for runs in stores.values()],
                 fresh=(fresh[first:] + fresh[:first])[: RULE.max_runs],
+                device=judged.rpartition("@")[2].partition(":")[0],
             )
 
     def _run(self, run: RecordedRun) -> TrialRun:
         samples = np.array(run.samples)
         figure = RunFigure(self.estimate(samples), run.session)
-        return TrialRun(samples, figure, len(run.samples) * run.batches_per_block)
+        return TrialRun(samples, figure, len(run.samples) * run.batches_per_block, run.conditions)
 
 
 def stores(file: str, recording: Recording, estimate: Callable[[Samples], float] = our_estimate) -> dict[str, Store]:

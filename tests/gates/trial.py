@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
-from pytest_metalperf.gate import Rule, RunFigure, judge
+from pytest_metalperf.gate import Judgement, Rule, RunFigure, judge
+from pytest_metalperf.trust import under_conditions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -26,11 +27,12 @@ class TrialRun:
     samples: Samples
     figure: RunFigure
     batches: int
+    conditions: Mapping[str, Any] = field(default_factory=dict)
 
     def slower(self, ratio: float) -> TrialRun:
         """The same run of a step that takes ``ratio`` times as long; every estimate of a run scales with its samples."""
         figure = RunFigure(self.figure.seconds * ratio, self.figure.session)
-        return TrialRun(self.samples * ratio, figure, self.batches)
+        return replace(self, samples=self.samples * ratio, figure=figure)
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Trial:
     peers: Sequence[Sequence[RunFigure]]
     fresh: Sequence[TrialRun]
     later: Sequence[TrialRun] = ()
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -67,19 +70,24 @@ class Gate(Protocol):
 
 @dataclass(frozen=True)
 class Metalperf:
-    """Our gate: the whole sequential procedure, in the steps in which the plugin asks for runs."""
+    """Our gate: the whole sequential procedure, in the steps in which the plugin asks for runs, conditions heeded."""
 
     name: str = OURS
     rule: Rule = RULE
 
     def judge(self, trial: Trial, ratio: float) -> Outcome:
         stored = [run.figure for run in trial.stored]
-        fresh, runs = [run.slower(ratio).figure for run in trial.fresh], 1
-        rule = replace(self.rule, max_runs=min(self.rule.max_runs, len(fresh)))
-        judgement = judge(fresh[:runs], stored, trial.peers, rule)
+        before = [run.conditions for run in trial.stored]
+        rule, runs = replace(self.rule, max_runs=min(self.rule.max_runs, len(trial.fresh))), 1
+
+        def judged_by(some: Sequence[TrialRun]) -> Judgement:
+            return judge([run.slower(ratio).figure for run in some], stored, trial.peers, rule)
+
+        fresh = trial.fresh
+        judgement = under_conditions(fresh[:runs], before, trial.device, judged_by, rule.max_runs)
         if judgement.spread_next and trial.later:
-            fresh = [run.slower(ratio).figure for run in trial.later]
+            fresh = trial.later
         while not judgement.decided:
             runs = min(rule.max_runs, runs + SIDE_BY_SIDE)
-            judgement = judge(fresh[:runs], stored, trial.peers, rule)
-        return Outcome(judgement.verdict, runs, sum(run.batches for run in trial.fresh[:runs]))
+            judgement = under_conditions(fresh[:runs], before, trial.device, judged_by, rule.max_runs)
+        return Outcome(judgement.verdict, runs, sum(run.batches for run in fresh[:runs]))
