@@ -46,10 +46,12 @@ def compared(
     def check(workers: Sequence[Worker]) -> None:
         if reference.place.moved is None:
             return
-        workers[1].ask("imports")
-        session.fleet.wait(workers[1:])
-        if stray := reference.stray(**workers[1].results["imports"]):
-            raise WorkerError("reference", stray)
+        for worker in workers:
+            worker.ask("imports")
+        session.fleet.wait(workers)
+        here, there = (worker.results["imports"] for worker in workers)
+        if wrong := reference.stray(**there) or reference.lacking(**here):
+            raise WorkerError("reference", wrong)
 
     def look() -> bool:
         measurement.runs = [run_of(ours.answers, session.id) for ours, _ in pairs]

@@ -69,7 +69,7 @@ class Rates:
 
 
 def looks(most: int, step: int) -> list[int]:
-    """Fresh runs at each look, as `bench` takes them: one, then `step` more each time, up to `most`."""
+    """Fresh runs at each look, as `judging` takes them: one, then `step` more each time, up to `most`."""
     return [1, *range(1 + step, most, step), *([most] if most > 1 else [])]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 GIT_SECONDS = 60.0
 
 
-def git(folder: Path, *words: str) -> str:
+def git(folder: Path, *words: str, seconds: float = GIT_SECONDS) -> str:
     """What a git command prints.
 
     Raises:
@@ -21,7 +21,7 @@ def git(folder: Path, *words: str) -> str:
         ["git", "-C", str(folder), *words],
         capture_output=True,
         text=True,
-        timeout=GIT_SECONDS,
+        timeout=seconds,
         check=True,
         env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
     )

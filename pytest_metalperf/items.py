@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from .session import MetalSession
 
 CACHE = "metalperf/took"
+CAN_WAIT = pytest.StashKey[bool]()
+"""Whether a test can be put off to the end of the session: set by the hook that would run it there again."""
 FIXTURES = ("metal_bench", "metal_live", "metal_speedup", "metal_device")
 
 
@@ -43,9 +45,13 @@ def place(item: pytest.Item) -> tuple[str, str] | None:
 
 
 def constants(item: pytest.Item) -> list[str]:
-    """Texts in a test's code and parameters: among them stands the name of its model."""
+    """Texts and names in a test's code and parameters: among them stand its model's, or that of what builds it."""
     code = getattr(getattr(item, "function", None), "__code__", None)
-    values = [*getattr(code, "co_consts", ()), *getattr(getattr(item, "callspec", None), "params", {}).values()]
+    values = [
+        *getattr(code, "co_consts", ()),
+        *getattr(code, "co_names", ()),
+        *getattr(getattr(item, "callspec", None), "params", {}).values(),
+    ]
     return [value for value in values if isinstance(value, str)]
 
 
@@ -66,7 +72,7 @@ def expectations(
         before = restored(cache.get(f"{CACHE}/{item.nodeid}", None) if cache is not None else None)
         known = before or session.forecasts(constants(item), device, backend, own)
         found += [session.expected(item.nodeid, one, own) for one in known]
-        if not known and device in ("", "cpu"):
+        if not known and (settings.plan or device in ("", "cpu")):  # a GPU that may not be there needs no announcement
             found.append(Expected(item.nodeid))
     return found
 
@@ -90,9 +96,24 @@ def whole(config: pytest.Config) -> bool:
     return not selected and not any("::" in argument for argument in config.args)
 
 
-def more_to_come(item: pytest.Item) -> bool:
-    """Whether other tests of ours follow `item`, so that a look at the end of the session is a later one."""
+def more_to_come(item: pytest.Item, unavailable: Container[str] = ()) -> bool:
+    """Whether other tests of ours follow `item`, so that a look at the end of the session is a later one.
+
+    Tests of a place in `unavailable` (`gpu:tensorflow`) do not count: they will be skipped.
+    """
     items: Sequence[pytest.Item] = item.session.items
     first = next((index for index, one in enumerate(items) if one is item), len(items))
     following = items[first + 1 :]
-    return item not in following and any(ours(one) for one in following)
+    return item not in following and any(
+        ours(one) and ":".join(place(one) or ()) not in unavailable for one in following
+    )
+
+
+def can_wait(item: pytest.Item, unavailable: Container[str]) -> bool:
+    """Whether we may run `item` ourselves, and again at the end of the session.
+
+    Not where something else wants each failure at once (--pdb, -x), or runs tests again in its own way.
+    """
+    option = item.config.option
+    claimed = any(getattr(option, name, None) for name in ("usepdb", "maxfail", "reruns", "forked"))
+    return not claimed and ours(item) and more_to_come(item, unavailable)

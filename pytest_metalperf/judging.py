@@ -14,7 +14,7 @@ from .measurement import Measurement, Run
 from .reports import words
 from .session import MetalSession, figures, rule_of
 from .settings import Settings
-from .trust import refusal, under_conditions
+from .trust import calm, refusal, under_conditions
 from .workload import Workload
 
 if TYPE_CHECKING:
@@ -98,10 +98,14 @@ def _gate(
         measurement.runs = runs
         judgement = under_conditions(runs, before, device, judged_by, rule.max_runs)
         measurement.judgement, measurement.verdict = judgement, judgement.verdict
-        measurement.crept = judgement.verdict != "inconclusive" and _crept(measurement, settings)
+        quiet = calm(runs, before, device)  # a total that only loaded runs show is excused like any slowdown
+        measurement.crept = (
+            judgement.verdict != "inconclusive" and bool(quiet) and _crept(judged_by(quiet), stored, settings)
+        )
         return judgement.decided and (len(runs) > 1 or not measurement.crept)  # one run convinces nobody
 
-    if first_look is not None and look([first_look()]) and measurement.verdict == "within":
+    again = measurement.nodeid in session.suspected  # a second first look would be a second chance
+    if first_look is not None and not again and look([first_look()]) and measurement.verdict == "within":
         return
     done = look(measure(1))
     if not done and later and measurement.judgement is not None and measurement.judgement.spread_next:
@@ -113,12 +117,10 @@ def _gate(
         measurement.verdict = "slower"
 
 
-def _crept(measurement: Measurement, settings: Settings) -> bool:
+def _crept(judgement: Judgement, stored: Entry, settings: Settings) -> bool:
     """Whether the total since the anchor is beyond what is allowed, by the lower end of its 95 % interval."""
-    judgement, total = measurement.judgement, measurement.total
-    if settings.total_tolerance is None or total is None or judgement is None:
-        return False
-    return (1 + total) * (1 + judgement.change_low) / (1 + judgement.change) > 1 + settings.total_tolerance
+    lowest = judgement.baseline_seconds * (1 + judgement.change_low) / stored.anchor.seconds_per_batch - 1
+    return settings.total_tolerance is not None and lowest > settings.total_tolerance
 
 
 def _record(

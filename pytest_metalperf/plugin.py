@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from . import settings as options
-from .items import CACHE, expectations, marked, more_to_come, ours, place, target, whole
+from .items import CACHE, CAN_WAIT, can_wait, expectations, marked, ours, place, target, whole
 from .settings import MARKER, SettingError, Settings
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ XDIST = (
 _settings = pytest.StashKey[Settings]()
 _session = pytest.StashKey["MetalSession"]()
 _flags = pytest.StashKey[str]()
+_put_off = pytest.StashKey[bool]()
 _word = "metal_verdict"
 _SUSPECTED = "suspected"
 _NOT_REPEATED = ("update", "metal", "strict", "timeout", "max_runs", "on_missing", "against", "force", "plan")
@@ -156,7 +157,7 @@ class _Rows:
 
         row = Row(benchmark, request.node)
         yield row
-        row.close()
+        row.close(keep=not request.node.stash.get(_put_off, False))
 
 
 @pytest.fixture
@@ -229,8 +230,9 @@ def _asked(request: pytest.FixtureRequest, device: str | None, row: Row | None) 
             row.fill(result)
         attach(item, result)
         cache = getattr(config, "cache", None)
-        if cache is not None:
-            cache.set(f"{CACHE}/{item.nodeid}", session.took_by(item.nodeid))
+        took = session.took_by(item.nodeid) if settings.metal != "smoke" else []
+        if cache is not None and took:
+            cache.set(f"{CACHE}/{item.nodeid}", took)
 
     live = LiveRuns(
         child_arguments(
@@ -244,7 +246,11 @@ def _asked(request: pytest.FixtureRequest, device: str | None, row: Row | None) 
     quoted = " ".join(f'"{word}"' if "[" in word or " " in word else word for word in alone)
     command = " ".join(word for word in ("pytest", quoted, config.stash[_flags]) if word)
     backend = where[1] if where else settings.backend[0]
-    return session, settings, Test(item.nodeid, command, device, backend, live, publish, more_to_come(item))
+    return (
+        session,
+        settings,
+        Test(item.nodeid, command, device, backend, live, publish, item.stash.get(CAN_WAIT, False)),
+    )
 
 
 def _refuse_xdist(config: pytest.Config) -> None:
@@ -322,24 +328,35 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
-    return True if session.config.stash[_settings].plan else None
+    config = session.config
+    if not config.stash[_settings].plan:
+        return None
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if config.stash.get(_session, None) is None and reporter is not None:
+        reporter.write_line(
+            "metalperf: nothing to plan: no performance tests are measured here (--metal off, pytest-xdist?)"
+        )
+    return True
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """One of our tests; one that is suspected goes to the end of the session, where it runs again."""
-    if not ours(item) or not more_to_come(item):
+    opened = item.config.stash.get(_session, None)
+    item.stash[CAN_WAIT] = opened is not None and can_wait(item, opened.unavailable)
+    if opened is None or not item.stash[CAN_WAIT]:
         return None
     from _pytest.runner import runtestprotocol  # as every plugin that runs a test twice does
 
+    own = len(item.user_properties)
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     reports = runtestprotocol(item, log=False, nextitem=nextitem)
     put_off = [report for report in reports if (_word, _SUSPECTED) in report.user_properties]
     if put_off and not any(report.failed for report in reports):
-        _open(item.config).postpone(item.nodeid, str(put_off[0].longrepr[2]).partition(": ")[2])  # type: ignore[index]
-        item.user_properties.clear()
+        opened.postpone(item.nodeid, str(put_off[0].longrepr[2]).partition(": ")[2])  # type: ignore[index]
+        del item.user_properties[own:]
         item.session.items.append(item)
-        put_off[0].outcome = _SUSPECTED  # type: ignore[assignment]
+        put_off[0].outcome = "rerun"  # type: ignore[assignment]  # the word that reporters know of pytest-rerunfailures
         reports = put_off[:1]
     for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
@@ -365,6 +382,8 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
+    if call.when == "call":
+        item.stash[_put_off] = False
     if call.excinfo is not None and ours(item):
         from .bench import Broken
         from .judging import Suspected
@@ -372,9 +391,11 @@ def pytest_runtest_makereport(
         for kind, word in ((Broken, "error"), (Suspected, _SUSPECTED)):
             if call.excinfo.errisinstance(kind):
                 report.user_properties = [*report.user_properties, (_word, word)]
+                item.stash[_put_off] = word == _SUSPECTED
     return report
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
     """`error` for what broke, and its own word for what passed without having been gated."""
     if report.when != "call":
@@ -393,7 +414,7 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     opened = config.stash.get(_session, None)
-    if opened is None or not (opened.results or opened.skipped or opened.refused):
+    if opened is None or not (opened.results or opened.skipped or opened.refused or opened.suspected):
         return
     from .reports.terminal import closing, table
 

@@ -19,6 +19,8 @@ from .workload import Workload, WorkloadError
 
 OLDEST = (3, 10)
 ASK_SECONDS = 60.0
+CHECKOUT_SECONDS = 600.0
+COMPILED = (".so", ".pyd", ".dylib")
 _ASK = "import sys; print('.'.join(map(str, sys.version_info[:3])))"
 
 
@@ -105,7 +107,7 @@ class Reference:
             if name.partition(".")[0] == __package__ or path.is_relative_to(new) or ".zip" in file:
                 continue
             inside = path.is_relative_to(old) and not path.is_relative_to(Path(prefix).resolve())
-            if inside or ("." not in name and _holds(new, name)):
+            if inside or ("." not in name and name not in sys.stdlib_module_names and _holds(new, name)):
                 return (
                     f"{name} was imported from {path}, not from {self.name}: an editable or compiled installation defeats"
                     " --metal-against with a revision; install each revision into an environment of its own and name its"
@@ -113,13 +115,30 @@ class Reference:
                 )
         return ""
 
+    def lacking(self, files: Mapping[str, str], prefix: str) -> str:
+        """Which compiled module of the working tree the checkout has not, in one sentence; empty if there is none.
+
+        Args:
+            files: of the modules that the worker of the working tree imported, by name.
+            prefix: of its interpreter.
+        """
+        if self.place.moved is None:
+            return ""
+        old, new = (Path(folder).resolve() for folder in self.place.moved)
+        for name, file in sorted(files.items()):
+            path = Path(file).resolve()
+            ours = path.is_relative_to(old) and not path.is_relative_to(Path(prefix).resolve())
+            if ours and path.suffix in COMPILED and not (new / path.relative_to(old)).exists():
+                return (
+                    f"{name} is compiled in the working tree and not in {self.name}: build each revision in an environment of"
+                    " its own and name its interpreter instead"
+                )
+        return ""
+
     def close(self) -> None:
         """Remove the worktree, if there is one."""
         if self._folder and self.place.moved is not None:
-            old, new = self.place.moved
-            asked(Path(old), "worktree", "remove", "--force", new)
-            shutil.rmtree(self._folder, ignore_errors=True)
-            asked(Path(old), "worktree", "prune")
+            _remove(Path(self.place.moved[0]), self.place.moved[1], self._folder)
 
 
 def find(text: str, rootdir: Path) -> Reference:
@@ -176,17 +195,29 @@ def _interpreter(text: str, python: Path) -> Reference:
 def _revision(text: str, commit: str, rootdir: Path) -> Reference:
     try:
         top = Path(git(rootdir, "rev-parse", "--show-toplevel")).resolve()
-        folder = tempfile.mkdtemp(prefix="pytest-metalperf-")
-        tree = Path(folder).resolve() / top.name
-        git(top, "worktree", "add", "--detach", "--quiet", str(tree), commit)
     except (OSError, subprocess.SubprocessError) as error:
-        raise BadReference(f"--metal-against {text}: cannot be checked out ({_short(error)})") from None
+        raise BadReference(f"--metal-against {text}: is of no repository ({_short(error)})") from None
+    folder = tempfile.mkdtemp(prefix="pytest-metalperf-")
+    tree = Path(folder).resolve() / top.name
+    try:
+        git(top, "worktree", "add", "--detach", "--quiet", str(tree), commit, seconds=CHECKOUT_SECONDS)
+    except BaseException as error:
+        _remove(top, str(tree), folder)
+        if isinstance(error, (OSError, subprocess.SubprocessError)):
+            raise BadReference(f"--metal-against {text}: cannot be checked out ({_short(error)})") from None
+        raise
     package = Path(__file__).parent.resolve()
     theirs = Path(moved(str(package), str(top), str(tree)))
     own = theirs != package and (theirs / "worker" / "serve.py").exists()
     name = text if commit.startswith(text) else f"{text} ({commit[:10]})"
     place = Place(name=name, package=theirs if own else package, moved=(str(top), str(tree)))
     return Reference(name, place, sys.version.split()[0], own, folder)
+
+
+def _remove(top: Path, tree: str, folder: str) -> None:
+    asked(top, "worktree", "remove", "--force", tree)
+    shutil.rmtree(folder, ignore_errors=True)
+    asked(top, "worktree", "prune")
 
 
 def _holds(tree: Path, name: str) -> bool:

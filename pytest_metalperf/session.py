@@ -81,6 +81,7 @@ class MetalSession:
         self.id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:4]}"
         self.results: list[Measurement | Speedup] = []
         self.suspected: dict[str, str] = {}
+        self._told: dict[str, list[str]] = {}
         self.recorded: dict[str, Recorded] = {}
         self.unavailable: dict[str, str] = {}
         self.skipped: list[tuple[str, str]] = []
@@ -277,8 +278,15 @@ class MetalSession:
     def forecasts(self, words: Iterable[str], device: str, backend: str, settings: Settings) -> list[Took]:
         """What the models named in `words` will take on `device`; those of which nothing is known are left out."""
         found = []
-        for name in words:
-            if name in self.models and (device == "cpu" or device in settings.devices):
+        for name in dict.fromkeys(words):
+            if name not in self.models:  # a builder of theirs: what is stored under its name
+                found += [
+                    one
+                    for key, entry in ({} if settings.against else self.store.workloads).items()
+                    if key.startswith((f"{name}[", f"{name}@")) and key.endswith(f"@{device}:{backend}")
+                    if (one := guess(name, key, {}, settings.batches, entry)) is not None
+                ]
+            elif device == "cpu" or device in settings.devices:
                 axes = dict(self.models[name].sizes.get(settings.size, {}))
                 key = Workload(name, device, backend, axes).id
                 stored = {} if settings.against else self.store.workloads
@@ -346,19 +354,26 @@ class MetalSession:
         self.suspected.pop(result.nodeid, None)
         self.results.append(result)
         if isinstance(result, Measurement):
-            self.on_measured(result)
+            told = self._told.get(result.nodeid, [])
+            if result.workload.id in told:  # before its test was put off
+                told.remove(result.workload.id)
+            else:
+                self.on_measured(result)
 
     def postpone(self, nodeid: str, why: str) -> None:
         """Forget what a test found: it will be run again at the end of the session, and its runs count there."""
         self.suspected[nodeid] = why
+        self._told[nodeid] = [r.workload.id for r in self.results if isinstance(r, Measurement) and r.nodeid == nodeid]
         self.results = [result for result in self.results if result.nodeid != nodeid]
 
     def close(self) -> None:
         """End all workers, and remove what a reference needed."""
-        if self._fleet is not None:
-            self._fleet.close()
-        if self._reference is not None:
-            self._reference.close()
+        try:
+            if self._fleet is not None:
+                self._fleet.close()
+        finally:
+            if self._reference is not None:
+                self._reference.close()
 
 
 def known_backends(added: Iterable[Mapping[str, Callable[[], Any]]]) -> dict[str, Mapping[str, Any] | str]:

@@ -48,13 +48,18 @@ def under_conditions(
         return replace(judgement, verdict="inconclusive", decided=True, reason=f"{why}; the baseline was not")
     if judgement.verdict != "slower":
         return judgement
-    loads = [_clauses([s for s in unusual(run.conditions, stored, device) if s.passing]) for run in runs]
-    calm = [run for run, load in zip(runs, loads, strict=True) if not load]
-    if len(calm) == len(runs) or (calm and judge(calm).verdict == "slower"):
+    quiet = calm(runs, stored, device)
+    if len(quiet) == len(runs) or (quiet and judge(quiet).verdict == "slower"):
         return judgement
+    loads = [_clauses([s for s in unusual(run.conditions, stored, device) if s.passing]) for run in runs]
     shown = next(load for load in reversed(loads) if load)
-    reason = f"{shown} in {len(runs) - len(calm)} of {len(runs)} run{'s' if len(runs) > 1 else ''}"
+    reason = f"{shown} in {len(runs) - len(quiet)} of {len(runs)} run{'s' if len(runs) > 1 else ''}"
     return replace(judgement, verdict="inconclusive", decided=len(runs) >= most, reason=reason)
+
+
+def calm(runs: Sequence[AnyRun], stored: Sequence[Conditions], device: str) -> list[AnyRun]:
+    """Those of `runs` that no unusual load touched."""
+    return [run for run in runs if not any(spoil.passing for spoil in unusual(run.conditions, stored, device))]
 
 
 def unusual(fresh: Conditions, stored: Sequence[Conditions], device: str) -> list[Spoil]:

@@ -39,6 +39,21 @@ def test_what_is_not_known_is_unknown(suite):
     result.stdout.fnmatch_lines(["test_suite.py::test_it[[]cpu] * not measured here before * unknown * unknown * -"])
 
 
+def test_a_builder_of_ones_own_is_found_by_its_name_in_the_baselines(suite):
+    suite.write(
+        "def ranker():\n    from fake_backend import FakeModel\n    return FakeModel(0.1)\n\n"
+        "def test_it(metal_bench):\n    metal_bench(ranker)\n"
+    )
+    suite.run("--metal-update-baselines")  # the cache is off: nothing is known but what is stored
+    suite.run("--metal-plan").stdout.fnmatch_lines(["test_suite.py::test_it* ranker@cpu:fake * 3 runs * 1-5 * %"])
+
+
+@pytest.mark.parametrize("flags", [["--metal=off"], ["-k", "nothing"]])
+def test_nothing_to_plan_is_said(suite, flags):
+    result = suite.run("--metal-plan", *flags)
+    result.stdout.fnmatch_lines(["metalperf: nothing to plan: *"])
+
+
 def test_a_reference_model_has_rough_figures(suite):
     suite.ini(metal_backend="tensorflow", metal_size="quick")
     suite.write(REFERENCE)

@@ -47,6 +47,11 @@ def test_what_is_allowed_passes(crept):
     crept.run("--metal-total-tolerance", "30%").assert_outcomes(passed=1)
 
 
+def test_a_total_that_load_shows_is_excused(crept):
+    crept.set(seconds=0.12, jitter=0.0005, conditions={"stolen": 0.3})
+    crept.run("--metal-total-tolerance", "5%").assert_outcomes(passed=1)
+
+
 def test_it_is_a_marker_key(crept):
     crept.write(
         "import pytest\n\n@pytest.mark.metal_bench(total_tolerance='5%')\n"

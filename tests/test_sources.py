@@ -321,3 +321,16 @@ def test_source_that_changed_since_it_was_imported_is_told(tmp_path, monkeypatch
             source_of(changing.make(), "x")
     finally:
         del sys.modules["changing"]
+
+
+def test_a_path_moves_with_its_folder_and_what_is_the_interpreters_stays(tmp_path, monkeypatch):
+    from pytest_metalperf.worker import sources
+
+    old, new = tmp_path / "old", tmp_path / "new"
+    (old / "src").mkdir(parents=True)
+    (old / "venv" / "lib").mkdir(parents=True)
+    assert sources.moved(str(old / "src"), str(old), str(new)) == str(new / "src")
+    assert sources.moved(str(old), str(old), str(new)) == str(new)
+    assert sources.moved(str(tmp_path / "older"), str(old), str(new)) == str(tmp_path / "older")
+    monkeypatch.setattr(sources.sys, "prefix", str(old / "venv"))
+    assert sources.moved(str(old / "venv" / "lib"), str(old), str(new)) == str(old / "venv" / "lib")

@@ -5,7 +5,13 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+from conftest import CONFTEST
 
+HEARD = """
+def pytest_metalperf_measured(measurement):
+    with open("heard", "a") as file:
+        file.write(measurement.workload.label + "\\n")
+"""
 TWO = """
 import pytest
 
@@ -75,15 +81,11 @@ def test_one_test_case_in_junit_and_none_for_the_first_attempt(suspicious):
 
 
 def test_a_session_that_ends_early_says_what_was_not_confirmed(suspicious):
-    source = TWO.replace("def test_plain():\n    pass", "def test_plain():\n    assert False")
+    source = TWO.replace("def test_plain():\n    pass", "def test_plain():\n    pytest.exit('enough')")
     suspicious.write(source)
-    result = suspicious.run("-x")
-    result.stdout.fnmatch_lines(
-        [
-            "not confirmed, since the session ended before: fake-model* on cpu (fake) looks * slower (*test_first[[]cpu[]])"
-        ]
-    )
-    assert result.ret == 1
+    result = suspicious.run()
+    result.stdout.fnmatch_lines(["not confirmed: fake-model* on cpu (fake) looks * slower (*test_first[[]cpu[]])"])
+    assert result.ret == pytest.ExitCode.INTERRUPTED
 
 
 def test_fixtures_of_a_suspected_test_are_made_anew(suspicious):
@@ -120,6 +122,56 @@ def test_last(metal_bench):
     metal_bench(build_other, name='other')
 """
     )
-    result = suspicious.run()
+    suspicious.pytester.makeconftest(CONFTEST + HEARD)
+    result = suspicious.run("--benchmark-columns=rounds")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["3 gated: 2 within, 1 slower"])
+    rows = [line.split(" ")[0] for line in result.outlines if line.startswith(("test_both", "test_last"))]
+    assert sorted(rows) == ["test_both[cpu]", "test_last[cpu]"]
+    heard = (suspicious.pytester.path / "heard").read_text().split()
+    assert sorted(heard) == ["fake-model[b8]", "other", "other"]
+
+
+@pytest.mark.parametrize("flags", [["-x"], ["--pdb"]])
+def test_who_wants_each_failure_at_once_gets_it(suspicious, flags):
+    result = suspicious.run("-v", *flags)
+    result.stdout.no_fnmatch_line("*SUSPECTED*")
+    assert "test_suite.py::test_first[cpu] FAILED" in result.stdout.str()
+
+
+def test_what_others_hung_on_the_test_stays(suspicious):
+    suspicious.pytester.makeconftest(
+        CONFTEST
+        + "\ndef pytest_collection_modifyitems(items):\n    for item in items:\n"
+        + "        item.user_properties.append(('own', item.name))\n"
+    )
+    suspicious.run("--junitxml=out.xml")
+    (case,) = [
+        case
+        for case in ElementTree.parse(suspicious.pytester.path / "out.xml").getroot().findall(".//testcase")
+        if case.get("name") == "test_first[cpu]"
+    ]
+    properties = [(one.get("name"), one.get("value")) for one in case.findall("properties/property")]
+    assert properties.count(("own", "test_first[cpu]")) == 1
+    assert [name for name, _ in properties].count("metal_verdict") == 1
+
+
+def test_a_fixture_taken_by_name_is_confirmed_at_once(suspicious):
+    suspicious.write(
+        TWO.replace("def test_first(metal_bench):", "def test_first(request):").replace(
+            "    assert metal_bench('fake-model')",
+            "    metal_bench = request.getfixturevalue('metal_bench')\n    assert metal_bench('fake-model', device='cpu')",
+        )
+    )
+    suspicious.run("--metal-devices=cpu").assert_outcomes(passed=2, failed=1)
+
+
+def test_a_test_that_will_be_skipped_is_nothing_to_wait_for(suspicious):
+    suspicious.ini(metal_devices="cpu,gpu")
+    suspicious.write(
+        "def test_other(metal_bench):\n    metal_bench('fake-model', batch_size=4)\n\n"
+        "def test_first(metal_bench):\n    metal_bench('fake-model')\n"
+    )
+    result = suspicious.run("-v")
+    result.stdout.no_fnmatch_line("*test_first[[]cpu[]] SUSPECTED*")
+    result.stdout.fnmatch_lines(["*test_first[[]cpu[]] FAILED*"])

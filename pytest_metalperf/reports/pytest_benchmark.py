@@ -43,39 +43,38 @@ class Row:
         self._benchmark = benchmark
         marker = item.get_closest_marker("benchmark")
         self._replay: Replay | None = marker.kwargs.get("timer") if marker is not None else None
-        self._used = False
+        self._result: Measurement | Speedup | None = None
 
     def fill(self, result: Measurement | Speedup) -> None:
-        """Replay `result`; only a test's first call counts."""
-        if self._used:
-            return
-        self._used = True
-        runs = result.runs if isinstance(result, Measurement) else []
-        if result.error or not (runs or (isinstance(result, Speedup) and result.pairs)):
-            self.close(broken=True)
+        """Take `result`; only a test's first call counts."""
+        self._result = self._result or result
+
+    def close(self, *, keep: bool = True) -> None:
+        """At the end of the test: replay its result, unless the test will run again."""
+        result = self._result
+        blocks = [] if result is None or result.error or not keep else _blocks(result)
+        if result is None or not blocks:
+            self._no_row()
             return
         self._benchmark.extra_info.update(_extra(result))
-        if isinstance(result, Measurement):
-            iterations = runs[0].batches_per_block
-            totals = [sample * iterations for run in runs for sample in run.samples]
-        else:
-            totals = [sample for pair in result.pairs for sample in pair[1]]
-            iterations = 1
+        iterations = result.runs[0].batches_per_block if isinstance(result, Measurement) else 1
         if isinstance(self._replay, Replay):
-            self._replay.load(totals)
-        self._benchmark.pedantic(lambda: None, rounds=len(totals), iterations=iterations)
+            self._replay.load([sample * iterations for sample in blocks])
+        self._benchmark.pedantic(lambda: None, rounds=len(blocks), iterations=iterations)
 
-    def close(self, *, broken: bool = False) -> None:
-        """At the end of the test: an unused fixture would warn, and a broken measurement is no row."""
-        if self._used and not broken:
-            return
-        self._used = True
+    def _no_row(self) -> None:
+        """An unused fixture would warn, and what broke is no row."""
 
         def no_row() -> None:
             raise _NoRow
 
         with contextlib.suppress(_NoRow):
             self._benchmark.pedantic(no_row, rounds=1, iterations=1)
+
+
+def _blocks(result: Measurement | Speedup) -> Sequence[float]:
+    """Seconds per batch of every block."""
+    return result.samples if isinstance(result, Measurement) else [sample for _, of in result.pairs for sample in of]
 
 
 class _NoRow(Exception):

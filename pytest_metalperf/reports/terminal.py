@@ -150,10 +150,7 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
         out.append(
             ("  record what is missing by adding  --metal-update-baselines --metal-update-mode missing", "yellow")
         )
-    out += [
-        (f"not confirmed, since the session ended before: {why} ({nodeid})", "yellow")
-        for nodeid, why in session.suspected.items()
-    ]
+    out += [(f"not confirmed: {why} ({nodeid})", "yellow") for nodeid, why in session.suspected.items()]
     for reason in dict.fromkeys(_because(result) for result in measured if result.verdict == "inconclusive"):
         out.append((f"inconclusive: {reason}", "yellow"))
     out += [(text, "yellow") for text in _conditions(measured)]

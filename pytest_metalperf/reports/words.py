@@ -91,7 +91,9 @@ def inconclusive(measurement: Measurement, command: str) -> str:
     reason = measurement.judgement.reason if measurement.judgement else ""
     head = f"{title(measurement)}: inconclusive, and --metal-strict is on"
     more = f"{_INDENT}learn its noise with  {command} --metal-update-baselines --metal-update-mode extend"
-    if measurement.reference is not None:
+    if "cannot be told from noise" not in reason:
+        more = f"{_INDENT}look again when that is over with  {command}"
+    elif measurement.reference is not None:
         more = f"{_INDENT}look longer with  --metal-max-runs or --metal-batches"
     return "\n".join([f"{head:<72} {measurement.nodeid}", *figures(measurement), f"{_INDENT}why       {reason}", more])
 
@@ -188,7 +190,7 @@ def conditions(measurement: Measurement) -> str:
 
 
 def freezes(measurement: Measurement) -> str:
-    """Blocks of ten times the usual length, and growth within a run: what a median hides."""
+    """Blocks of ten times the usual length, and growth within a run: what a run's figure hides."""
     estimates = [run.estimate for run in measurement.runs]
     words = []
     frozen = sum(estimate.freezes for estimate in estimates)

@@ -35,13 +35,22 @@ def load(source: Source) -> Callable[..., Any]:
             sys.path.append(root)
         module = _module(source["module"], source["file"])
         if source["kind"] == "pickle":
-            import cloudpickle
+            try:
+                import cloudpickle
+            except ImportError:
+                raise Problem(
+                    "builder",
+                    f"{source['name']} is a closure, and {sys.executable} has no cloudpickle to read it: pip install cloudpickle"
+                    " there, or make it a function of the module with keyword parameters",
+                ) from None
 
             return cloudpickle.loads(source["pickle"])  # type: ignore[no-any-return]
         value: Any = module
         for part in source["name"].split("."):
             value = getattr(value, part)
         return value  # type: ignore[no-any-return]
+    except Problem:
+        raise
     except BaseException as error:  # a module may call sys.exit or pytest.skip while it is imported
         raise Problem(
             "builder",
