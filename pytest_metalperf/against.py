@@ -50,7 +50,7 @@ def compared(
             worker.ask("imports")
         session.fleet.wait(workers)
         here, there = (worker.results["imports"] for worker in workers)
-        if wrong := reference.stray(**there) or reference.lacking(**here):
+        if wrong := reference.wrong_imports(here, there):
             raise WorkerError("reference", wrong)
 
     def look() -> bool:

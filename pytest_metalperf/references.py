@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from .parcel import Place
 from .worker.sources import moved
 from .workload import Workload, WorkloadError
 
+Imports = Mapping[str, Any]
 OLDEST = (3, 10)
 ASK_SECONDS = 60.0
 CHECKOUT_SECONDS = 600.0
@@ -92,43 +93,26 @@ class Reference:
             return replace(workload, source=theirs)
         return workload
 
-    def stray(self, files: Mapping[str, str], prefix: str) -> str:
-        """Which imported module of a worker is not the revision's, in one sentence; empty if all are.
+    def wrong_imports(self, here: Imports, there: Imports) -> str:
+        """What two workers imported that the comparison would be wrong with, in one sentence; empty if there is nothing.
 
         Args:
-            files: of the modules that the worker imported, by name.
-            prefix: of its interpreter.
+            here: of the working tree's worker: `files` of the modules by name, and its interpreter's `prefix`.
+            there: of the revision's.
         """
         if self.place.moved is None:
             return ""
         old, new = (Path(folder).resolve() for folder in self.place.moved)
-        for name, file in sorted(files.items()):
-            path = Path(file).resolve()
-            if name.partition(".")[0] == __package__ or path.is_relative_to(new) or ".zip" in file:
-                continue
-            inside = path.is_relative_to(old) and not path.is_relative_to(Path(prefix).resolve())
-            if inside or ("." not in name and name not in sys.stdlib_module_names and _holds(new, name)):
+        for name, path, inside in _modules(there, old):
+            of_repository = "." not in name and name not in sys.stdlib_module_names and _holds(new, name)
+            if not path.is_relative_to(new) and (inside or of_repository):
                 return (
                     f"{name} was imported from {path}, not from {self.name}: an editable or compiled installation defeats"
                     " --metal-against with a revision; install each revision into an environment of its own and name its"
                     " interpreter instead"
                 )
-        return ""
-
-    def lacking(self, files: Mapping[str, str], prefix: str) -> str:
-        """Which compiled module of the working tree the checkout has not, in one sentence; empty if there is none.
-
-        Args:
-            files: of the modules that the worker of the working tree imported, by name.
-            prefix: of its interpreter.
-        """
-        if self.place.moved is None:
-            return ""
-        old, new = (Path(folder).resolve() for folder in self.place.moved)
-        for name, file in sorted(files.items()):
-            path = Path(file).resolve()
-            ours = path.is_relative_to(old) and not path.is_relative_to(Path(prefix).resolve())
-            if ours and path.suffix in COMPILED and not (new / path.relative_to(old)).exists():
+        for name, path, inside in _modules(here, old):
+            if inside and path.suffix in COMPILED and not (new / path.relative_to(old)).exists():
                 return (
                     f"{name} is compiled in the working tree and not in {self.name}: build each revision in an environment of"
                     " its own and name its interpreter instead"
@@ -212,6 +196,15 @@ def _revision(text: str, commit: str, rootdir: Path) -> Reference:
     name = text if commit.startswith(text) else f"{text} ({commit[:10]})"
     place = Place(name=name, package=theirs if own else package, moved=(str(top), str(tree)))
     return Reference(name, place, sys.version.split()[0], own, folder)
+
+
+def _modules(imports: Imports, repository: Path) -> Iterator[tuple[str, Path, bool]]:
+    """Name and file of each module that is not ours, and whether it lies in the repository, outside the interpreter."""
+    prefix = Path(imports["prefix"]).resolve()
+    for name, file in sorted(imports["files"].items()):
+        if name.partition(".")[0] != __package__ and ".zip" not in file:
+            path = Path(file).resolve()
+            yield name, path, path.is_relative_to(repository) and not path.is_relative_to(prefix)
 
 
 def _remove(top: Path, tree: str, folder: str) -> None:

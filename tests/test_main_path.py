@@ -155,7 +155,7 @@ def test_a_freeze_is_told_though_the_verdict_is_fine(suite):
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
         [
-            "fake-model[[]b8]@cpu:fake: 1 freeze of 10 times a step or more, the longest 2.1* s/batch",
+            "fake-model[[]b8]@cpu:fake: 1 freeze of 10 times a step or more, the longest 2.* s/batch",
             "1 gated: 1 within",
         ]
     )

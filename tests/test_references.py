@@ -8,6 +8,11 @@ from pytest_metalperf.parcel import Place
 from pytest_metalperf.references import Reference
 
 
+def wrong(reference: Reference, here: dict | None = None, there: dict | None = None, prefix: str = "/usr") -> str:
+    sides = ({"files": files or {}, "prefix": prefix} for files in (here, there))
+    return reference.wrong_imports(*sides)
+
+
 @pytest.fixture
 def trees(tmp_path):
     """A repository with a package and its checkout elsewhere, and a reference to that."""
@@ -33,7 +38,7 @@ def trees(tmp_path):
 def test_what_belongs(trees, tmp_path, name, tree, file):
     old, new, reference = trees
     folder = {"old": old, "new": new}.get(tree, tmp_path / tree)
-    assert reference.stray({name: str(folder / file)}, str(old / "venv")) == ""
+    assert wrong(reference, there={name: str(folder / file)}, prefix=str(old / "venv")) == ""
 
 
 @pytest.mark.parametrize(
@@ -48,24 +53,25 @@ def test_what_belongs(trees, tmp_path, name, tree, file):
 def test_what_does_not(trees, tmp_path, name, tree, file):
     old, new, reference = trees
     folder = {"old": old, "new": new}.get(tree, tmp_path / tree)
-    found = reference.stray({name: str(folder / file)}, str(old / "venv"))
+    found = wrong(reference, there={name: str(folder / file)}, prefix=str(old / "venv"))
     assert found.startswith(f"{name} was imported from {folder / file}, not from v1: ")
 
 
 def test_a_module_named_as_one_of_pythons_own_is_no_stray(trees, tmp_path):
     _, new, reference = trees
     (new / "queue.py").write_text("")
-    assert reference.stray({"queue": str(tmp_path / "lib" / "queue.py")}, "/usr") == ""
+    assert wrong(reference, there={"queue": str(tmp_path / "lib" / "queue.py")}, prefix="/usr") == ""
 
 
 def test_what_is_compiled_here_alone_is_told(trees):
     old, new, reference = trees
     files = {"package.fast": str(old / "src" / "package" / "fast.so")}
-    assert reference.lacking(files, "/usr").startswith("package.fast is compiled in the working tree and not in v1: ")
-    assert reference.lacking({"numpy.core": str(old / "venv" / "lib" / "core.so")}, str(old / "venv")) == ""
+    assert wrong(reference, here=files).startswith("package.fast is compiled in the working tree and not in v1: ")
+    assert wrong(reference, here={"numpy.core": str(old / "venv" / "lib" / "core.so")}, prefix=str(old / "venv")) == ""
     (new / "src" / "package" / "fast.so").write_text("")
-    assert reference.lacking(files, "/usr") == ""
+    assert wrong(reference, here=files) == ""
 
 
 def test_an_interpreter_has_no_strays(tmp_path):
-    assert Reference("python", Place(python="python"), "3.11.7").stray({"x": str(tmp_path / "x.py")}, "/usr") == ""
+    reference = Reference("python", Place(python="python"), "3.11.7")
+    assert wrong(reference, there={"x": str(tmp_path / "x.py")}) == ""
