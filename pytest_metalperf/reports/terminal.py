@@ -124,7 +124,7 @@ def _row(result: Measurement | Speedup) -> tuple[str, ...]:
         device,
         f"{words.seconds(judgement.now_seconds, judgement.baseline_seconds)} s",
         f"{words.seconds(judgement.baseline_seconds, judgement.now_seconds)} s",
-        words.percent(judgement.change, sign=True),
+        words.change(result),
         words.percent(judgement.smallest_visible),
         verdict,
     )

@@ -121,7 +121,7 @@ def figures(measurement: Measurement) -> list[str]:
     width = max(len(now), len(then))
     interval = f"95 % interval {seconds(judgement.now_low)} to {seconds(judgement.now_high)}"
     other, what = ("baseline", "runs") if reference is None else ("reference", "pairs")
-    origin = provenance(entry) if entry is not None else f"in turn, {_interval(judgement)}"
+    origin = provenance(entry) if entry is not None else f"in turn, 95 % interval of the change {_interval(judgement)}"
     rows = [
         ("now", f"{now:>{width}} s/batch   {_runs(measurement)}" + (f", {interval}" if reference is None else "")),
         (other, f"{then:>{width}} s/batch   {origin}"),
@@ -158,9 +158,17 @@ def creep(measurement: Measurement) -> float | None:
     return total if measurement.crept or added_up else None
 
 
+def change(measurement: Measurement) -> str:
+    """`+4.2 %`, and where both sides took turns its 95 % interval, which is all that is known of a reference's noise."""
+    judgement = measurement.judgement
+    if judgement is None:
+        return "-"
+    shown = percent(judgement.change, sign=True)
+    return shown if measurement.reference is None else f"{shown} ({_interval(judgement)})"
+
+
 def _interval(judgement: Judgement) -> str:
-    low, high = judgement.change_low, judgement.change_high
-    return f"95 % interval of the change {percent(low, sign=True)} to {percent(high, sign=True)}"
+    return f"{percent(judgement.change_low, sign=True)} to {percent(judgement.change_high, sign=True)}"
 
 
 def provenance(entry: Entry) -> str:
