@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import contextlib
 import hashlib
 import json
@@ -9,6 +10,7 @@ import math
 import os
 import re
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +18,7 @@ from typing import Annotated, Any
 import msgspec
 
 FORMAT = 1
+HOUR = 3600.0
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Condition = float | bool | str | None
@@ -305,6 +308,25 @@ def _kind(value: object) -> str:
         type(value), "null"
     )
     return _WORDS[name]
+
+
+def hours(sessions: Iterable[str]) -> dict[str, str]:
+    """Each session, and the first one of its hour: sessions minutes apart share the machine's slow and fast minutes.
+
+    A session's id begins with its start in UTC; one that does not is an hour of its own.
+    """
+    found: dict[str, str] = {}
+    first, since = "", -math.inf
+    for session in sorted(set(sessions)):
+        try:
+            start = calendar.timegm(time.strptime(session[:15], "%Y%m%dT%H%M%S"))
+        except ValueError:
+            found[session] = session
+            continue
+        if start - since > HOUR:
+            first, since = session, start
+        found[session] = first
+    return found
 
 
 def orphans(stored: Iterable[str], asked: Iterable[str], unavailable: Iterable[str]) -> list[str]:

@@ -12,13 +12,17 @@ from .fleet import WorkerError
 from .forecast import side_by_side
 from .measurement import Measurement, Run
 from .reports import words
-from .session import MetalSession, figures, rule_of
+from .session import MetalSession, rule_of
 from .settings import Settings
 from .trust import calm, refusal, under_conditions
 from .workload import Workload
 
 if TYPE_CHECKING:
     from .gate import Judgement
+
+
+PATIENCE = 60.0
+"""Seconds between a suspicious first look and the next: slow spells of a shared machine were seen to last that long."""
 
 
 class Suspected(pytest.skip.Exception):  # type: ignore[misc, name-defined]
@@ -89,10 +93,11 @@ def _gate(
     from .gate import RunFigure, judge  # numpy and scipy: only when a verdict is due
 
     peers, rule = session.peers(measurement.workload.id), rule_of(settings)
+    known = session.figures(stored)
     device, before = measurement.device, [run.conditions for run in stored.runs]
 
     def judged_by(runs: Iterable[Run]) -> Judgement:
-        return judge([RunFigure(run.estimate.seconds, run.session) for run in runs], figures(stored), peers, rule)
+        return judge([RunFigure(run.estimate.seconds, run.session) for run in runs], known, peers, rule)
 
     def look(runs: list[Run]) -> bool:
         measurement.runs = runs
@@ -108,8 +113,10 @@ def _gate(
     if first_look is not None and not again and look([first_look()]) and measurement.verdict == "within":
         return
     done = look(measure(1))
-    if not done and later and measurement.judgement is not None and measurement.judgement.spread_next:
-        raise Suspected(words.suspected(measurement))
+    if not done and measurement.judgement is not None and measurement.judgement.spread_next:
+        session.wait_since_look(measurement.workload, 0.0 if later else PATIENCE)
+        if later:
+            raise Suspected(words.suspected(measurement))
     while not done:
         # what one run left open, one more seldom settles: several cost little more time, since they prepare side by side
         done = look(measure(min(settings.max_runs, len(measurement.runs) + side_by_side())))

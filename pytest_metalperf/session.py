@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .baselines import Anchor, Entry, Store, rounded
+from .baselines import Anchor, Entry, Store, hours, rounded
 from .forecast import Expected, Took, guess, second_look, took
 from .git import revision
 from .measurement import Measurement, Run, Speedup
@@ -82,6 +82,7 @@ class MetalSession:
         self.results: list[Measurement | Speedup] = []
         self.suspected: dict[str, str] = {}
         self._told: dict[str, list[str]] = {}
+        self._looked: dict[str, float] = {}
         self.recorded: dict[str, Recorded] = {}
         self.unavailable: dict[str, str] = {}
         self.skipped: list[tuple[str, str]] = []
@@ -270,6 +271,16 @@ class MetalSession:
                 self.took[workload.id] = took(workload.id, time.monotonic() - since, measured)
         return list(runs)
 
+    def wait_since_look(self, workload: Workload, seconds: float) -> None:
+        """Wait until so long after the first time that this was asked for, since runs in a row share a slow minute."""
+        since = self._looked.setdefault(workload.id, time.monotonic())
+        try:
+            while (left := since + seconds - time.monotonic()) > 0:
+                self.on_progress(Progress(workload.label, workload.device, "waiting for a slow minute to pass"))
+                time.sleep(min(left, 0.5))
+        finally:
+            self.on_progress(None)
+
     def took_by(self, nodeid: str) -> list[list[str | float]]:
         """What the workloads of one test took, as plain values for a cache."""
         ids = {r.workload.id for r in self.results if isinstance(r, Measurement) and r.nodeid == nodeid}
@@ -306,7 +317,7 @@ class MetalSession:
             return Expected(nodeid, one.id, "1", one.recorded(1))
         from .gate import judge  # numpy and scipy: a verdict is due
 
-        stored = figures(entry)
+        stored = self.figures(entry)
         judgement = judge(stored[:1], stored, self.peers(one.id), rule_of(settings))
         second = second_look(judgement.change_low, judgement.change_high, settings.tolerance)
         seconds = one.gated(second, settings.max_runs)
@@ -315,7 +326,15 @@ class MetalSession:
     def peers(self, id: str) -> list[list[RunFigure]]:  # noqa: A002
         """Stored runs of the machine's other workloads on the same device, from which noise is learned too."""
         place = device_of(id)
-        return [figures(entry) for key, entry in self.store.workloads.items() if key != id and device_of(key) == place]
+        entries = self.store.workloads.items()
+        return [self.figures(entry) for key, entry in entries if key != id and device_of(key) == place]
+
+    def figures(self, entry: Entry) -> list[RunFigure]:
+        """Stored runs as the gate wants them: sessions of one hour count as one."""
+        from .gate import RunFigure
+
+        hour = hours(run.session for entry in self.store.workloads.values() for run in entry.runs)
+        return [RunFigure(run.seconds_per_batch, hour.get(run.session, run.session)) for run in entry.runs]
 
     # what is stored
 
@@ -401,13 +420,6 @@ def open_session(
     for more in facts:
         extra.update(more)
     return MetalSession(settings, rootdir, known_models(models), known_backends(backends), extra)
-
-
-def figures(entry: Entry) -> list[RunFigure]:
-    """Stored runs as the gate wants them."""
-    from .gate import RunFigure
-
-    return [RunFigure(run.seconds_per_batch, run.session) for run in entry.runs]
 
 
 def rule_of(settings: Settings) -> Rule:

@@ -13,6 +13,8 @@ import numpy as np  # noqa: F401
 import pytest
 import scipy.special  # noqa: F401
 
+import pytest_metalperf.judging  # one module for all sessions of a process, so that patience can be taken from it
+
 with contextlib.suppress(
     ImportError
 ):  # pytest loads this file for the reference suite too, where nothing else of ours is
@@ -56,6 +58,7 @@ class Suite:
         shutil.copy(HERE / "fake_backend.py", pytester.path)
         pytester.syspathinsert()
         monkeypatch.delenv("CI", raising=False)
+        monkeypatch.setattr(pytest_metalperf.judging, "PATIENCE", 0.0)
         monkeypatch.setenv("PYTEST_METALPERF_LOCK", str(pytester.path / "lock"))  # no waiting for real measurements
 
     def write(self, source: str = "def test_it(metal_bench):\n    metal_bench('fake-model')\n") -> None:

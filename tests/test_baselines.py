@@ -24,6 +24,7 @@ from pytest_metalperf.baselines import (
     Machine,
     Store,
     StoredRun,
+    hours,
     orphans,
     parse,
     rendered,
@@ -564,3 +565,20 @@ def test_skipped_device_is_no_orphan():
         "a@gpu:other",
         "b@cpu:tf",
     ]
+
+
+def test_sessions_of_one_hour_are_one():
+    sessions = [
+        "20261122T093956-56bb",
+        "20261122T102000-aaaa",
+        "20261122T104100-bbbb",
+        "20261123T093956-cccc",
+        "by hand",
+    ]
+    assert hours(reversed(sessions)) == {
+        "20261122T093956-56bb": "20261122T093956-56bb",
+        "20261122T102000-aaaa": "20261122T093956-56bb",
+        "20261122T104100-bbbb": "20261122T104100-bbbb",
+        "20261123T093956-cccc": "20261123T093956-cccc",
+        "by hand": "by hand",
+    }

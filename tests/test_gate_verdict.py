@@ -67,7 +67,7 @@ def test_between_tolerance_and_visible_it_is_inconclusive() -> None:
             {"a": [1.0, 1.001], "b": [1.03, 1.031], "c": [0.97, 0.971]},
             "sessions differ by 2.7 % here, so a slowdown under ",
         ),
-        ({"a": [1.0, 1.001, 0.999, 1.0]}, "fewer than three sessions are stored (taken to differ by "),
+        ({"a": [1.0, 1.001, 0.999, 1.0]}, "fewer than three sessions an hour apart are stored (taken to differ by "),
     ],
 )
 def test_the_reason_names_the_larger_noise(stored: dict[str, list[float]], words: str) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 import xml.etree.ElementTree as ElementTree
 
 import pytest
 from conftest import CONFTEST
+
+from pytest_metalperf import judging
 
 HEARD = """
 def pytest_metalperf_measured(measurement):
@@ -175,3 +178,10 @@ def test_a_test_that_will_be_skipped_is_nothing_to_wait_for(suspicious):
     result = suspicious.run("-v")
     result.stdout.no_fnmatch_line("*test_first[[]cpu[]] SUSPECTED*")
     result.stdout.fnmatch_lines(["*test_first[[]cpu[]] FAILED*"])
+
+
+def test_the_next_look_waits_for_a_slow_minute_to_pass(suspicious):
+    suspicious.monkeypatch.setattr(judging, "PATIENCE", 1.5)
+    since = time.monotonic()
+    suspicious.run("-k", "first").assert_outcomes(failed=1)
+    assert time.monotonic() - since > 1.5

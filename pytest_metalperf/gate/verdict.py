@@ -218,7 +218,7 @@ def _reason(noise: Noise, visible: float) -> str:
     elif noise.session_known:
         cause = f"sessions differ by {percent(noise.session_sd)} here"
     else:
-        cause = f"fewer than three sessions are stored (taken to differ by {percent(noise.session_sd)})"
+        cause = f"fewer than three sessions an hour apart are stored (taken to differ by {percent(noise.session_sd)})"
     return f"{cause}, so a slowdown under {percent(relative(visible))} cannot be told from noise"
 
 

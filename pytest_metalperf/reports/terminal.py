@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..baselines import hours
 from ..measurement import VERDICTS, Measurement, Speedup
 from ..session import MetalSession, Progress
 from . import words
@@ -223,7 +224,9 @@ def _trust(measured: Iterable[Measurement]) -> list[str]:
     """What to know of the baselines: too old, or of one session only, which knows nothing of tomorrow's slow hour."""
     gated = [r for r in measured if r.judgement is not None and r.verdict != "recorded"]
     compared = {r.workload.id: r.baseline for r in gated if r.baseline is not None}
-    single = [key for key, entry in compared.items() if len({run.session for run in entry.runs}) == 1]
+    single = [
+        key for key, entry in compared.items() if len(set(hours(run.session for run in entry.runs).values())) == 1
+    ]
     today = time.time()
     old = [
         key for key, entry in compared.items() if _age_days(max(run.recorded for run in entry.runs), today) > OLD_DAYS
@@ -231,7 +234,7 @@ def _trust(measured: Iterable[Measurement]) -> list[str]:
     out = []
     if single:
         out.append(
-            f"recorded in one session only ({words.listed(single, 2)}): noise between sessions is a prior, not known;"
+            f"recorded within one hour only ({words.listed(single, 2)}): noise between sessions is a prior, not known;"
             " on another day add --metal-update-baselines --metal-update-mode extend"
         )
     if old:
