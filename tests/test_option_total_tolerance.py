@@ -29,8 +29,8 @@ def test_off_by_default_it_fails_where_asked(crept):
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "fake-model* on cpu (fake) is 2* % slower than its anchor *",
-            "  anchor * s/batch   first accepted *; +2* % since",
+            "fake-model* on cpu (fake) is * % slower than its anchor *",
+            "  anchor * s/batch   first accepted *; +* % since",
             "  accept it with * --metal-update-baselines --metal-update-mode anchor",
             "fake-model* slower",
         ]
