@@ -308,9 +308,9 @@ class MetalSession:
 
     def expected(self, nodeid: str, one: Took, settings: Settings) -> Expected:
         """What a test will cost for one workload: recorded, compared, or gated with the looks that its noise makes likely."""
-        entry = self.store.workloads.get(one.id) if not settings.against else None
         if settings.against:
             return Expected(nodeid, one.id, f"3-{settings.max_pairs} pairs", one.in_turn(3))
+        entry = self.store.workloads.get(one.id)
         if settings.update_baselines and (entry is None or settings.update_mode in ("all", "anchor", "extend")):
             return Expected(nodeid, one.id, str(settings.runs), one.recorded(settings.runs))
         if entry is None:
