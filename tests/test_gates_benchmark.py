@@ -19,7 +19,7 @@ import benchmark  # noqa: E402
 import estimators  # noqa: E402
 from covariates import shrunk_slopes  # noqa: E402
 from peers import GATES, OUR_GATE, PEERS  # noqa: E402
-from recorded import BadRecording, Store, read_runs  # noqa: E402
+from recordings import BadRecording, Store, read_runs  # noqa: E402
 from simulated import Machine, lower_half_means  # noqa: E402
 from trial import Trial, TrialRun  # noqa: E402
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from peers import GATES
-from recorded import BadRecording, Store, read_runs, stores
+from recordings import BadRecording, Store, read_runs, stores
 from simulated import Machine
 from trial import OURS
 

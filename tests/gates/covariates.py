@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from recorded import our_estimate
+from recordings import our_estimate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-    from recorded import Recording
+    from recordings import Recording
 
 COVARIATES = ("stolen", "other_load", "load1")
 

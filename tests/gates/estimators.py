@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from covariates import COVARIATES, Correction, cross_validate
-from recorded import BadRecording, Recording, our_estimate, read_runs, stores
+from recordings import BadRecording, Recording, our_estimate, read_runs, stores
 from scipy.stats import trim_mean
 from simulated import BATCHES, LEAST_SAMPLE_SD, scatter
 from trial import Metalperf
