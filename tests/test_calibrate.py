@@ -223,7 +223,12 @@ def fake(tmp_path, monkeypatch):
         monkeypatch.setenv("FAKE", json.dumps(values))
 
     set_()
-    return set_
+    before = set(sys.modules)
+    yield set_
+    for name in set(sys.modules) - before:  # what the command imported in this process is no later test's
+        file = getattr(sys.modules[name], "__file__", None)
+        if file and (Path(file).is_relative_to(tmp_path) or Path(file).parent == HERE):
+            del sys.modules[name]
 
 
 @pytest.fixture
