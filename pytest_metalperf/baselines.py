@@ -43,6 +43,7 @@ class StoredRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     session: str
     recorded: str
     peak_memory_bytes: int | None = None
+    joules_per_batch: float | None = None
     commit: str | None = None
     versions: dict[str, str] = {}
     conditions: dict[str, Condition] = {}
@@ -56,11 +57,28 @@ class Anchor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     commit: str | None = None
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Work(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The fingerprint: noise-free facts of the work. What a framework does not tell is None, or empty.
+
+    `operations` counts the operations of one step by type, `operations_on_cpu` those of them that a GPU's run does on the
+    CPU; `flop` is floating-point operations a step, `traces` how often the step was traced, `memory_bytes` what the
+    device's allocator needs at its peak, where that is the same in every run.
+    """
+
+    operations: dict[str, int] = {}
+    operations_on_cpu: dict[str, int] = {}
+    flop: float | None = None
+    traces: int | None = None
+    parameters: int | None = None
+    memory_bytes: int | None = None
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The baseline of one workload."""
 
     anchor: Anchor
     runs: Annotated[list[StoredRun], msgspec.Meta(min_length=1)]
+    work: Work | None = None
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -260,6 +278,7 @@ def _entry(value: Any, place: str, path: str) -> Entry:
     if isinstance(value, dict):
         _known_keys(value, Entry, place, path)
         _known_keys(value.get("anchor"), Anchor, place, f"{path}.anchor")
+        _known_keys(value.get("work"), Work, place, f"{path}.work")
         runs = value.get("runs")
         for index, run in enumerate(runs if isinstance(runs, list) else ()):
             where = f"{path}.runs[{index}]"

@@ -31,6 +31,8 @@ class Run:
         examples: examples in one batch; None where nobody can know.
         peak_memory_bytes: None is unknown.
         changed_variables: trainable variables that warm-up changed; None where nobody can look.
+        joules_per_batch: energy of the device (on a Mac, of the chip) while blocks were timed; None is unknown.
+        work: noise-free facts of the work, the fingerprint; None where there was nothing to look at.
     """
 
     samples: tuple[float, ...]
@@ -48,6 +50,8 @@ class Run:
     trainable_variables: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     conditions: Mapping[str, Any] = field(default_factory=dict)
+    joules_per_batch: float | None = None
+    work: Mapping[str, Any] | None = None
 
     @property
     def batches(self) -> int:
@@ -71,6 +75,7 @@ class Run:
             batches=self.batches,
             first_batch_seconds=rounded(self.first_batch_seconds),
             peak_memory_bytes=self.peak_memory_bytes,
+            joules_per_batch=None if self.joules_per_batch is None else rounded(self.joules_per_batch),
             session=self.session,
             recorded=self.recorded,
             commit=commit,
@@ -102,6 +107,8 @@ def run_of(answers: Mapping[str, Mapping[str, Any]], session: str) -> Run:
         trainable_variables=warm["trainable_variables"],
         versions=prepared["versions"],
         conditions=answers["measure"].get("conditions", {}),
+        joules_per_batch=answers["measure"].get("joules_per_batch"),
+        work=answers["finish"].get("work"),
     )
 
 

@@ -8,9 +8,13 @@ from typing import Any
 
 Axis = str | int | float | bool | None
 
-DEFAULTS: dict[str, Axis] = {"precision": "float32", "jit_compile": False}
+DEFAULTS: dict[str, Axis] = {"precision": "float32", "jit_compile": False, "remat": False, "input": "device"}
 """Axes that stay out of the id while they have these values, so that a new axis orphans no baseline."""
 
+BACKEND_DEFAULTS: dict[str, dict[str, Axis]] = {"jax": {"jit_compile": True}}
+"""Where a backend's own default differs: JAX without compilation dispatches each operation by itself, as nobody trains."""
+
+INPUTS = ("device", "host", "pipeline")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 
 
@@ -24,7 +28,9 @@ class Workload:
 
     Attributes:
         name: the model's, or the one that the test gives.
-        axes: `image_size`, `batch_size`, `precision`, `jit_compile`, and whatever else the builder declares.
+        axes: `image_size`, `batch_size`, `precision`, `jit_compile`, `remat` (gradient checkpointing), `input` (`device`:
+            the batch is there already; `host`: copied in every step; `pipeline`: copied ahead of time, in the
+            background), and whatever else the builder declares.
         device: `cpu`, `gpu`, `gpu:1`, or `live` for objects of the pytest process.
         backend: `tensorflow`, …; empty for `live`.
         source: how a fresh process finds the builder (see `sources.py`).
@@ -41,7 +47,7 @@ class Workload:
     @property
     def id(self) -> str:
         """`resnet50v2[64px,b8,mixed_float16]@gpu:tensorflow`."""
-        inner = ",".join(axis_words(self.axes))
+        inner = ",".join(axis_words(self.axes, self.backend))
         where = f"{self.device}:{self.backend}" if self.backend else self.device
         return f"{self.name}[{inner}]@{where}" if inner else f"{self.name}@{where}"
 
@@ -50,10 +56,21 @@ class Workload:
         """The id without its place: what varies within one device and backend."""
         return self.id.rpartition("@")[0]
 
+    @property
+    def whole_axes(self) -> dict[str, Axis]:
+        """The axes with the defaults of those that were not named."""
+        return {**defaults_of(self.backend), **self.axes}
 
-def axis_words(axes: Mapping[str, Axis]) -> list[str]:
+
+def defaults_of(backend: str) -> dict[str, Axis]:
+    """The axes that every workload has, at their defaults for this backend."""
+    return {**DEFAULTS, **BACKEND_DEFAULTS.get(backend, {})}
+
+
+def axis_words(axes: Mapping[str, Axis], backend: str = "") -> list[str]:
     """The axes as they stand in an id: sizes first, then what is not at its default, by name."""
-    rest = {key: value for key, value in axes.items() if key not in DEFAULTS or value != DEFAULTS[key]}
+    defaults = defaults_of(backend)
+    rest = {key: value for key, value in axes.items() if key not in defaults or value != defaults[key]}
     words = []
     if "image_size" in rest:
         words.append(f"{rest.pop('image_size')}px")
@@ -63,6 +80,8 @@ def axis_words(axes: Mapping[str, Axis]) -> list[str]:
         words.append(str(rest.pop("precision")))
     if "jit_compile" in rest:
         words.append("jit" if rest.pop("jit_compile") else "nojit")
+    if rest.pop("remat", False):
+        words.append("remat")
     return words + [f"{key}={value}" for key, value in sorted(rest.items())]
 
 
@@ -85,8 +104,10 @@ def checked_axes(axes: Mapping[str, object], name: str) -> dict[str, Axis]:
             raise WorkloadError(f"{name}: {key} is a whole number from 1, got {value!r}")
         if key == "precision" and value not in PRECISIONS:
             raise WorkloadError(f"{name}: precision {value!r} is none of {', '.join(PRECISIONS)}")
-        if key == "jit_compile" and not isinstance(value, bool):
-            raise WorkloadError(f"{name}: jit_compile is True or False, got {value!r}")
+        if key in ("jit_compile", "remat") and not isinstance(value, bool):
+            raise WorkloadError(f"{name}: {key} is True or False, got {value!r}")
+        if key == "input" and value not in INPUTS:
+            raise WorkloadError(f"{name}: input {value!r} is none of {', '.join(INPUTS)}")
         if isinstance(value, str) and not value.isprintable():
             raise WorkloadError(f"{name}: {key}={value!r} cannot be part of a name")
         out[key] = value

@@ -32,6 +32,10 @@ class Trainable:
         trainable_variables: how many there are; None where nobody can know.
         checksums: a number per trainable variable, to see which changed; None where there are none to look at.
         last_loss: trains one more batch and returns its own loss, not a running mean; None where there is no loss.
+        work: noise-free facts of a step, as plain values (see `worker/work.py`); None where there is nothing to look at.
+        loss_and_gradient: the loss of the batch and the norm of its gradient with dropout off, training nothing.
+        save_weights: writes all weights to a file.
+        load_weights: reads them back, into a model that another device or backend holds.
     """
 
     step: Callable[[], Any]
@@ -42,6 +46,10 @@ class Trainable:
     trainable_variables: int | None = None
     checksums: Callable[[], list[int]] | None = None
     last_loss: Callable[[], float] | None = None
+    work: Callable[[], dict[str, Any]] | None = None
+    loss_and_gradient: Callable[[], tuple[float, float]] | None = None
+    save_weights: Callable[[str], None] | None = None
+    load_weights: Callable[[str], None] | None = None
     description: str = ""
     notes: list[str] = field(default_factory=list)
 

@@ -178,7 +178,27 @@ class Job:
         loss = self.trainable.last_loss() if self.trainable.last_loss is not None else None
         if loss is not None:
             checked(loss, "in the last batch")
-        return {"last_loss": loss, "peak_memory_bytes": self.backend.peak_memory()}
+        peak = self.backend.peak_memory()  # before anything that is no training
+        work = self._guarded(self.trainable.work, "fingerprint") if self.trainable.work is not None else None
+        return {"last_loss": loss, "peak_memory_bytes": peak, "work": work}
+
+    def parity(self, load: str, save: str) -> dict[str, Any]:
+        """Tell the loss and the gradient's norm of the batch, dropout off; nothing where there is no model to look at.
+
+        Args:
+            load: a file with the weights to compute them from; empty for those that the model has.
+            save: a file to write the weights to first; empty for none.
+        """
+        trainable = self.trainable
+        if trainable.loss_and_gradient is None:
+            return {"loss": None, "gradient_norm": None}
+        self.progress("parity", always=True)
+        if save and trainable.save_weights is not None:
+            self._guarded(lambda: trainable.save_weights(save), "check of parity")  # type: ignore[misc]
+        if load and trainable.load_weights is not None:
+            self._guarded(lambda: trainable.load_weights(load), "check of parity")  # type: ignore[misc]
+        loss, norm = self._guarded(trainable.loss_and_gradient, "check of parity")
+        return {"loss": loss, "gradient_norm": norm}
 
     def _until_trained(self, steps: int) -> None:
         """Go on while no weight has changed: under float16 the loss scale must come down before updates count."""
