@@ -33,8 +33,8 @@ def read_back(outputs: Any) -> float:
         rank = len(getattr(value, "shape", ()) or ())
         if rank:
             value = value[(0,) * rank]
-        if hasattr(value, "dtype") and not hasattr(value, "tobytes"):  # a device value; NumPy's are on the host already
-            value = value + value
+        if hasattr(value, "dtype") and not hasattr(value, "__array_interface__"):  # NumPy's are on the host already
+            value = value + 0
         for read in ("item", "numpy"):
             if hasattr(value, read):
                 value = getattr(value, read)()

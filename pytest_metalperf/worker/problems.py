@@ -16,7 +16,7 @@ class Problem(Exception):
 
     Args:
         kind: ``builder`` (the user's function), ``training`` (what it built), ``device`` (not there or not able),
-            ``backend`` (framework missing or unusable), ``worker`` (the process itself).
+            ``backend`` (framework missing or unusable), ``memory`` (full), ``worker`` (the process itself).
         message: one sentence that names the place and, where there is one, the remedy.
         traceback: the user's own frames, formatted; empty when the sentence says all.
     """
@@ -38,6 +38,14 @@ def user_traceback(error: BaseException) -> str:
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_HERE):
         frames = frames.tb_next
     return _COLOUR.sub("", "".join(traceback.format_exception(type(error), error, frames)).rstrip())
+
+
+_FULL = re.compile(r"RESOURCE_EXHAUSTED|ResourceExhausted|OOM when|out of memory", re.IGNORECASE)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a device's or the host's memory is full, as TensorFlow, PyTorch, XLA and Python say it."""
+    return isinstance(error, MemoryError) or bool(_FULL.search(f"{type(error).__name__}: {error}"))
 
 
 def first_line(error: BaseException) -> str:

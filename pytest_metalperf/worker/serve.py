@@ -17,7 +17,7 @@ from typing import Any
 from .backends import BACKENDS, Backend
 from .loop import Trainable, block_length, checked, fence_seconds, measure, run_block
 from .machine import machine_facts
-from .problems import Problem, first_line, user_traceback
+from .problems import Problem, first_line, out_of_memory, user_traceback
 from .process import die_with_parent, machine_lock, own_group
 from .sources import Source, call_builder, load, move
 
@@ -32,6 +32,8 @@ class Job:
         self.backend: Backend
         self.trainable: Trainable
         self.name = ""
+        self.where = "this device"
+        self.examples: int | None = None
         self.steps_per_block = 1
         self.step_seconds = 0.0
         self.first_loss = 0.0
@@ -70,7 +72,8 @@ class Job:
         seed: int,
     ) -> dict[str, Any]:
         """Import the framework, set the device up, build the model and its optimizer, put the data on the device."""
-        self.name = name
+        self.name, self.where = name, f"the {device}"
+        self.examples = axes.get("batch_size")
         with machine_lock(exclusive=False, waiting=self.waiting):
             start = time.perf_counter()
             self.progress("import", always=True)
@@ -78,8 +81,8 @@ class Job:
             self.backend.place(device, str(axes.get("precision", "float32")), seed)
             imported = time.perf_counter()
             self.progress("build", always=True)
-            built = call_builder(load(source), name, axes)
-            self.trainable = self.backend.trainable(built, name, axes)
+            self.trainable = self._guarded(lambda: self._built(load(source), name, axes), "building")
+            self.examples = self.trainable.examples
             if self.trainable.checksums is not None:
                 self.before = self.trainable.checksums()
             return {
@@ -89,6 +92,11 @@ class Job:
                 "examples": self.trainable.examples,
                 "parameters": self.trainable.parameters,
             }
+
+    def _built(self, builder: Callable[..., Any], name: str, axes: Mapping[str, Any]) -> Trainable:
+        with self.backend.building(axes):
+            built = call_builder(builder, name, axes)
+        return self.backend.trainable(built, name, axes)
 
     def first_batch(self) -> dict[str, Any]:
         """Trace, compile and train the first batch; its time is its own figure."""
@@ -227,6 +235,11 @@ class Job:
         except Problem:
             raise
         except BaseException as error:
+            if out_of_memory(error):
+                batches = f" with batches of {self.examples}" if self.examples else ""
+                raise Problem(
+                    "memory", f"{self.where} ran out of memory training {self.name}{batches} ({first_line(error)})"
+                ) from error
             raise Problem(
                 "training", f"training {self.name} failed in its {phase}: {first_line(error)}", user_traceback(error)
             ) from error

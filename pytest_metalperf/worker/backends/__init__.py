@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -11,7 +12,7 @@ from typing import Any
 from ..loop import Clock, Trainable
 from ..machine import Watch
 
-BACKENDS: dict[str, str] = {"tensorflow": "tensorflow:TensorFlow"}
+BACKENDS: dict[str, str] = {"tensorflow": "tensorflow:TensorFlow", "torch": "torch:Torch", "jax": "jax:Jax"}
 """Backends of this package: name -> module and class below `backends`. Plugins add theirs by a hook."""
 
 
@@ -35,6 +36,10 @@ class Backend(ABC):
         Raises:
             Problem: of kind ``device``, when the device is not there or cannot do that precision.
         """
+
+    def building(self, axes: Mapping[str, Any]) -> contextlib.AbstractContextManager[Any]:  # noqa: ARG002
+        """What must be in force while a builder runs, beside device and precision: gradient checkpointing."""
+        return contextlib.nullcontext()
 
     @abstractmethod
     def trainable(self, built: Any, name: str, axes: Mapping[str, Any]) -> Trainable:

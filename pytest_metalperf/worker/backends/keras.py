@@ -1,111 +1,339 @@
-"""From a compiled Keras 3 model and one batch to a step: what all of Keras' backends share."""
+"""From a compiled Keras 3 model and one batch to a step: what Keras' three backends share, and where they differ."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import inspect
 import itertools
+import math
+import os
+import platform
+import re
 import zlib
-from collections.abc import Callable, Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
 from typing import Any
 
 from ..fence import read_back
 from ..loop import Trainable
-from ..problems import Problem, first_line, user_traceback
+from ..problems import Problem, first_line, out_of_memory, user_traceback
+from . import Backend, remat
 
 RETURNS = "a builder returns a compiled keras.Model with one batch, `return model, (x, y)`, or a zero-argument step"
+PRECISIONS = {"float32": "float32", "mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}
+"""Keras' dtype policies, and what each computes in."""
+SCALES = (1024.0, 32.0, 1.0)
+"""Of the loss, so that half precision's gradients neither vanish nor overflow: the first that keeps them finite."""
+DROPPING = re.compile("Dropout|Noise|Random")
+
+Batch = tuple[Any, ...]
 
 
-def keras_or_step(
-    built: Any, name: str, axes: Mapping[str, Any], to_device: Callable[[Any], Any], to_host: Callable[[Any], Any]
-) -> Trainable:
-    """Make a Trainable of what a builder returned.
+class KerasBackend(Backend):
+    """Keras on one of its backends, in a process that has imported it on no other."""
 
-    Args:
-        built: `(model, (x, y))` or a zero-argument callable.
-        name: the workload's name, for messages.
-        axes: the workload's axes; `jit_compile` and `batch_size` are looked at.
-        to_device: turns one array into a tensor on the device.
-        to_host: turns one variable into a NumPy array.
-    """
-    import keras
+    framework = ""
+    """As KERAS_BACKEND names it."""
+    called = ""
+    """As people name it."""
+    install = ""
+    """The extra that installs it."""
+    packages: tuple[str, ...] = ()
+    """Distributions whose versions can change the speed, beside the framework itself."""
 
-    if callable(built) and not isinstance(built, keras.Model):
-        _no_arguments(built, name)
-        return Trainable(step=built, fence=read_back, examples=axes.get("batch_size"), description="step function")
-    if not (isinstance(built, tuple) and len(built) == 2 and isinstance(built[0], keras.Model)):
-        raise Problem("builder", f"the builder of {name} returned {_shape_of(built)}; {RETURNS}")
-    model, batch = built
-    if isinstance(batch, list):
-        batch = tuple(batch)
-    if not (isinstance(batch, tuple) and 1 <= len(batch) <= 3):
-        raise Problem(
-            "builder", f"the builder of {name} returned a model with {_shape_of(batch)} as its batch; {RETURNS}"
-        )
-    if getattr(model, "optimizer", None) is None:
-        raise Problem("builder", f"the builder of {name} returned a model that is not compiled; {RETURNS}")
-    return _from_model(model, batch, name, axes, to_device, to_host)
-
-
-def _from_model(
-    model: Any,
-    batch: tuple[Any, ...],
-    name: str,
-    axes: Mapping[str, Any],
-    to_device: Callable[[Any], Any],
-    to_host: Callable[[Any], Any],
-) -> Trainable:
-    from keras import tree
-
-    try:
-        batch = tree.map_structure(lambda leaf: leaf if leaf is None else to_device(leaf), batch)
-    except Exception as error:
-        raise Problem(
-            "builder", f"the batch of {name} cannot be put on the device: {first_line(error)}", user_traceback(error)
-        ) from error
-    shapes = tree.map_structure(lambda leaf: None if leaf is None else tuple(leaf.shape), batch)
-    model.jit_compile = bool(axes.get("jit_compile", False))
-    try:
-        build_all(model, batch)
-        model.make_train_function()
-    except Problem:
-        raise
-    except Exception as error:
-        raise _refused(name, model, shapes, error) from error
-    if not model.trainable_variables:
-        raise Problem("builder", f"{name} has no trainable weights: there is nothing to train")
-
-    def step() -> Any:
-        return model.train_function(endless)
-
-    def guarded() -> Any:  # shapes and losses are first checked by the first batch
+    def __init__(self) -> None:
+        os.environ["KERAS_BACKEND"] = self.framework
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # TensorFlow's and XLA's
+        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # NVML's order: gpu:1 is the same card for both
         try:
-            return model.train_function(endless)
+            self.import_framework()
+        except ImportError as error:
+            raise Problem(
+                "backend",
+                f"{self.called} cannot be imported by {platform.python_implementation()} {platform.python_version()}"
+                f" ({first_line(error)}): pip install 'pytest-metalperf[{self.install}]'",
+            ) from error
+        self.device = "cpu"
+        self.keras: Any = None
+
+    @abstractmethod
+    def import_framework(self) -> None:
+        """Import the framework, and nothing that would already choose a device.
+
+        Raises:
+            ImportError: when it is not there.
+        """
+
+    def import_keras(self) -> Any:
+        """Keras, which takes its backend and on PyTorch its device from the environment as it is imported."""
+        try:
+            import keras
+        except ImportError as error:
+            raise Problem(
+                "backend", f"Keras cannot be imported ({first_line(error)}): pip install 'keras>=3'"
+            ) from error
+        if int(keras.__version__.partition(".")[0]) < 3 or keras.backend.backend() != self.framework:
+            raise Problem(
+                "backend",
+                f"Keras {keras.__version__} on {keras.backend.backend()} was imported; this needs Keras 3 on {self.called}"
+                " (and no tf_keras: unset TF_USE_LEGACY_KERAS)",
+            )
+        self.keras = keras
+        return keras
+
+    def versions(self) -> dict[str, str]:
+        found = {"python": platform.python_version()}
+        for name in ("keras", "numpy", *self.packages):
+            with contextlib.suppress(metadata.PackageNotFoundError):
+                found[name] = metadata.version(name)
+        return found
+
+    def why_missing(self, device: str, devices: Mapping[str, str]) -> str:
+        if "gpu" in devices:
+            there = ", ".join(devices)
+            return f"{self.called} sees no {device} here; there is {there} (gpu is the first, gpu:1 the second)"
+        return f"{self.called} sees no GPU here{self.why_no_gpu()}"
+
+    def why_no_gpu(self) -> str:
+        """The remedy, after `… sees no GPU here`, where one is known."""
+        return ""
+
+    def place(self, device: str, precision: str, seed: int) -> None:
+        if precision not in PRECISIONS:
+            raise Problem("device", f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
+        index = int(device.partition(":")[2] or 0)
+        if device != "cpu" and device not in self.devices():
+            raise Problem("device", self.why_missing(device, self.devices()))
+        self.device = device
+        self.settle(index)
+        keras = self.import_keras()
+        keras.utils.set_random_seed(seed)
+        keras.config.set_dtype_policy(precision)
+        if precision != "float32":
+            self._try_out(PRECISIONS[precision])
+
+    @abstractmethod
+    def settle(self, index: int) -> None:
+        """Make all that follows happen on `self.device`, a GPU's number `index`, alone; a CPU's run hides the GPUs."""
+
+    def _try_out(self, dtype: str) -> None:
+        """A convolution and a matrix product in `dtype`, where a device that has no kernels for it says so at once."""
+        ops = self.keras.ops
+        try:
+            images, kernel = ops.ones((1, 8, 8, 8), dtype=dtype), ops.ones((3, 3, 8, 8), dtype=dtype)
+            ops.convert_to_numpy(ops.cast(ops.sum(ops.matmul(ops.conv(images, kernel)[0], images[0, :6])), "float32"))
+        except Exception as error:
+            raise Problem(
+                "device",
+                f"the {self.device} of {self.called} cannot compute in {dtype} ({first_line(error)}):"
+                " use precision float32, or another device",
+            ) from error
+
+    def building(self, axes: Mapping[str, Any]) -> contextlib.AbstractContextManager[Any]:
+        """Around the builder: layers take gradient checkpointing from the scope in which they are made."""
+        if not axes.get("remat"):
+            return contextlib.nullcontext()
+        scope: Any = getattr(self.keras, "RematScope", None)
+        if scope is None:
+            raise Problem("backend", f"remat needs keras.RematScope, which Keras {self.keras.__version__} has not yet")
+        return scope(mode="full")  # type: ignore[no-any-return]
+
+    # what differs between the backends
+
+    @abstractmethod
+    def to_device(self, leaf: Any) -> Any:
+        """A fresh copy of one array on the device."""
+
+    @abstractmethod
+    def to_host(self, variable: Any) -> Any:
+        """One variable as a NumPy array."""
+
+    @abstractmethod
+    def lives_on(self, variable: Any) -> str:
+        """`cpu` or `gpu`: where a variable's value lies."""
+
+    @abstractmethod
+    def stepper(self, model: Any, jit_compile: bool) -> Stepper:
+        """What calls the model's own train step."""
+
+    @abstractmethod
+    def pipeline(self, batch: Batch) -> Iterator[Any]:
+        """The same batch again and again, copied from the host ahead of time, as this framework's users do it."""
+
+    @abstractmethod
+    def gradient(self, model: Any, batch: Batch, scale: float) -> tuple[float, float]:
+        """The loss of a batch, and the sum of squares of the gradient of `scale` times that loss; trains nothing."""
+
+    # what they share
+
+    def trainable(self, built: Any, name: str, axes: Mapping[str, Any]) -> Trainable:
+        if callable(built) and not isinstance(built, self.keras.Model):
+            _no_arguments(built, name)
+            return Trainable(step=built, fence=self.fence, examples=axes.get("batch_size"), description="step function")
+        return self._from_model(*_checked(built, name, self.keras), name, axes)
+
+    def fence(self, outputs: Any) -> float:
+        """Wait for the whole step, and read a value computed on the device after it."""
+        return read_back(outputs)
+
+    def _from_model(self, model: Any, host: Batch, name: str, axes: Mapping[str, Any]) -> Trainable:
+        from keras import tree
+
+        def there(leaf: Any) -> Any:
+            return leaf if leaf is None else self.to_device(leaf)
+
+        try:
+            batch = tree.map_structure(there, host)
+        except Exception as error:
+            raise Problem(
+                "builder",
+                f"the batch of {name} cannot be put on the device: {first_line(error)}",
+                user_traceback(error),
+            ) from error
+        shapes = tree.map_structure(lambda leaf: None if leaf is None else tuple(leaf.shape), batch)
+        jit_compile = bool(axes.get("jit_compile", self.framework == "jax"))
+        model.jit_compile = jit_compile
+        try:
+            if axes.get("remat") and not remat.settle(model, self.keras.remat):
+                raise Problem("builder", f"{name} has no layer that can be checkpointed: leave remat out")
+            build_all(model, batch)
+            stepper = self.stepper(model, jit_compile)
+            batches = {
+                "device": lambda: itertools.repeat(batch),
+                "host": lambda: (tree.map_structure(there, host) for _ in itertools.repeat(None)),
+                "pipeline": lambda: self.pipeline(host),
+            }[str(axes.get("input", "device"))]()
+        except Problem:
+            raise
         except Exception as error:
             raise _refused(name, model, shapes, error) from error
-        finally:
-            trainable.step = step
+        self._check_place(model, name)
 
-    def last_loss() -> float:
-        model.reset_metrics()
-        return read_back(step())
+        def step() -> Any:
+            return stepper(batches)
 
-    endless = itertools.repeat(batch)
-    sizes = [leaf.shape[0] for leaf in tree.flatten(batch) if leaf is not None and len(leaf.shape)]
-    trainable = Trainable(
-        step=guarded,
-        fence=read_back,
-        batches_per_step=int(getattr(model, "steps_per_execution", 1) or 1),
-        examples=int(sizes[0]) if sizes else None,
-        parameters=int(model.count_params()),
-        trainable_variables=len(model.trainable_variables),
-        checksums=lambda: [zlib.adler32(to_host(v).tobytes()) for v in model.trainable_variables],
-        last_loss=last_loss,
-        description=type(model).__name__,
-    )
-    return trainable
+        def guarded() -> Any:  # shapes and losses are first checked by the first batch
+            try:
+                return stepper.first(batches)
+            except Problem:
+                raise
+            except Exception as error:
+                raise _refused(name, model, shapes, error) from error
+            finally:
+                trainable.step = step
+
+        def last_loss() -> float:
+            stepper.release()
+            model.reset_metrics()
+            return read_back(step())
+
+        def checksums() -> list[int]:
+            stepper.release()
+            return [zlib.adler32(self.to_host(variable).tobytes()) for variable in model.trainable_variables]
+
+        def loss_and_gradient() -> tuple[float, float]:
+            stepper.release()
+            loss, squares, scale = math.nan, math.nan, 1.0
+            with _nothing_dropped(model):
+                for scale in SCALES if str(axes.get("precision")) == "mixed_float16" else (1.0,):
+                    loss, squares = self.gradient(model, batch, scale)
+                    if math.isfinite(squares):
+                        break
+            return loss, math.sqrt(squares) / scale
+
+        def save_weights(path: str) -> None:
+            import numpy
+
+            stepper.release()
+            with open(path, "wb") as file:  # noqa: PTH123 - a name for numpy would be given another ending
+                numpy.savez(file, *(self.to_host(variable) for variable in model.weights))
+
+        def load_weights(path: str) -> None:
+            import numpy
+
+            stepper.release()
+            with numpy.load(path) as stored:
+                arrays = [stored[key] for key in stored.files]
+            if [a.shape for a in arrays] != [tuple(v.shape) for v in model.weights]:
+                raise Problem("training", f"the other variant's weights do not fit {name}: they have other shapes")
+            for variable, array in zip(model.weights, arrays, strict=True):
+                variable.assign(array)
+
+        def work() -> dict[str, Any]:
+            return stepper.work(batch)
+
+        sizes = [leaf.shape[0] for leaf in tree.flatten(batch) if leaf is not None and len(leaf.shape)]
+        trainable = Trainable(
+            step=guarded,
+            fence=self.fence,
+            batches_per_step=int(getattr(model, "steps_per_execution", 1) or 1),
+            examples=int(sizes[0]) if sizes else None,
+            parameters=int(model.count_params()),
+            trainable_variables=len(model.trainable_variables),
+            checksums=checksums,
+            last_loss=last_loss,
+            work=work,
+            loss_and_gradient=loss_and_gradient,
+            save_weights=save_weights,
+            load_weights=load_weights,
+            description=type(model).__name__,
+        )
+        return trainable
+
+    def _check_place(self, model: Any, name: str) -> None:
+        if not model.trainable_variables:
+            raise Problem("builder", f"{name} has no trainable weights: there is nothing to train")
+        wanted, found = self.device.partition(":")[0], self.lives_on(model.trainable_variables[0])
+        if found != wanted:
+            raise Problem(
+                "device",
+                f"the weights of {name} lie on the {found}, not on the {wanted}: does its builder place them itself?",
+            )
 
 
-def build_all(model: Any, batch: tuple[Any, ...]) -> None:
+class Stepper:
+    """Calls a model's own train step on the next of some batches.
+
+    Attributes:
+        traces: how often Python ran through the train step: under compilation, how often it was traced.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.traces = 0
+        self.train_step = self._counted(model.train_step)
+
+    def _counted(self, train_step: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(train_step)
+        def counted(*arguments: Any) -> Any:
+            self.traces += 1
+            self.traced()
+            return train_step(*arguments)
+
+        return counted
+
+    def traced(self) -> None:
+        """Called whenever Python runs through the train step, before it."""
+
+    @abstractmethod
+    def __call__(self, batches: Iterator[Any]) -> Any:
+        """Train once; returns the logs, values on the device that need not be ready."""
+
+    def first(self, batches: Iterator[Any]) -> Any:
+        """The first call of all, which may look at what is traced and run."""
+        return self(batches)
+
+    def release(self) -> None:
+        """Leave in the model's variables what was trained, so that they can be read and set."""
+
+    def work(self, batch: Batch) -> dict[str, Any]:  # noqa: ARG002
+        """Noise-free facts of a step; called when nothing more is timed."""
+        return {}
+
+
+def build_all(model: Any, batch: Batch) -> None:
     """Create every variable before the first step.
 
     A train function that creates variables in its first call is traced twice by TensorFlow: building the optimizer
@@ -122,7 +350,50 @@ def build_all(model: Any, batch: tuple[Any, ...]) -> None:
     model.optimizer.build(model.trainable_variables)
 
 
-def _refused(name: str, model: Any, shapes: tuple[Any, ...], error: Exception) -> Problem:
+def loss_of(model: Any, batch: Batch) -> Any:
+    """The loss of a batch as the model's own train step computes it, training mode included."""
+    x, y, weight = [*batch, None, None][:3]
+    outputs = model(x, training=True) if getattr(model, "_call_has_training_arg", True) else model(x)
+    compute = getattr(model, "_compute_loss", None)
+    if compute is None:  # Keras before 3.5
+        return model.compute_loss(x=x, y=y, y_pred=outputs, sample_weight=weight)
+    return compute(x=x, y=y, y_pred=outputs, sample_weight=weight, training=True)
+
+
+@contextlib.contextmanager
+def _nothing_dropped(model: Any) -> Iterator[None]:
+    """Dropout off while it lasts: no two devices draw alike."""
+    found = []
+    for layer in model._flatten_layers():
+        if DROPPING.search(type(layer).__name__):
+            found += [(layer, key, value) for key in ("rate", "stddev") if (value := getattr(layer, key, None))]
+    try:
+        for layer, key, _ in found:
+            setattr(layer, key, 0.0)
+        yield
+    finally:
+        for layer, key, value in found:
+            setattr(layer, key, value)
+
+
+def _checked(built: Any, name: str, keras: Any) -> tuple[Any, Batch]:
+    if not (isinstance(built, tuple) and len(built) == 2 and isinstance(built[0], keras.Model)):
+        raise Problem("builder", f"the builder of {name} returned {_shape_of(built)}; {RETURNS}")
+    model, batch = built
+    if isinstance(batch, list):
+        batch = tuple(batch)
+    if not (isinstance(batch, tuple) and 1 <= len(batch) <= 3):
+        raise Problem(
+            "builder", f"the builder of {name} returned a model with {_shape_of(batch)} as its batch; {RETURNS}"
+        )
+    if getattr(model, "optimizer", None) is None:
+        raise Problem("builder", f"the builder of {name} returned a model that is not compiled; {RETURNS}")
+    return model, batch
+
+
+def _refused(name: str, model: Any, shapes: Batch, error: Exception) -> Problem:
+    if out_of_memory(error):  # told by whoever knows the device and what else was tried
+        raise error
     x, y = shapes[0], (shapes[1] if len(shapes) > 1 else None)
     takes = getattr(model, "input_shape", None) if getattr(model, "built", False) and hasattr(model, "inputs") else None
     expects = f" (its input is {takes})" if takes else ""

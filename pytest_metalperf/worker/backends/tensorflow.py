@@ -2,56 +2,34 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import platform
-from collections.abc import Mapping
-from importlib import metadata
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..loop import Trainable
-from ..problems import Problem, first_line
-from . import Backend, process_peak_memory
-from .keras import keras_or_step
-
-PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
-PLUGINS = ("tensorflow-metal", "tensorflow-metal-plugin", "tensorflow-macos", "tensorflow-intel")
+from ..problems import Problem
+from ..work import facts
+from . import process_peak_memory
+from .keras import Batch, KerasBackend, Stepper, loss_of
 
 
-class TensorFlow(Backend):
+class TensorFlow(KerasBackend):
     """Keras on TensorFlow."""
 
-    def __init__(self) -> None:
-        os.environ["KERAS_BACKEND"] = "tensorflow"
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-        try:
-            import tensorflow as tf
-        except ImportError as error:
-            raise Problem(
-                "backend",
-                f"TensorFlow cannot be imported by {platform.python_implementation()} {platform.python_version()}"
-                f" ({first_line(error)}): pip install 'pytest-metalperf[tensorflow]', or [metal] on Apple silicon",
-            ) from error
-        import keras
+    framework = "tensorflow"
+    called = "TensorFlow"
+    install = "metal" if platform.system() == "Darwin" else "tensorflow"
+    packages = ("tensorflow-metal", "tensorflow-metal-plugin", "tensorflow-macos", "tensorflow-intel")
 
-        if int(keras.__version__.partition(".")[0]) < 3 or keras.backend.backend() != "tensorflow":
-            raise Problem(
-                "backend",
-                f"Keras {keras.__version__} on {keras.backend.backend()} was imported; this needs Keras 3 on TensorFlow"
-                " 2.16 or later (and no tf_keras: unset TF_USE_LEGACY_KERAS)",
-            )
-        self.tf, self.keras = tf, keras
-        self.device = "/CPU:0"
+    def import_framework(self) -> None:
+        import tensorflow as tf
+
+        self.tf = tf
 
     def versions(self) -> dict[str, str]:
-        import numpy
-
-        found = {"tensorflow": self.tf.__version__, "keras": self.keras.__version__, "numpy": numpy.__version__}
-        found["python"] = platform.python_version()
-        for name in PLUGINS:
-            try:
-                found[name] = metadata.version(name)
-            except metadata.PackageNotFoundError:
-                continue
+        found = {"tensorflow": self.tf.__version__, **super().versions()}
         cuda = self.tf.sysconfig.get_build_info()
         if self.gpus() and cuda.get("cuda_version"):
             found["cuda"], found["cudnn"] = str(cuda["cuda_version"]), str(cuda.get("cudnn_version", "unknown"))
@@ -67,56 +45,170 @@ class TensorFlow(Backend):
             found["gpu" if index == 0 else f"gpu:{index}"] = str(details.get("device_name", "GPU"))
         return found
 
-    def why_missing(self, device: str, devices: Mapping[str, str]) -> str:
-        if "gpu" in devices:
-            there = ", ".join(devices)
-            return f"TensorFlow sees no {device} here; there is {there} (gpu is the first, gpu:1 the second)"
+    def why_no_gpu(self) -> str:
         if platform.system() == "Darwin":
             return (
-                "TensorFlow sees no GPU here: on Apple silicon install tensorflow-metal 1.2.0 with TensorFlow 2.18 or 2.19"
+                ": on Apple silicon install tensorflow-metal 1.2.0 with TensorFlow 2.18 or 2.19"
                 " in an arm64 Python up to 3.12 (pip install 'pytest-metalperf[metal]')"
             )
-        return "TensorFlow sees no GPU here"
+        return ""
 
-    def place(self, device: str, precision: str, seed: int) -> None:
-        tf = self.tf
-        if precision not in PRECISIONS:
-            raise Problem("device", f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
-        gpus = self.gpus()
-        if device == "cpu":
+    def settle(self, index: int) -> None:
+        tf, gpus = self.tf, self.gpus()
+        if self.device == "cpu":
             tf.config.set_visible_devices([], "GPU")  # or operations without a named device would go there
         else:
-            index = int(device.partition(":")[2] or 0)
-            if index >= len(gpus):
-                raise Problem("device", self.why_missing(device, self.devices()))
             tf.config.set_visible_devices([gpus[index]], "GPU")
             tf.config.experimental.set_memory_growth(gpus[index], True)
-            self.device = "/GPU:0"
-        self.keras.utils.set_random_seed(seed)
-        self.keras.config.set_dtype_policy(precision)
+
+    @property
+    def place_name(self) -> str:
+        """The one visible device, as TensorFlow names it."""
+        return "/CPU:0" if self.device == "cpu" else "/GPU:0"
 
     def trainable(self, built: Any, name: str, axes: Mapping[str, Any]) -> Trainable:
-        tf = self.tf
-        if isinstance(built, tuple) and any(isinstance(part, tf.data.Dataset) for part in built):
+        if isinstance(built, tuple) and any(isinstance(part, self.tf.data.Dataset) for part in built):
             raise Problem(
                 "builder",
                 f"the builder of {name} returned a tf.data.Dataset; it must return one batch, `model, (x, y)`",
             )
+        return super().trainable(built, name, axes)
 
-        def to_device(leaf: Any) -> Any:
-            with tf.device(self.device):
-                return tf.identity(tf.convert_to_tensor(leaf))
+    def to_device(self, leaf: Any) -> Any:
+        with self.tf.device(self.place_name):
+            return self.tf.identity(self.tf.convert_to_tensor(leaf))
 
-        return keras_or_step(built, name, axes, to_device, lambda variable: variable.numpy())
+    def to_host(self, variable: Any) -> Any:
+        return variable.numpy()
+
+    def lives_on(self, variable: Any) -> str:
+        return "gpu" if "GPU" in variable.value.device.upper() else "cpu"
+
+    def stepper(self, model: Any, jit_compile: bool) -> Stepper:  # noqa: ARG002
+        return _Stepper(model, self.tf, on_gpu=self.device != "cpu")
+
+    def pipeline(self, batch: Batch) -> Iterator[Any]:
+        tf = self.tf
+        given = tuple(part for part in batch if part is not None)  # Keras takes a batch without targets as (x,)
+        data = tf.data.Dataset.from_tensors(given).repeat()
+        if self.device == "cpu":
+            return iter(data.prefetch(tf.data.AUTOTUNE))
+        return iter(data.apply(tf.data.experimental.prefetch_to_device(self.place_name, 2)))
+
+    def gradient(self, model: Any, batch: Batch, scale: float) -> tuple[float, float]:
+        tf = self.tf
+        with tf.GradientTape() as tape:
+            loss = loss_of(model, batch)
+            scaled = loss * scale
+        gradients = tape.gradient(scaled, [variable.value for variable in model.trainable_variables])
+        squares = [float(tf.reduce_sum(tf.square(tf.convert_to_tensor(g)))) for g in gradients if g is not None]
+        return float(loss), sum(squares)
 
     def peak_memory(self) -> int | None:
         """CUDA's allocator tells its peak; Metal's answers 0, which is unknown, and lives in the process anyway."""
-        if self.device == "/GPU:0":
-            try:
-                peak = int(self.tf.config.experimental.get_memory_info("GPU:0")["peak"])
-            except (ValueError, KeyError, RuntimeError):
-                peak = 0
-            if peak:
-                return peak
-            return process_peak_memory() if platform.system() == "Darwin" else None
-        return process_peak_memory()
+        if self.device == "cpu":
+            return process_peak_memory()
+        try:
+            peak = int(self.tf.config.experimental.get_memory_info("GPU:0")["peak"])
+        except (ValueError, KeyError, RuntimeError):
+            peak = 0
+        if peak:
+            return peak
+        return process_peak_memory() if platform.system() == "Darwin" else None
+
+
+class _Stepper(Stepper):
+    """Keras' train function; its first call also collects the graphs that are executed."""
+
+    def __init__(self, model: Any, tf: Any, *, on_gpu: bool) -> None:
+        super().__init__(model)
+        self._tf = tf
+        self._on_gpu = on_gpu
+        self._graph: Any = None
+        self._metadata: Any = None
+        model.train_step = self.train_step
+        model.make_train_function()
+
+    def __call__(self, batches: Iterator[Any]) -> Any:
+        return self.model.train_function(batches)
+
+    def traced(self) -> None:
+        self._graph = self._tf.compat.v1.get_default_graph()
+
+    def first(self, batches: Iterator[Any]) -> Any:
+        """Collecting costs no trace of its own. The API is private, the same from 2.16 to 2.21; without it, no facts."""
+        try:
+            from tensorflow.python.eager import context
+
+            running = context.context()
+            running.enable_graph_collection()
+        except (ImportError, AttributeError, RuntimeError):
+            return self(batches)
+        try:
+            return self(batches)
+        finally:
+            with contextlib.suppress(AttributeError, RuntimeError):
+                self._metadata = running.export_run_metadata()
+                running.disable_graph_collection()
+
+    def work(self, batch: Batch) -> dict[str, Any]:  # noqa: ARG002
+        operations: Counter[str] = Counter()
+        on_cpu: Counter[str] = Counter()
+        for graphs in getattr(self._metadata, "function_graphs", ()):
+            for graph in graphs.partition_graphs:
+                for node in (*graph.node, *(node for function in graph.library.function for node in function.node_def)):
+                    operations[node.op] += 1
+                    if self._on_gpu and "CPU" in node.device and node.op not in _ON_THE_HOST:
+                        on_cpu[node.op] += 1
+        return facts(
+            operations=operations,
+            on_cpu=on_cpu,
+            flop=self._flop(),
+            traces=self.traces,
+            parameters=int(self.model.count_params()),
+        )
+
+    def _flop(self) -> float | None:
+        """Floating-point operations of the traced graph, by the registry that TensorFlow's profiler uses.
+
+        Of operations that the outputs and updates need: a tape also traces gradients that nothing asks for, and the
+        runtime prunes them.
+        """
+        graph = self._graph
+        try:
+            from tensorflow.python.framework import ops
+
+            needed, left = set(), [*(tensor.op for tensor in graph.outputs), *graph.control_outputs]
+            while left:
+                operation = left.pop()
+                if operation not in needed:
+                    needed.add(operation)
+                    left += [*(tensor.op for tensor in operation.inputs), *operation.control_inputs]
+            counts = [
+                _convolution_flop(operation)
+                or ops.get_stats_for_node_def(graph, operation.node_def, "flops").value
+                or 0.0
+                for operation in needed
+            ]
+        except Exception:  # private, the same from 2.16 to 2.21: no figure is better than no run
+            return None
+        return float(sum(counts)) or None
+
+
+def _convolution_flop(operation: Any) -> float:
+    """Of a convolution's gradients, which the registry counts as if there were no strides: what the forward pass costs."""
+    if operation.type not in ("Conv2DBackpropInput", "Conv2DBackpropFilter"):
+        return 0.0
+    kernel = operation.inputs[1] if operation.type == "Conv2DBackpropInput" else operation.outputs[0]
+    height, width, channels, _ = kernel.shape.as_list()
+    return float(2 * operation.inputs[2].shape.num_elements() * height * width * channels)
+
+
+_ON_THE_HOST = frozenset(
+    {
+        "_Arg", "_Retval", "_Send", "_Recv", "_HostSend", "_HostRecv", "NoOp", "Const", "Identity", "IdentityN", "VarHandleOp",
+        "Shape", "ShapeN", "Size", "Rank", "Placeholder", "StridedSlice", "Pack", "ConcatV2", "GatherV2", "Range", "Prod",
+        "StatefulPartitionedCall", "PartitionedCall", "OptionalFromValue", "IteratorGetNext",
+    }
+)  # fmt: skip
+"""What a GPU's step does on the host by design: moving values, naming resources, arithmetic on shapes."""

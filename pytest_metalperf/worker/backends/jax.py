@@ -1,0 +1,205 @@
+"""JAX with Keras 3: the CPU and CUDA GPUs; the train step is compiled by XLA unless the workload says otherwise."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter, deque
+from collections.abc import Iterator
+from typing import Any
+
+from ..fence import read_back
+from ..work import facts
+from . import process_peak_memory
+from .keras import Batch, KerasBackend, Stepper
+
+_FUNCTION = re.compile(r"^\s*func\.func (?:public |private )?@([\w$.-]+)", re.MULTILINE)
+_OPERATION = re.compile(r'(?<![\w.])"?(?:stablehlo|chlo)\.(\w+)')
+_CALL = re.compile(r"\bcall @([\w$.-]+)")
+AHEAD = 2  # batches that a pipeline keeps ready
+
+
+class Jax(KerasBackend):
+    """Keras on JAX."""
+
+    framework = "jax"
+    called = "JAX"
+    install = "jax"
+    packages = ("jaxlib", "jax-cuda12-plugin", "jax-cuda13-plugin", "jax-metal")
+
+    def import_framework(self) -> None:
+        # memory as needed, as the other side of a pair may need some too; the allocator stays the same
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+        import jax
+
+        self.jax = jax
+
+    def versions(self) -> dict[str, str]:
+        return {"jax": str(self.jax.__version__), **super().versions()}
+
+    def gpus(self) -> list[Any]:
+        return [device for device in self.jax.devices() if device.platform != "cpu"]
+
+    def devices(self) -> dict[str, str]:
+        names = [str(device.device_kind) for device in self.gpus()]
+        return {"cpu": "", **{"gpu" if index == 0 else f"gpu:{index}": name for index, name in enumerate(names)}}
+
+    def why_no_gpu(self) -> str:
+        return ": pip install 'jax[cuda12]' where there is an NVIDIA GPU; JAX trains on no Apple GPU"
+
+    def settle(self, index: int) -> None:
+        if self.device == "cpu":
+            self.jax.config.update("jax_platforms", "cpu")  # before anything looks for devices
+            self.where = self.jax.devices()[0]
+        else:
+            self.where = self.gpus()[index]
+        self.jax.config.update("jax_default_device", self.where)
+
+    def fence(self, outputs: Any) -> float:
+        value = read_back(outputs)
+        self.jax.block_until_ready(getattr(outputs, "state", None))
+        return value
+
+    def to_device(self, leaf: Any) -> Any:
+        return self.jax.device_put(leaf, self.where)
+
+    def to_host(self, variable: Any) -> Any:
+        import numpy
+
+        return numpy.asarray(variable.value)
+
+    def lives_on(self, variable: Any) -> str:
+        return "cpu" if next(iter(variable.value.devices())).platform == "cpu" else "gpu"
+
+    def stepper(self, model: Any, jit_compile: bool) -> Stepper:
+        return _Stepper(model, self, jit_compile)
+
+    def pipeline(self, batch: Batch) -> Iterator[Any]:
+        """Copies are started before they are needed; JAX does not wait for them (as flax' prefetch_to_device)."""
+        ready: deque[Any] = deque()
+        while True:
+            while len(ready) < AHEAD:
+                ready.append(tuple(None if leaf is None else self.to_device(leaf) for leaf in batch))
+            yield ready.popleft()
+
+    def gradient(self, model: Any, batch: Batch, scale: float) -> tuple[float, float]:
+        jax = self.jax
+        x, y, weight = [*batch, None, None][:3]
+
+        def scaled(trained: Any, rest: Any, x: Any, y: Any, weight: Any) -> Any:
+            others, optimizer, metrics = rest
+            _, (loss, *_) = model.compute_loss_and_updates(
+                trained, others, metrics, x, y, weight, training=True, optimizer_variables=optimizer
+            )
+            return loss * scale, loss
+
+        def gradient(*arguments: Any) -> Any:
+            gradients, loss = jax.grad(scaled, has_aux=True)(*arguments)
+            return loss, sum(jax.numpy.sum(jax.numpy.square(g.astype("float32"))) for g in gradients)
+
+        trained, *rest = state_of(model)
+        loss, squares = jax.jit(gradient)(trained, rest, x, y, weight)
+        return float(loss), float(squares)
+
+    def peak_memory(self) -> int | None:
+        if self.device == "cpu":
+            return process_peak_memory()
+        peak = (self.where.memory_stats() or {}).get("peak_bytes_in_use")
+        return int(peak) if peak else None
+
+
+def variables_of(model: Any) -> tuple[Any, ...]:
+    """The variables that Keras' stateless train step takes and returns, in its order."""
+    return (
+        model.trainable_variables,
+        model.non_trainable_variables,
+        model.optimizer.variables,
+        model.metrics_variables,
+    )
+
+
+def state_of(model: Any) -> tuple[list[Any], ...]:
+    """Their values."""
+    return tuple([variable.value for variable in variables] for variables in variables_of(model))
+
+
+class _Stepper(Stepper):
+    """Keras' stateless train step, jitted as Keras does it: the state is handed from step to step, its buffers reused.
+
+    `train_on_batch` would copy all of it into the variables and out again each time.
+    """
+
+    def __init__(self, model: Any, backend: Jax, jit_compile: bool) -> None:
+        super().__init__(model)
+        self._jax = backend.jax
+        self._where = backend.where
+        self._compiled = jit_compile
+        self._state: Any = None
+        self._calls = int(getattr(model, "steps_per_execution", 1) or 1)
+        self._step: Any = backend.jax.jit(self.train_step, donate_argnums=0) if jit_compile else self.train_step
+
+    def __call__(self, batches: Iterator[Any]) -> Any:
+        state = self._state if self._state is not None else self._taken()
+        for _ in range(self._calls):
+            logs, state = self._step(state, next(batches))
+        self._state = state
+        return _Logs(logs, state)
+
+    def _taken(self) -> Any:
+        """The variables' values, committed to their device as a step returns them: else XLA compiles the second step anew."""
+        return self._jax.device_put(state_of(self.model), self._where)
+
+    def release(self) -> None:
+        if self._state is None:
+            return
+        for variables, values in zip(variables_of(self.model), self._state, strict=True):
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+        self._state = None
+
+    def work(self, batch: Batch) -> dict[str, Any]:
+        """From the program as it was traced: what XLA makes of it differs with what its autotuner finds."""
+        parameters = int(self.model.count_params())
+        if not self._compiled:
+            return facts(parameters=parameters)
+        traces = self.traces
+        self.release()
+        lowered = self._step.lower(self._taken(), batch)
+        return facts(
+            operations=operations_of(lowered.as_text()),
+            flop=_flop(lowered),
+            traces=traces,
+            parameters=parameters,
+        )
+
+
+class _Logs(dict):  # type: ignore[type-arg]
+    """A step's logs, with the state that the same step computes: what waits for one waits for both."""
+
+    def __init__(self, logs: Any, state: Any) -> None:
+        super().__init__(logs)
+        self.state = state
+
+
+def _flop(lowered: Any) -> float | None:
+    costs = lowered.cost_analysis() or {}
+    return float(costs.get("flops", 0.0)) or None
+
+
+def operations_of(program: str) -> Counter[str]:
+    """Operations by type of a StableHLO program in text, those of a called function once for every call."""
+    starts = [(match[1], match.start()) for match in _FUNCTION.finditer(program)]
+    ends = [start for _, start in starts[1:]] + [len(program)]
+    bodies = {name: program[start:end] for (name, start), end in zip(starts, ends, strict=True)}
+    counted: dict[str, Counter[str]] = {}
+
+    def count(name: str) -> Counter[str]:
+        if name not in counted:
+            body = bodies.get(name, "")
+            total = Counter(_OPERATION.findall(body))
+            for called in _CALL.findall(body):
+                total.update(count(called))
+            counted[name] = total
+        return counted[name]
+
+    return count("main")

@@ -1,0 +1,200 @@
+"""PyTorch with Keras 3: the CPU, CUDA GPUs, and Apple's GPU through Metal Performance Shaders (MPS)."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import queue
+import re
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from ..fence import read_back
+from ..work import facts
+from . import process_peak_memory
+from .keras import Batch, KerasBackend, Stepper, loss_of
+
+_FALLBACK = re.compile(r"The operator '(?:aten::)?([^']+)' is not currently supported on the MPS backend")
+AHEAD = 2  # batches that a pipeline keeps ready
+
+
+class Torch(KerasBackend):
+    """Keras on PyTorch."""
+
+    framework = "torch"
+    called = "PyTorch"
+    install = "torch"
+    packages = ("triton",)
+
+    def import_framework(self) -> None:
+        import torch
+
+        self.torch = torch
+
+    def versions(self) -> dict[str, str]:
+        torch = self.torch
+        found = {"torch": str(torch.__version__), **super().versions()}
+        if torch.cuda.is_available():
+            found["cuda"], found["cudnn"] = str(torch.version.cuda), str(torch.backends.cudnn.version())
+        return found
+
+    def devices(self) -> dict[str, str]:
+        cuda = self.torch.cuda
+        names = [cuda.get_device_name(index) for index in range(cuda.device_count())] if cuda.is_available() else []
+        if not names and self.torch.backends.mps.is_available():
+            names = ["Apple GPU (MPS)"]
+        return {"cpu": "", **{"gpu" if index == 0 else f"gpu:{index}": name for index, name in enumerate(names)}}
+
+    def why_no_gpu(self) -> str:
+        if platform.system() == "Darwin":
+            return "" if self.torch.backends.mps.is_built() else ": this PyTorch was built without MPS"
+        return "" if self.torch.version.cuda else f": PyTorch {self.torch.__version__} was built without CUDA"
+
+    def settle(self, index: int) -> None:
+        torch = self.torch
+        self.where = torch.device("cpu")
+        if self.device != "cpu":
+            self.where = torch.device(f"cuda:{index}" if torch.cuda.is_available() else "mps")
+        if self.where.type == "cuda":
+            torch.cuda.set_device(self.where)
+        os.environ["KERAS_TORCH_DEVICE"] = str(self.where)  # Keras reads it as it is imported, which is next
+
+    def fence(self, outputs: Any) -> float:
+        value = read_back(outputs)
+        if self.where.type == "cuda":
+            self.torch.cuda.synchronize(self.where)
+        elif self.where.type == "mps":
+            self.torch.mps.synchronize()
+        return value
+
+    def to_device(self, leaf: Any) -> Any:
+        return self.torch.as_tensor(leaf).to(self.where, copy=True)
+
+    def to_host(self, variable: Any) -> Any:
+        return variable.value.detach().cpu().numpy()
+
+    def lives_on(self, variable: Any) -> str:
+        return "cpu" if variable.value.device.type == "cpu" else "gpu"
+
+    def stepper(self, model: Any, jit_compile: bool) -> Stepper:
+        return _Stepper(model, self, jit_compile)
+
+    def pipeline(self, batch: Batch) -> Iterator[Any]:
+        """Batches are made and page-locked by a thread, as a DataLoader does it, and copied without waiting."""
+        torch, pinned = self.torch, self.where.type == "cuda"
+        made: queue.Queue[Any] = queue.Queue(maxsize=AHEAD)
+
+        def make() -> None:
+            while True:
+                tensors = [None if leaf is None else torch.as_tensor(leaf).clone() for leaf in batch]
+                made.put([t.pin_memory() if pinned and t is not None else t for t in tensors])
+
+        threading.Thread(target=make, daemon=True).start()
+        while True:
+            yield tuple(None if t is None else t.to(self.where, non_blocking=True) for t in made.get())
+
+    def gradient(self, model: Any, batch: Batch, scale: float) -> tuple[float, float]:
+        model.zero_grad()
+        loss = loss_of(model, batch)
+        (loss * scale).backward()
+        gradients = [variable.value.grad for variable in model.trainable_variables]
+        squares = sum(float((g.float() ** 2).sum()) for g in gradients if g is not None)
+        model.zero_grad()
+        return float(loss.detach()), squares
+
+    def peak_memory(self) -> int | None:
+        """CUDA's allocator tells its peak. What Metal allocates is in the process: Apple's memory is one."""
+        if self.where.type == "cuda":
+            return int(self.torch.cuda.max_memory_allocated(self.where))
+        return process_peak_memory()
+
+
+class _Stepper(Stepper):
+    """Keras' train function, which takes a list of one batch."""
+
+    def __init__(self, model: Any, backend: Torch, jit_compile: bool) -> None:
+        super().__init__(model)
+        self._backend = backend
+        self._compiled = jit_compile
+        self._fallbacks: Counter[str] = Counter()
+        model.make_train_function()
+
+    def __call__(self, batches: Iterator[Any]) -> Any:
+        return self.model.train_function([next(batches)])
+
+    def first(self, batches: Iterator[Any]) -> Any:
+        """PyTorch warns, once each, of operations that Metal has not and the CPU does instead."""
+        if self._backend.where.type != "mps":
+            return self(batches)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            outputs = self(batches)
+        for warning in told:
+            self._fallbacks.update(_FALLBACK.findall(str(warning.message)))
+        return outputs
+
+    def work(self, batch: Batch) -> dict[str, Any]:
+        """One more step, looked at operation by operation; a compiled step hides them."""
+        parameters = int(self.model.count_params())
+        if self._compiled:
+            return facts(parameters=parameters)
+        from torch.utils.flop_counter import FlopCounterMode
+
+        backend = self._backend
+        memory = backend.peak_memory() if backend.where.type == "cuda" else None
+        convolution = backend.torch.ops.aten.convolution_backward
+        flop = FlopCounterMode(display=False, custom_mapping={convolution: convolution_backward_flop})
+        with flop, _operations(backend.device != "cpu") as seen:
+            backend.fence(self.model.train_function([batch]))
+        return facts(
+            operations=seen.operations,
+            on_cpu=seen.on_cpu + self._fallbacks,
+            flop=float(flop.get_total_flops()) or None,
+            parameters=parameters,
+            memory_bytes=memory,
+        )
+
+
+def convolution_backward_flop(
+    grad_out: Any,
+    images: Any,
+    kernel: Any,
+    *rest: Any,
+    **_: Any,
+) -> int:
+    """Of a convolution's gradients: each that is asked for costs what the forward pass does.
+
+    Shapes as PyTorch's counter hands them over. Its own formula takes a grouped convolution's gradient for that of one
+    without groups, which makes seven times as much of MobileNetV3's step.
+    """
+    transposed, mask = rest[4], rest[7]
+    positions = math.prod(images if transposed else grad_out)
+    return int(2 * positions * math.prod(kernel[1:]) * sum(map(bool, mask[:2])))
+
+
+def _operations(on_gpu: bool) -> Any:
+    """A mode that counts operations as they are dispatched, and those whose results lie on the CPU."""
+    import torch
+    from torch.utils import _pytree as pytree
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Operations(TorchDispatchMode):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.operations: Counter[str] = Counter()
+            self.on_cpu: Counter[str] = Counter()
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            out = func(*args, **(kwargs or {}))
+            name = func.overloadpacket._qualified_op_name.removeprefix("aten::")
+            self.operations[name] += 1
+            tensors = [leaf for leaf in pytree.tree_leaves(out) if isinstance(leaf, torch.Tensor)]
+            if on_gpu and any(tensor.device.type == "cpu" and tensor.dim() for tensor in tensors):
+                self.on_cpu[name] += 1
+            return out
+
+    return Operations()

@@ -1,0 +1,88 @@
+"""Builders of small Keras models for tests of the backends; workers import this file."""
+
+from __future__ import annotations
+
+import os
+
+CLASSES = 10
+
+
+def network(keras, *, extra: bool = False, dropout: float = 0.5):
+    inputs = keras.Input((16, 16, 3))
+    h = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(inputs)
+    h = keras.layers.BatchNormalization()(h)
+    if extra:
+        h = keras.layers.Activation("softplus")(h)
+    h = keras.layers.Dropout(dropout)(keras.layers.GlobalAveragePooling2D()(h))
+    logits = keras.layers.Dense(CLASSES)(h)
+    return inputs, keras.layers.Activation("linear", dtype="float32")(logits)
+
+
+def batch(batch_size: int):
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(batch_size, 16, 16, 3)).astype("float32")
+    return x, rng.integers(CLASSES, size=batch_size).astype("int32")
+
+
+def small(batch_size: int = 8, planted: str = "", optimizer: str = "adam"):
+    """A network of one convolution; `planted` changes its work."""
+    import keras
+
+    kind = {"extra": keras.Model, "": keras.Model}.get(planted) or other_model(keras, planted)
+    inputs, outputs = network(keras, extra=planted == "extra")
+    model = kind(inputs, outputs)
+    model.compile(optimizer=optimizer, loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model, batch(batch_size)
+
+
+def other_model(keras, planted: str):
+    """A model whose loss does something more: on the CPU, or with a variable that is made in the first step."""
+
+    class Planted(keras.Model):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            loss = super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight)
+            return {"retrace": retraced, "on_cpu": on_cpu}[planted](self, loss)
+
+    return Planted
+
+
+def retraced(model, loss):
+    import tensorflow as tf
+
+    if not hasattr(model, "late"):  # TensorFlow traces a function that made a variable a second time
+        model.late = tf.Variable(0.0, trainable=False)
+    return loss + 0.0 * model.late
+
+
+def on_cpu(model, loss):
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return loss + 0.0 * tf.stop_gradient(tf.numpy_function(lambda value: value, [loss], tf.float32))
+    weights = model.trainable_variables[0].value
+    return loss + 0.0 * weights.detach().cpu().sum().to(loss.device)
+
+
+def too_large(batch_size: int = 8):
+    """Like a model whose batch does not fit."""
+    if batch_size > int(os.environ.get("FITS", "8")):
+        raise MemoryError("OOM when allocating tensor with shape[1024,1024]")
+    return small(batch_size)
+
+
+def step_only():
+    """A step instead of a model."""
+    model, (x, y) = small()
+    return lambda: model.train_on_batch(x, y)
+
+
+def half_trained(batch_size: int = 8):
+    """A model whose weights lie on the CPU whatever is asked for."""
+    import keras
+
+    with keras.device("cpu:0"):
+        return small(batch_size)
