@@ -138,7 +138,8 @@ class KerasBackend(Backend):
         scope: Any = getattr(self.keras, "RematScope", None)
         if scope is None:
             raise Problem("backend", f"remat needs keras.RematScope, which Keras {self.keras.__version__} has not yet")
-        return scope(mode="full")  # type: ignore[no-any-return]
+        made: contextlib.AbstractContextManager[Any] = scope(mode="full")
+        return made
 
     # what differs between the backends
 
@@ -181,11 +182,8 @@ class KerasBackend(Backend):
     def _from_model(self, model: Any, host: Batch, name: str, axes: Mapping[str, Any]) -> Trainable:
         from keras import tree
 
-        def there(leaf: Any) -> Any:
-            return leaf if leaf is None else self.to_device(leaf)
-
         try:
-            batch = tree.map_structure(there, host)
+            batch = self._there(host)
         except Exception as error:
             raise Problem(
                 "builder",
@@ -200,11 +198,7 @@ class KerasBackend(Backend):
                 raise Problem("builder", f"{name} has no layer that can be checkpointed: leave remat out")
             build_all(model, batch)
             stepper = self.stepper(model, jit_compile)
-            batches = {
-                "device": lambda: itertools.repeat(batch),
-                "host": lambda: (tree.map_structure(there, host) for _ in itertools.repeat(None)),
-                "pipeline": lambda: self.pipeline(host),
-            }[str(axes.get("input", "device"))]()
+            batches = self._feed(batch, host, str(axes.get("input", "device")))
         except Problem:
             raise
         except Exception as error:
@@ -281,6 +275,20 @@ class KerasBackend(Backend):
             description=type(model).__name__,
         )
         return trainable
+
+    def _feed(self, batch: Batch, host: Batch, kind: str) -> Iterator[Any]:
+        """What the train step takes its batches from: the one on the device, or copies of the host's."""
+        if kind == "pipeline":
+            return self.pipeline(host)
+        if kind == "host":
+            return (self._there(host) for _ in itertools.repeat(None))
+        return itertools.repeat(batch)
+
+    def _there(self, tree: Any) -> Any:
+        """A copy of nested arrays on the device; None stays None."""
+        from keras import tree as nested
+
+        return nested.map_structure(lambda leaf: leaf if leaf is None else self.to_device(leaf), tree)
 
     def _check_place(self, model: Any, name: str) -> None:
         if not model.trainable_variables:

@@ -24,7 +24,7 @@ def settle(model: Any, remat: Callable[..., Any]) -> int:
     """
     count = 0
     for layer in model._flatten_layers():
-        inside = [part for part in layer._flatten_layers(include_self=False)]
+        inside = list(layer._flatten_layers(include_self=False))
         stateful = bool(layer.non_trainable_variables) and layer.trainable
         if inside or stateful or _draws(layer) or layer._remat_mode is None:
             layer._remat_mode = None
@@ -43,7 +43,6 @@ def _draws(layer: Any) -> bool:
 
 def _checkpointed(remat: Callable[..., Any]) -> Callable[..., Any]:
     """What takes the place of a layer's `rematerialized_call`."""
-
     from keras.src.backend.common import global_state
 
     def rematerialized_call(call: Callable[..., Any], *arguments: Any, **keywords: Any) -> Callable[..., Any]:  # noqa: ARG001
