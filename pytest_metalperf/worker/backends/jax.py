@@ -79,7 +79,7 @@ class Jax(KerasBackend):
         ready: deque[Any] = deque()
         while True:
             while len(ready) < AHEAD:
-                ready.append(tuple(None if leaf is None else self.to_device(leaf) for leaf in batch))
+                ready.append(self._there(batch))
             yield ready.popleft()
 
     def gradient(self, model: Any, batch: Batch, scale: float) -> tuple[float, float]:

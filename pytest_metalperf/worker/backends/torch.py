@@ -85,17 +85,24 @@ class Torch(KerasBackend):
 
     def pipeline(self, batch: Batch) -> Iterator[Any]:
         """Batches are made and page-locked by a thread, as a DataLoader does it, and copied without waiting."""
+        from keras import tree
+
         torch, pinned = self.torch, self.where.type == "cuda"
         made: queue.Queue[Any] = queue.Queue(maxsize=AHEAD)
 
         def make() -> None:
             while True:
-                tensors = [None if leaf is None else torch.as_tensor(leaf).clone() for leaf in batch]
-                made.put([t.pin_memory() if pinned and t is not None else t for t in tensors])
+                made.put(tree.map_structure(copied, batch))
+
+        def copied(leaf: Any) -> Any:
+            if leaf is None:
+                return None
+            tensor = torch.as_tensor(leaf).clone()
+            return tensor.pin_memory() if pinned else tensor
 
         threading.Thread(target=make, daemon=True).start()
         while True:
-            yield tuple(None if t is None else t.to(self.where, non_blocking=True) for t in made.get())
+            yield tree.map_structure(lambda t: None if t is None else t.to(self.where, non_blocking=True), made.get())
 
     def gradient(self, model: Any, batch: Batch, scale: float) -> tuple[float, float]:
         model.zero_grad()
