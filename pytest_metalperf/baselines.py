@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -81,12 +81,44 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     work: Work | None = None
 
 
-class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One machine's baselines."""
+class StoredPair(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One fresh pair of interleaved workers: how many times faster one side was, and the provenance of both together."""
+
+    ratio: Positive
+    session: str
+    recorded: str
+    commit: str | None = None
+    versions: dict[str, str] = {}
+    conditions: dict[str, Condition] = {}
+
+
+class RatioAnchor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The first ratio ever accepted."""
+
+    ratio: Positive
+    recorded: str
+    commit: str | None = None
+
+
+class SpeedupEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The baseline of one speedup."""
+
+    anchor: RatioAnchor
+    pairs: Annotated[list[StoredPair], msgspec.Meta(min_length=1)]
+
+    @property
+    def runs(self) -> list[StoredPair]:
+        """What is compared with: a pair is to a speedup what a run is to a workload."""
+        return self.pairs
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One machine's baselines; `speedups` stands in its file only where there are some."""
 
     format: int
     machine: dict[str, Any]
     workloads: dict[str, Entry]
+    speedups: dict[str, SpeedupEntry] = {}
 
 
 class Store:
@@ -100,7 +132,9 @@ class Store:
     def __init__(self, folder: Path, machine: str) -> None:
         self.path = folder / f"{machine}.json"
         self.machine = machine
-        self.workloads: dict[str, Entry] = self.read().workloads
+        stored = self.read()
+        self.workloads: dict[str, Entry] = stored.workloads
+        self.speedups: dict[str, SpeedupEntry] = stored.speedups
 
     def read(self) -> Machine:
         """What the file says now; nothing stored, if there is none.
@@ -116,8 +150,8 @@ class Store:
             raise BaselineError(f"{self.path}: cannot be read: {error.strerror}") from None
         return parse(data, str(self.path), self.machine)
 
-    def put(self, entries: Mapping[str, Entry], facts: Mapping[str, Any]) -> None:
-        """Store `entries` beside what is there, all or nothing.
+    def put(self, entries: Mapping[str, Entry | SpeedupEntry], facts: Mapping[str, Any]) -> None:
+        """Store `entries` of workloads and speedups beside what is there, all or nothing.
 
         Another session may have written since we read, so the file is read again under the lock. A kill at any
         instant, or a full disk, leaves the old file.
@@ -125,17 +159,27 @@ class Store:
         Raises:
             BaselineError: when the file cannot be written; what was stored before is still there.
         """
-        self._change(lambda stored: {**stored, **entries}, facts)
+        workloads = {key: entry for key, entry in entries.items() if isinstance(entry, Entry)}
+        speedups = {key: entry for key, entry in entries.items() if isinstance(entry, SpeedupEntry)}
 
-    def _change(self, change: Callable[[dict[str, Entry]], dict[str, Entry]], facts: Mapping[str, Any]) -> None:
+        def change(stored: Machine) -> Machine:
+            return Machine(
+                format=FORMAT,
+                machine=dict(facts),
+                workloads={**stored.workloads, **workloads},
+                speedups={**stored.speedups, **speedups},
+            )
+
+        self._change(change)
+
+    def _change(self, change: Callable[[Machine], Machine]) -> None:
         import filelock
 
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with filelock.FileLock(_lock_file(self.path), timeout=60):
-                stored = self.read()
-                workloads = change(dict(stored.workloads))
-                replace(self.path, rendered(Machine(format=FORMAT, machine=dict(facts), workloads=workloads)))
+                changed = change(self.read())
+                replace(self.path, rendered(changed))
         except filelock.Timeout:
             raise BaselineError(
                 f"{self.path}: another session has been writing it for a minute; nothing was stored"
@@ -146,7 +190,7 @@ class Store:
             raise BaselineError(
                 f"{self.path}: cannot be written: {error.strerror or error}; nothing was stored, the old file is intact"
             ) from None
-        self.workloads = workloads
+        self.workloads, self.speedups = changed.workloads, changed.speedups
 
 
 def rendered(machine: Machine) -> bytes:
@@ -219,21 +263,17 @@ def parse(data: bytes, place: str, machine: str) -> Machine:
         )
     if written != FORMAT or isinstance(written, bool):
         raise BaselineError(f"{place}: $.format: expected {FORMAT}, got {written!r}")
-    if not isinstance(plain["workloads"], dict):
-        raise BaselineError(f"{place}: $.workloads: expected an object, got {_kind(plain['workloads'])}")
-    workloads = {
-        key: _entry(value, place, f"$.workloads[{json.dumps(key, ensure_ascii=False)}]")
-        for key, value in plain["workloads"].items()
-    }
+    workloads = _entries(plain["workloads"], _entry, place, "$.workloads")
+    speedups = _entries(plain.get("speedups", {}), _speedup, place, "$.speedups")
     _known_keys(plain, Machine, place, "$")
-    whole = _convert({**plain, "workloads": {}}, Machine, place, "$")
+    whole = _convert({**plain, "workloads": {}, "speedups": {}}, Machine, place, "$")
     found = whole.machine.get("id")
     if found != machine:
         raise BaselineError(
             f"{place}: $.machine.id: holds the baselines of {found!r}, not of {machine!r};"
             " a copied file needs its own machine's name, and its figures are another machine's"
         )
-    return Machine(format=FORMAT, machine=whole.machine, workloads=workloads)
+    return Machine(format=FORMAT, machine=whole.machine, workloads=workloads, speedups=speedups)
 
 
 def _json(data: bytes, place: str) -> Any:
@@ -273,22 +313,44 @@ def _json(data: bytes, place: str) -> Any:
     return plain
 
 
+AnyEntry = TypeVar("AnyEntry", Entry, SpeedupEntry)
+
+
+def _entries(plain: Any, read: Callable[[Any, str, str], AnyEntry], place: str, path: str) -> dict[str, AnyEntry]:
+    if not isinstance(plain, dict):
+        raise BaselineError(f"{place}: {path}: expected an object, got {_kind(plain)}")
+    return {key: read(value, place, f"{path}[{json.dumps(key, ensure_ascii=False)}]") for key, value in plain.items()}
+
+
 def _entry(value: Any, place: str, path: str) -> Entry:
     """One workload's entry; what msgspec cannot name (unknown keys, keys of plain dicts) is looked at first."""
     if isinstance(value, dict):
         _known_keys(value, Entry, place, path)
         _known_keys(value.get("anchor"), Anchor, place, f"{path}.anchor")
         _known_keys(value.get("work"), Work, place, f"{path}.work")
-        runs = value.get("runs")
-        for index, run in enumerate(runs if isinstance(runs, list) else ()):
-            where = f"{path}.runs[{index}]"
-            _known_keys(run, StoredRun, place, where)
-            for name, kind in (("versions", str), ("conditions", Condition)):
-                inner = run.get(name) if isinstance(run, dict) else None
-                for key, item in inner.items() if isinstance(inner, dict) else ():
-                    _convert(item, kind, place, f"{where}.{name}[{json.dumps(key)}]")
+        _known_runs(value.get("runs"), StoredRun, place, f"{path}.runs")
     entry: Entry = _convert(value, Entry, place, path)
     return entry
+
+
+def _speedup(value: Any, place: str, path: str) -> SpeedupEntry:
+    """One speedup's entry, read as a workload's is."""
+    if isinstance(value, dict):
+        _known_keys(value, SpeedupEntry, place, path)
+        _known_keys(value.get("anchor"), RatioAnchor, place, f"{path}.anchor")
+        _known_runs(value.get("pairs"), StoredPair, place, f"{path}.pairs")
+    entry: SpeedupEntry = _convert(value, SpeedupEntry, place, path)
+    return entry
+
+
+def _known_runs(runs: Any, kind: type[msgspec.Struct], place: str, path: str) -> None:
+    for index, run in enumerate(runs if isinstance(runs, list) else ()):
+        where = f"{path}[{index}]"
+        _known_keys(run, kind, place, where)
+        for name, inside in (("versions", str), ("conditions", Condition)):
+            inner = run.get(name) if isinstance(run, dict) else None
+            for key, item in inner.items() if isinstance(inner, dict) else ():
+                _convert(item, inside, place, f"{where}.{name}[{json.dumps(key)}]")
 
 
 def _known_keys(value: Any, kind: type[msgspec.Struct], place: str, path: str) -> None:
@@ -349,6 +411,11 @@ def hours(sessions: Iterable[str]) -> dict[str, str]:
 
 
 def orphans(stored: Iterable[str], asked: Iterable[str], unavailable: Iterable[str]) -> list[str]:
-    """Stored workloads that no test asked for, less those of places (`gpu:tensorflow`) that were not there."""
+    """What is stored and no test asked for, less what needs a place (`gpu:tensorflow`) that was not there."""
     wanted, away = set(asked), set(unavailable)
-    return sorted(key for key in stored if key not in wanted and key.rpartition("@")[2] not in away)
+    return sorted(key for key in stored if key not in wanted and not away.intersection(places(key)))
+
+
+def places(key: str) -> list[str]:
+    """`gpu:tensorflow` of a workload's id; of a speedup's, whose sides stand around ` over `, the places of both."""
+    return re.findall(r"@([^@\[\]]+?)(?= over |$)", key)

@@ -152,8 +152,16 @@ class Fleet:
         finally:
             worker.kill()
 
-    def prepared(self, requests: Sequence[Request], plan: Plan, hear: Hear) -> list[Worker]:
+    def prepared(
+        self,
+        requests: Sequence[Request],
+        plan: Plan,
+        hear: Hear,
+        built: Callable[[Sequence[Worker]], None] | None = None,
+    ) -> list[Worker]:
         """Workers that have built, traced and warmed up these workloads side by side; the caller kills them.
+
+        `built` looks at them when they have their models and have trained nothing yet.
 
         Raises:
             WorkerError: for the first that breaks; the others are ended.
@@ -172,6 +180,10 @@ class Fleet:
                     axes=dict(workload.axes),
                     seed=workload.seed,
                 )
+            if built is not None:
+                self.wait(workers, hear, plan.timeout)
+                built(workers)
+            for worker in workers:
                 worker.ask("first_batch")
                 worker.ask("warm_up", batches=plan.warmup)
             self.wait(workers, hear, plan.timeout)

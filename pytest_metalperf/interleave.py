@@ -38,6 +38,7 @@ def take_turns(
     hear: Hear,
     number: int,
     check: Callable[[Sequence[Worker]], None] = lambda workers: None,
+    built: Callable[[Sequence[Worker]], None] | None = None,
 ) -> tuple[Side, Side]:
     """Measure one fresh pair of workers.
 
@@ -49,12 +50,14 @@ def take_turns(
         plan: at least so many batches on each side.
         hear: told of progress.
         check: looks at both, prepared, before anything is timed; raises what it finds.
+        built: looks at both before they train anything; raises what it finds.
 
     Raises:
         WorkerError: when one breaks; both are ended.
     """
     order = 1 if number % 2 == 0 else -1
-    workers = fleet.prepared(requests[::order], plan, hear)
+    in_order = None if built is None else lambda workers: built(workers[::order])
+    workers = fleet.prepared(requests[::order], plan, hear, in_order)
     try:
         check(workers[::order])
         samples: tuple[list[float], list[float]] = ([], [])

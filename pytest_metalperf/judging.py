@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .baselines import BaselineError, Entry
+from .baselines import BaselineError, Entry, SpeedupEntry
 from .fleet import WorkerError
 from .forecast import side_by_side
-from .measurement import Measurement, Run
+from .measurement import Measurement, Run, Speedup
 from .reports import words
 from .session import MetalSession, rule_of
 from .settings import Settings
@@ -61,23 +61,44 @@ def judged(
     try:
         if settings.metal == "smoke":
             measurement.runs = measure(1)
-        elif workload.id in session.recorded or (  # by an earlier test of this session
-            settings.update_baselines and (stored is None or settings.update_mode in ("all", "anchor", "extend"))
-        ):
+        elif to_record(session, workload.id, stored, settings):
             _record(session, measurement, settings, measure)
         elif stored is None:
             measurement.runs = [first_look()] if first_look is not None else measure(1)
             measurement.verdict = "no baseline"
         else:
             _gate(session, measurement, stored, settings, measure, first_look, later=later)
-            changed = measurement.verdict in ("slower", "faster")
-            if changed and not measurement.crept and settings.update_baselines and settings.update_mode == "changed":
+            if to_update(measurement, settings):
                 _record(session, measurement, settings, measure)
     except WorkerError as error:
         measurement.error = words.broken(error.message, error.details)
     except BaselineError as error:
         measurement.error = str(error)
     return measurement
+
+
+def to_record(
+    session: MetalSession,
+    id: str,  # noqa: A002
+    stored: Entry | SpeedupEntry | None,
+    settings: Settings,
+) -> bool:
+    """Whether to store what is measured, whatever the gate would say: an earlier test of this session did, or it is asked."""
+    return id in session.recorded or (
+        settings.update_baselines and (stored is None or settings.update_mode in ("all", "anchor", "extend"))
+    )
+
+
+def to_update(judged: Measurement | Speedup, settings: Settings) -> bool:
+    """Whether to store what the gate found to have changed."""
+    changed = judged.judgement is not None and judged.judgement.verdict in ("slower", "faster")
+    return changed and not judged.crept and settings.update_baselines and settings.update_mode == "changed"
+
+
+def crept(judgement: Judgement, anchor_seconds: float, settings: Settings) -> bool:
+    """Whether the total since the anchor is beyond what is allowed, by the lower end of its 95 % interval."""
+    lowest = judgement.baseline_seconds * (1 + judgement.change_low) / anchor_seconds - 1
+    return settings.total_tolerance is not None and lowest > settings.total_tolerance
 
 
 def _gate(
@@ -95,6 +116,7 @@ def _gate(
     peers, rule = session.peers(measurement.workload.id), rule_of(settings)
     known = session.figures(stored)
     device, before = measurement.device, [run.conditions for run in stored.runs]
+    anchor = stored.anchor.seconds_per_batch
 
     def judged_by(runs: Iterable[Run]) -> Judgement:
         return judge([RunFigure(run.estimate.seconds, run.session) for run in runs], known, peers, rule)
@@ -105,7 +127,7 @@ def _gate(
         measurement.judgement, measurement.verdict = judgement, judgement.verdict
         quiet = calm(runs, before, device)  # a total that only loaded runs show is excused like any slowdown
         measurement.crept = (
-            judgement.verdict != "inconclusive" and bool(quiet) and _crept(judged_by(quiet), stored, settings)
+            judgement.verdict != "inconclusive" and bool(quiet) and crept(judged_by(quiet), anchor, settings)
         )
         return judgement.decided and (len(runs) > 1 or not measurement.crept)  # one run convinces nobody
 
@@ -122,12 +144,6 @@ def _gate(
         done = look(measure(min(settings.max_runs, len(measurement.runs) + side_by_side())))
     if measurement.crept:
         measurement.verdict = "slower"
-
-
-def _crept(judgement: Judgement, stored: Entry, settings: Settings) -> bool:
-    """Whether the total since the anchor is beyond what is allowed, by the lower end of its 95 % interval."""
-    lowest = judgement.baseline_seconds * (1 + judgement.change_low) / stored.anchor.seconds_per_batch - 1
-    return settings.total_tolerance is not None and lowest > settings.total_tolerance
 
 
 def _record(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from .baselines import Entry, StoredRun, rounded
+from .baselines import Condition, Entry, SpeedupEntry, StoredPair, StoredRun, rounded
+from .trust import of_pair
 from .workload import Workload
 
 if TYPE_CHECKING:
@@ -80,12 +81,17 @@ class Run:
             recorded=self.recorded,
             commit=commit,
             versions=dict(self.versions),
-            conditions={
-                key: rounded(value, 3) if isinstance(value, float) else value
-                for key, value in self.conditions.items()
-                if value is not None and not (isinstance(value, float) and not math.isfinite(value))
-            },
+            conditions=storable(self.conditions),
         )
+
+
+def storable(conditions: Mapping[str, Any]) -> dict[str, Condition]:
+    """What a baseline keeps of conditions: what is known, rounded."""
+    return {
+        key: rounded(value, 3) if isinstance(value, float) else value
+        for key, value in conditions.items()
+        if value is not None and not (isinstance(value, float) and not math.isfinite(value))
+    }
 
 
 def run_of(answers: Mapping[str, Mapping[str, Any]], session: str) -> Run:
@@ -208,6 +214,66 @@ class Measurement:
         return f"<Measurement {self.workload.id} {seconds} {(self.error and 'error') or self.verdict}>"
 
 
+@dataclass(frozen=True)
+class Pair:
+    """One fresh pair of interleaved workers: what each of them measured."""
+
+    over: Run
+    of: Run
+
+    @property
+    def per_example(self) -> bool:
+        """Whether their batches differ in size, so that seconds per example are compared."""
+        return None not in (self.over.examples, self.of.examples) and self.over.examples != self.of.examples
+
+    @property
+    def samples(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Seconds per batch (per example where batches differ) of each block, over and of, whose blocks were neighbours."""
+        over, of = (
+            tuple(sample / ((run.examples or 1) if self.per_example else 1) for sample in run.samples)
+            for run in (self.over, self.of)
+        )
+        return over, of
+
+    @cached_property
+    def ratio(self) -> float:
+        """How many times faster `of` was in this pair."""
+        from .gate import ratio_of_pairs  # numpy and scipy: only when a verdict is due
+
+        over, of = self.samples
+        return ratio_of_pairs([over], [of]).value
+
+
+@dataclass(frozen=True)
+class PairFigure:
+    """What a gate and a baseline want of a pair: its ratio, and where that comes from, for both sides together.
+
+    Attributes:
+        ratio: how many times faster the one side was.
+        session: that measured it.
+        recorded: its date, in UTC.
+        versions: of all that either side ran with.
+        conditions: the worse of both sides.
+    """
+
+    ratio: float
+    session: str
+    recorded: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+
+    def stored(self, commit: str | None) -> StoredPair:
+        """The pair as a baseline keeps it."""
+        return StoredPair(
+            ratio=rounded(self.ratio),
+            session=self.session,
+            recorded=self.recorded,
+            commit=commit,
+            versions=dict(self.versions),
+            conditions=storable(self.conditions),
+        )
+
+
 @dataclass
 class Speedup:
     """Two variants of a workload, interleaved: what `metal_speedup(...)` returns.
@@ -217,21 +283,103 @@ class Speedup:
         over: the variant it is compared with.
         ratio: how many times faster `of` is, with its 95 % interval.
         at_least: the promised ratio; None if none was promised.
-        pairs: samples in seconds per example, one (over, of) tuple per fresh pair of workers.
-        per_example: whether seconds per example were compared (different batch sizes).
-        verdict: `within` (keeps the promise), `slower` (does not), `inconclusive`; empty when nothing was promised.
+        runs: one Pair per fresh pair of workers.
+        parity: `checked`: from the same weights both have the same loss and gradient; else why that was not checked.
+        promise: what is known of `at_least`: `within` (kept), `slower` (not kept), `inconclusive`; empty without one.
+        baseline: the stored ratio; None where there is none.
+        judgement: what the gate says of the stored ratio. Its seconds are those of `of`, counted in those of `over`.
+        verdict: `slower` where the promise is not kept or the speedup shrank, else `inconclusive` where either is, else
+            `faster`, `within`, `recorded`; empty when there is neither.
+        error: what broke, in one sentence, instead of a verdict.
+        tolerance: growth of the judgement's seconds that was accepted.
+        crept: whether it is the total since the anchor that is not accepted.
+        nodeid: the test that asked.
+        notes: what else there is to know of it, one sentence each.
     """
 
     of: Workload
     over: Workload
     ratio: Ratio | None = None
     at_least: float | None = None
-    pairs: Sequence[tuple[Sequence[float], Sequence[float]]] = ()
-    per_example: bool = False
+    runs: Sequence[Pair] = ()
+    parity: str = ""
+    promise: str = ""
+    baseline: SpeedupEntry | None = None
+    judgement: Judgement | None = None
     verdict: str = ""
     error: str = ""
+    tolerance: float = 0.05
+    crept: bool = False
     nodeid: str = ""
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def id(self) -> str:
+        """`resnet50v2[64px,b8]@gpu:tensorflow over resnet50v2[64px,b8]@cpu:tensorflow`."""
+        return f"{self.of.id} over {self.over.id}"
+
+    @property
+    def device(self) -> str:
+        """The one that is no CPU, where there is one: whose conditions count."""
+        return self.of.device if self.of.device != "cpu" else self.over.device
+
+    @property
+    def pairs(self) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
+        """Seconds per batch (per example where batches differ) of each block, one (over, of) tuple per fresh pair."""
+        return [pair.samples for pair in self.runs]
+
+    @property
+    def figures(self) -> list[PairFigure]:
+        """The fresh pairs, as a gate and a baseline want them."""
+        return [
+            PairFigure(
+                pair.ratio,
+                pair.of.session,
+                pair.of.recorded,
+                {**pair.over.versions, **pair.of.versions},
+                of_pair((self.over.device, pair.over.conditions), (self.of.device, pair.of.conditions)),
+            )
+            for pair in self.runs
+        ]
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """With what the last pair was measured."""
+        return self.figures[-1].versions if self.runs else {}
+
+    @property
+    def versions_before(self) -> Mapping[str, str]:
+        """With what the last stored pair was measured; those of today where nothing was compared."""
+        return self.versions if self.baseline is None else self.baseline.pairs[-1].versions
+
+    @property
+    def per_example(self) -> bool:
+        """Whether seconds per example were compared (different batch sizes)."""
+        return any(pair.per_example for pair in self.runs)
+
+    @property
+    def of_peak_memory_bytes(self) -> float | None:
+        """The median over pairs of the peak memory of `of`; None is unknown."""
+        return _median(pair.of.peak_memory_bytes for pair in self.runs)
+
+    @property
+    def over_peak_memory_bytes(self) -> float | None:
+        """The median over pairs of the peak memory of `over`; None is unknown."""
+        return _median(pair.over.peak_memory_bytes for pair in self.runs)
+
+    @property
+    def of_joules(self) -> float | None:
+        """The median over pairs of the energy of `of` per batch, or per example where batches differ; None is unknown."""
+        return _median(self._joules(pair.of) for pair in self.runs)
+
+    @property
+    def over_joules(self) -> float | None:
+        """The median over pairs of the energy of `over` per batch, or per example where batches differ; None is unknown."""
+        return _median(self._joules(pair.over) for pair in self.runs)
+
+    def _joules(self, run: Run) -> float | None:
+        joules = run.joules_per_batch
+        return None if joules is None else joules / ((run.examples or 1) if self.per_example else 1)
 
     @property
     def value(self) -> float:
@@ -250,3 +398,8 @@ class Speedup:
 
     def __repr__(self) -> str:
         return f"<Speedup of {self.of.id} over {self.over.id}: {self.value:.3g} ({self.low:.3g} to {self.high:.3g})>"
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None

@@ -8,12 +8,12 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
-from .baselines import Anchor, Entry, Store, hours, rounded
+from .baselines import Anchor, AnyEntry, Entry, RatioAnchor, SpeedupEntry, Store, hours, rounded
 from .forecast import Expected, Took, guess, second_look, took
 from .git import revision
-from .measurement import Measurement, Run, Speedup
+from .measurement import Measurement, PairFigure, Run, Speedup
 from .models import Known, Model, find, known_models
 from .settings import SettingError, Settings, baselines_folder, call_keys, devices
 from .sources import parameters_of, source_of
@@ -44,12 +44,12 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Recorded:
+class Recorded(Generic[AnyEntry]):
     """What an update stored: the entry before and after."""
 
     id: str
-    old: Entry | None
-    new: Entry
+    old: AnyEntry | None
+    new: AnyEntry
 
 
 @dataclass
@@ -83,7 +83,7 @@ class MetalSession:
         self.suspected: dict[str, str] = {}
         self._told: dict[str, list[str]] = {}
         self._looked: dict[str, float] = {}
-        self.recorded: dict[str, Recorded] = {}
+        self.recorded: dict[str, Recorded[Any]] = {}
         self.unavailable: dict[str, str] = {}
         self.skipped: list[tuple[str, str]] = []
         self.refused: list[tuple[str, str]] = []
@@ -336,6 +336,17 @@ class MetalSession:
         hour = hours(run.session for entry in self.store.workloads.values() for run in entry.runs)
         return [RunFigure(run.seconds_per_batch, hour.get(run.session, run.session)) for run in entry.runs]
 
+    def speedup_peers(self, id: str) -> list[list[RunFigure]]:  # noqa: A002
+        """Stored pairs of the machine's other speedups."""
+        return [self.speedup_figures(entry) for key, entry in self.store.speedups.items() if key != id]
+
+    def speedup_figures(self, entry: SpeedupEntry) -> list[RunFigure]:
+        """Stored pairs as the gate wants them: the seconds of one side, counted in the other's, so that slower is more."""
+        from .gate import RunFigure
+
+        hour = hours(pair.session for entry in self.store.speedups.values() for pair in entry.pairs)
+        return [RunFigure(1 / pair.ratio, hour.get(pair.session, pair.session)) for pair in entry.pairs]
+
     # what is stored
 
     def record(self, workload: Workload, runs: Iterable[Run], mode: str) -> Entry:
@@ -345,19 +356,51 @@ class MetalSession:
             BaselineError: when the file cannot be written.
         """
         new = [run.stored(self.commit) for run in runs]
-        before = self.recorded.get(workload.id)
-        if before is not None and len(before.new.runs) >= len(new):  # an earlier test of this session asked for as many
-            return before.new
-        old = before.old if before is not None else self.store.workloads.get(workload.id)
         middle = statistics.median(run.seconds_per_batch for run in new)
         anchor = Anchor(seconds_per_batch=rounded(middle), recorded=new[-1].recorded, commit=self.commit)
-        entry = Entry(
-            anchor=old.anchor if old is not None and mode != "anchor" else anchor,
-            runs=[*(old.runs if old is not None and mode == "extend" else ()), *new],
-        )
+
+        def after(old: Entry | None) -> Entry:
+            return Entry(
+                anchor=old.anchor if old is not None and mode != "anchor" else anchor,
+                runs=[*(old.runs if old is not None and mode == "extend" else ()), *new],
+            )
+
+        return self._put(workload.id, self.store.workloads, len(new), after)
+
+    def record_speedup(self, id: str, pairs: Iterable[PairFigure], mode: str) -> SpeedupEntry:  # noqa: A002
+        """Store `pairs` as the baseline of the speedup called `id`, as `record` does with runs.
+
+        Raises:
+            BaselineError: when the file cannot be written.
+        """
+        new = [pair.stored(self.commit) for pair in pairs]
+        middle = statistics.median(pair.ratio for pair in new)
+        anchor = RatioAnchor(ratio=rounded(middle), recorded=new[-1].recorded, commit=self.commit)
+
+        def after(old: SpeedupEntry | None) -> SpeedupEntry:
+            return SpeedupEntry(
+                anchor=old.anchor if old is not None and mode != "anchor" else anchor,
+                pairs=[*(old.pairs if old is not None and mode == "extend" else ()), *new],
+            )
+
+        return self._put(id, self.store.speedups, len(new), after)
+
+    def _put(
+        self,
+        id: str,  # noqa: A002
+        stored: Mapping[str, AnyEntry],
+        count: int,
+        after: Callable[[AnyEntry | None], AnyEntry],
+    ) -> AnyEntry:
+        """Store what `after` makes of the old entry, unless an earlier test of this session stored as many runs."""
+        before: Recorded[AnyEntry] | None = self.recorded.get(id)
+        if before is not None and len(before.new.runs) >= count:
+            return before.new
+        old = before.old if before is not None else stored.get(id)
+        entry = after(old)
         facts = {key: value for key, value in self.facts.as_dict().items() if key != "os"}  # which upgrades change
-        self.store.put({workload.id: entry}, {**self.extra_facts, **facts})
-        self.recorded[workload.id] = Recorded(workload.id, old, entry)
+        self.store.put({id: entry}, {**self.extra_facts, **facts})
+        self.recorded[id] = Recorded(id, old, entry)
         return entry
 
     @property

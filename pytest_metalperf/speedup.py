@@ -1,18 +1,32 @@
-"""Two variants of a workload, interleaved block by block in fresh pairs of workers, until the promise is decided."""
+"""Two variants of a workload, interleaved block by block in fresh pairs of workers, until promise and baseline are decided."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from .fleet import Plan, Request, plan_of
-from .interleave import take_turns
-from .measurement import Speedup
-from .session import MetalSession, Progress
+from .baselines import BaselineError, SpeedupEntry
+from .fleet import Hear, Plan, Request, WorkerError, plan_of
+from .interleave import Side, take_turns
+from .judging import crept, to_record, to_update
+from .measurement import Pair, PairFigure, Speedup, run_of
+from .parity import Figures, mismatch, other_work
+from .reports import speedups, words
+from .session import MetalSession, Progress, rule_of
 from .settings import Settings
+from .trust import calm, refusal, under_conditions
 from .workload import WorkloadError
+
+if TYPE_CHECKING:
+    from .fleet import Worker
+    from .gate import Judgement
+
+CHECKED = "checked"
+Measure = Callable[[int], None]
+Judge = Callable[[Sequence[PairFigure]], "Judgement"]
 
 
 @dataclass(frozen=True)
@@ -54,53 +68,172 @@ def variants(
 
 
 def compare(session: MetalSession, speedup: Speedup, settings: Settings) -> None:
-    """Measure fresh pairs until the interval of the ratio lies on one side of the promise.
+    """Measure fresh pairs until the promise and the stored ratio are decided, and store what is to be stored.
 
-    Fills `ratio`, `pairs` and `verdict` of `speedup`.
-
-    Raises:
-        WorkerError: when a worker breaks.
+    Fills everything that is known of `speedup` only now; what breaks is its `error`.
     """
-    from .gate import LEAST_PAIRS, ratio_of_pairs  # numpy and scipy: only when a verdict is due
-
-    smoke, plan = settings.metal == "smoke", plan_of(settings)
-    pairs: list[tuple[list[float], list[float]]] = []
-    while True:
-        pairs.append(_pair(session, speedup, plan, len(pairs) + 1, max(settings.max_runs, LEAST_PAIRS)))
-        speedup.pairs = pairs
-        if smoke:
-            return
-        speedup.ratio = ratio_of_pairs([over for over, _ in pairs], [of for _, of in pairs])
-        if len(pairs) < LEAST_PAIRS:
-            continue
-        if speedup.at_least is None:
-            return
-        if speedup.ratio.low >= speedup.at_least:
-            speedup.verdict = "within"
-            return
-        if speedup.ratio.high < speedup.at_least:
-            speedup.verdict = "slower"
-            return
-        if len(pairs) >= settings.max_runs:
-            speedup.verdict = "inconclusive"
-            return
+    speedup.tolerance = settings.tolerance
+    stored = speedup.baseline = session.store.speedups.get(speedup.id)
+    measure = _measuring(session, speedup, settings)
+    try:
+        if settings.metal == "smoke":
+            measure(1)
+        elif to_record(session, speedup.id, stored, settings):
+            _record(session, speedup, settings, measure)
+        else:
+            _decide(speedup, settings, measure, None if stored is None else _judge(session, speedup, stored, settings))
+            if to_update(speedup, settings) and speedup.promise != "slower":
+                _record(session, speedup, settings, measure)
+    except WorkerError as error:
+        speedup.error = words.broken(error.message, error.details)
+    except BaselineError as error:
+        speedup.error = str(error)
 
 
-def _pair(session: MetalSession, speedup: Speedup, plan: Plan, number: int, of: int) -> tuple[list[float], list[float]]:
-    """One fresh pair of workers: samples over and of, in seconds per batch, or per example where batches differ."""
+def overall(promise: str, stored: str) -> str:
+    """One verdict of two, of which either may be empty: a promise not kept or a shrunk speedup fails."""
+    both = promise, stored
+    return next((word for word in ("slower", "inconclusive", "faster", "within") if word in both), "")
+
+
+def _most(settings: Settings) -> int:
+    """Fresh pairs that one comparison may take."""
+    from .gate import LEAST_PAIRS  # numpy and scipy: only when a verdict is due
+
+    return max(settings.max_runs, LEAST_PAIRS)
+
+
+def _decide(speedup: Speedup, settings: Settings, measure: Measure, judge: Judge | None) -> None:
+    """Measure until there is a verdict."""
+    from .gate import LEAST_PAIRS  # numpy and scipy: only when a verdict is due
+
+    most = _most(settings)
+    measure(LEAST_PAIRS)
+    while not _look(speedup, judge) and len(speedup.runs) < most:
+        measure(len(speedup.runs) + 1)
+
+
+def _look(speedup: Speedup, judge: Judge | None = None) -> bool:
+    """What the pairs so far say; whether that is all there is to know."""
+    from .gate import ratio_of_pairs  # numpy and scipy: only when a verdict is due
+
+    over, of = zip(*speedup.pairs, strict=True)
+    speedup.ratio = ratio_of_pairs(over, of)
+    if speedup.at_least is not None:
+        low, high = speedup.ratio.low, speedup.ratio.high
+        speedup.promise = (
+            "within" if low >= speedup.at_least else "slower" if high < speedup.at_least else "inconclusive"
+        )
+    judgement = speedup.judgement = None if judge is None else judge(speedup.figures)
+    stored = "" if judgement is None else "slower" if speedup.crept else judgement.verdict
+    speedup.verdict = overall(speedup.promise, stored)
+    return speedup.promise != "inconclusive" and (judgement is None or judgement.decided)
+
+
+def _judge(session: MetalSession, speedup: Speedup, stored: SpeedupEntry, settings: Settings) -> Judge:
+    """What compares pairs with the stored ones: the gate of workloads, on the seconds of one side counted in the other's."""
+    from .gate import RunFigure, judge  # numpy and scipy: only when a verdict is due
+
+    rule = replace(rule_of(settings), max_runs=_most(settings))
+    known, peers = session.speedup_figures(stored), session.speedup_peers(speedup.id)
+    device, before = speedup.device, [pair.conditions for pair in stored.pairs]
+
+    def judged_by(pairs: Sequence[PairFigure]) -> Judgement:
+        return judge([RunFigure(1 / pair.ratio, pair.session) for pair in pairs], known, peers, rule)
+
+    def judged(pairs: Sequence[PairFigure]) -> Judgement:
+        # load on one side alone makes a ratio smaller or larger
+        judgement = under_conditions(pairs, before, device, judged_by, rule.max_runs, excused=("slower", "faster"))
+        quiet = calm(pairs, before, device)
+        speedup.crept = (
+            judgement.verdict != "inconclusive"
+            and bool(quiet)
+            and crept(judged_by(quiet), 1 / stored.anchor.ratio, settings)
+        )
+        return judgement
+
+    return judged
+
+
+def _record(session: MetalSession, speedup: Speedup, settings: Settings, measure: Measure) -> None:
+    """Measure what a baseline and the promise want, and store it; a ratio below the promise is not accepted by a flag."""
+    measure(settings.runs)
+    _decide(speedup, settings, measure, None)
+    if speedup.promise == "slower":
+        return
+    why = refusal(speedup.figures, speedup.device)
+    if why and not settings.force:
+        speedup.verdict, speedup.error = "", words.refused(why)
+        return
+    session.record_speedup(speedup.id, speedup.figures, settings.update_mode)
+    speedup.verdict = speedup.verdict if speedup.promise == "inconclusive" else "recorded"
+
+
+def _measuring(session: MetalSession, speedup: Speedup, settings: Settings) -> Measure:
+    """What measures until there are so many fresh pairs; those of an earlier test of this session count."""
+    plan = plan_of(settings)
+    most = 1 if settings.metal == "smoke" else _most(settings)
+    taken = session.pairs.setdefault((speedup.id, repr(plan)), [])
+    over, of = (Request(side, session.backend_source(side.backend)) for side in (speedup.over, speedup.of))
+    different = other_work(speedup.of, speedup.over)
 
     def hear(phase: str, i: int, n: int, _which: int) -> None:
-        session.on_progress(Progress(speedup.of.label, "speedup", phase, i, n, number, of))
+        number = len(taken) + 1
+        session.on_progress(Progress(speedup.of.label, "speedup", phase, i, n, number, max(number, most)))
 
-    over, faster = (Request(side, session.backend_source(side.backend)) for side in (speedup.over, speedup.of))
-    try:
-        sides = take_turns(session.fleet, (over, faster), plan, hear, number)
-    finally:
-        session.on_progress(None)
-    examples = [side.answers["prepare"]["examples"] for side in sides]
-    speedup.per_example = examples[0] != examples[1]
-    first, second = (
-        [sample / ((count or 1) if speedup.per_example else 1) for sample in side.samples]
-        for side, count in zip(sides, examples, strict=True)
+    def built(workers: Sequence[Worker]) -> None:
+        if not taken and not different:
+            _check_parity(session, speedup, workers, plan, hear)
+
+    def measure(count: int) -> None:
+        try:
+            while len(taken) < count:
+                taken.append(take_turns(session.fleet, (over, of), plan, hear, len(taken) + 1, built=built))
+        finally:
+            session.on_progress(None)
+        speedup.runs = [Pair(*(run_of(side.answers, session.id) for side in pair)) for pair in taken]
+        if not speedup.parity:
+            speedup.parity = speedups.other_work(different) if different else _parity(speedup, *taken[0])
+            if speedup.parity != CHECKED:
+                speedup.notes.append(speedups.not_checked(speedup))
+
+    return measure
+
+
+def _check_parity(session: MetalSession, speedup: Speedup, workers: Sequence[Worker], plan: Plan, hear: Hear) -> None:
+    """Ask both sides, over and of, for loss and gradient from the weights of the first.
+
+    Raises:
+        WorkerError: when they differ, or one cannot say.
+    """
+    fleet, (over, of) = session.fleet, workers
+    name = (
+        f"pytest-metalperf-{uuid.uuid4().hex}.weights.h5"  # elsewhere it lies where temporary files of that machine do
     )
-    return first, second
+    file = str(fleet.folder / name) if fleet.local else name
+    try:
+        over.ask("parity", load="", save=file)
+        fleet.wait([over], hear, plan.timeout)
+        if _figures(over.results) is None:
+            return
+        of.ask("parity", load=file, save="")
+        fleet.wait([of], hear, plan.timeout)
+    finally:
+        (fleet.folder / name).unlink(missing_ok=True)
+    expected, computed = _figures(over.results), _figures(of.results)
+    if expected and computed and (wrong := mismatch(speedup.of, speedup.over, computed, expected)):
+        raise WorkerError("parity", wrong)
+
+
+def _figures(answers: Mapping[str, Mapping[str, Any]]) -> Figures | None:
+    said = answers.get("parity", {})
+    loss, norm = said.get("loss"), said.get("gradient_norm")
+    return None if loss is None or norm is None else Figures(loss, norm)
+
+
+def _parity(speedup: Speedup, over: Side, of: Side) -> str:
+    """`checked`, or why it was not: a pair that did not agree has not been measured."""
+    for workload, side in ((speedup.over, over), (speedup.of, of)):
+        if _figures(side.answers) is None:
+            return speedups.no_model(workload.id)
+    return CHECKED

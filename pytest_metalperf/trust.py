@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from .worker.machine import Spoil, spoils
+from .worker.machine import Spoil, spoils, worse
 
 if TYPE_CHECKING:
     from .gate import Judgement
 
 Conditions = Mapping[str, object]
+OF_A_GPU = ("throttled", "virtual_gpu")
 
 
 class Ran(Protocol):
@@ -30,6 +31,7 @@ def under_conditions(
     device: str,
     judge: Callable[[Sequence[AnyRun]], Judgement],
     most: int,
+    excused: Collection[str] = ("slower",),
 ) -> Judgement:
     """The gate's judgement of fresh runs, less what their conditions take back of it.
 
@@ -42,14 +44,15 @@ def under_conditions(
         device: that was trained on.
         judge: the gate, on some of the runs.
         most: fresh runs that one verdict may take.
+        excused: verdicts that load can bring about.
     """
     judgement = judge(runs)
     if why := _clauses([s for run in runs for s in unusual(run.conditions, stored, device) if not s.passing]):
         return replace(judgement, verdict="inconclusive", decided=True, reason=f"{why}; the baseline was not")
-    if judgement.verdict != "slower":
+    if judgement.verdict not in excused:
         return judgement
     quiet = calm(runs, stored, device)
-    if len(quiet) == len(runs) or (quiet and judge(quiet).verdict == "slower"):
+    if len(quiet) == len(runs) or (quiet and judge(quiet).verdict == judgement.verdict):
         return judgement
     loads = [_clauses([s for s in unusual(run.conditions, stored, device) if s.passing]) for run in runs]
     shown = next(load for load in reversed(loads) if load)
@@ -70,6 +73,27 @@ def unusual(fresh: Conditions, stored: Sequence[Conditions], device: str) -> lis
         for spoil in spoils(fresh, device)
         if 2 * sum(spoil.condition in kinds for kinds in before) < max(1, len(before))
     ]
+
+
+def of_pair(*sides: tuple[str, Conditions]) -> dict[str, Any]:
+    """The conditions of a pair: of each the worse of both sides' (device, conditions).
+
+    A GPU's state does not spoil what trains on the CPU.
+    """
+    found: dict[str, Any] = {}
+    for device, conditions in sides:
+        for key, value in conditions.items():
+            if device != "cpu" or key not in OF_A_GPU:
+                found[key] = _worse(key, found[key], value) if key in found else value
+    return found
+
+
+def _worse(key: str, one: object, other: object) -> object:
+    if key == "throttled":
+        reasons = [reason for said in (one, other) if isinstance(said, str) for reason in said.split(", ") if reason]
+        return ", ".join(dict.fromkeys(reasons)) or (None if None in (one, other) else "")
+    figures = [value for value in (one, other) if isinstance(value, (int, float)) and not isinstance(value, bool)]
+    return max(figures) if figures and key != "speed_limit" else worse(key, one, other)
 
 
 def refusal(runs: Sequence[Ran], device: str) -> str:

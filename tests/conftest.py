@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from pathlib import Path
 
@@ -105,6 +106,17 @@ class Suite:
     def stored(self) -> dict:
         """What the baseline file says of workloads."""
         return json.loads(self.file.read_text())["workloads"]
+
+    @property
+    def speedups(self) -> dict:
+        """What it says of speedups."""
+        return json.loads(self.file.read_text()).get("speedups", {})
+
+    @property
+    def properties(self) -> dict:
+        """The JUnit properties of the only test, after a run with --junitxml=out.xml."""
+        found = ElementTree.parse(self.pytester.path / "out.xml").iter("property")
+        return {one.get("name"): one.get("value") for one in found}
 
 
 @pytest.fixture

@@ -5,6 +5,11 @@ The environment variable FAKE holds JSON: `seconds` a step takes (0.1), `jitter`
 `from_step` (1) on, and `frozen_weights`. The step `freezes_at` takes 21 times as long. Steps of a GPU take longer and
 shorter by the share `wobble`, sixty by sixty. A step sleeps `sleep` real seconds. A step uses `joules` (unknown), and the
 trace of a run is `trace`. Every step adds the worker's process id to the file `log`, where one is named.
+
+Loss and gradient norm depend on weights that no two processes have alike; a GPU's are `gpu_loss` and `gpu_gradient` times
+the true ones. On the places in `bare` (`cpu`, `gpu`) there is no model to look at, and `unreadable` weights cannot be
+loaded. The name of the file with weights goes into the file `saved`, where one is named. `memory` is the peak in bytes by
+place, unknown for a place that it does not name.
 """
 
 from __future__ import annotations
@@ -81,14 +86,18 @@ class Fake(Backend):
     def place(self, device: str, precision: str, seed: int) -> None:
         if device not in self.devices():
             raise Problem("device", self.why_missing(device, self.devices()))
-        self.factor = wish("gpu_factor", 0.25) if device.startswith("gpu") else 1.0
+        self.where = device.partition(":")[0]
+        self.factor = wish("gpu_factor", 0.25) if self.where == "gpu" else 1.0
+
+    def peak_memory(self) -> int | None:
+        return wish("memory", {}).get(self.where) if wish("memory", None) is not None else super().peak_memory()
 
     def trainable(self, built: Any, name: str, axes: Any) -> Trainable:
         if not isinstance(built, FakeModel):
             raise Problem("builder", f"the builder of {name} returned a {type(built).__name__}; it returns a FakeModel")
         run = 1 + random.SystemRandom().gauss(0, wish("jitter", 0.002))
         seconds = built.seconds * self.factor * max(run, 0.1)
-        weights, steps = [0], [0]
+        weights, steps = [random.SystemRandom().randrange(10**6)], [0]
 
         def step() -> float:
             if wish("log", ""):
@@ -108,6 +117,21 @@ class Fake(Backend):
             NOW[0] += 20 * seconds * (steps[0] == wish("freezes_at", 0))
             return float("nan") if due and wish("nan", "") == name else 1.0
 
+        def loss_and_gradient() -> tuple[float, float]:
+            wrong = (wish("gpu_loss", 1.0), wish("gpu_gradient", 1.0)) if self.where == "gpu" else (1.0, 1.0)
+            return (2.0 + weights[0]) * wrong[0], (3.0 + weights[0]) * wrong[1]
+
+        def save(file: str) -> None:
+            Path(file).write_text(json.dumps(weights))
+            if wish("saved", ""):
+                Path(wish("saved", "")).write_text(file)
+
+        def load(file: str) -> None:
+            if wish("unreadable", False):
+                raise ValueError("no such layer")
+            weights[:] = json.loads(Path(file).read_text())
+
+        looked_at = self.where not in wish("bare", [])
         return Trainable(
             step=step,
             fence=float,
@@ -116,4 +140,7 @@ class Fake(Backend):
             trainable_variables=1,
             checksums=lambda: list(weights),
             last_loss=step,
+            loss_and_gradient=loss_and_gradient if looked_at else None,
+            save_weights=save if looked_at else None,
+            load_weights=load if looked_at else None,
         )

@@ -22,7 +22,10 @@ from pytest_metalperf.baselines import (
     BaselineError,
     Entry,
     Machine,
+    RatioAnchor,
+    SpeedupEntry,
     Store,
+    StoredPair,
     StoredRun,
     hours,
     orphans,
@@ -48,12 +51,17 @@ RUN = {
     "conditions": {"battery": False},
 }
 
+BOTH = "w[b8]@gpu:fake over w[b8]@cpu:fake"
+PAIR = {"ratio": 4.0, **{key: RUN[key] for key in ("session", "recorded", "commit", "versions", "conditions")}}
+
 
 def document(**changes: object) -> dict:
     """A valid file, but for `changes` to its last run."""
     anchor = {"seconds_per_batch": 0.1, "recorded": "2026-01-01", "commit": None}
     runs = [dict(RUN), dict(RUN), {**RUN, **changes}]
-    return copy.deepcopy({"format": 1, "machine": FACTS, "workloads": {ID: {"anchor": anchor, "runs": runs}}})
+    speedups = {BOTH: {"anchor": {"ratio": 4.0, "recorded": "2026-01-01"}, "pairs": [dict(PAIR), dict(PAIR)]}}
+    whole = {"format": 1, "machine": FACTS, "workloads": {ID: {"anchor": anchor, "runs": runs}}, "speedups": speedups}
+    return copy.deepcopy(whole)
 
 
 def read(data: object) -> Machine:
@@ -79,6 +87,12 @@ def entry(seconds: float = 0.1) -> Entry:
     )
 
 
+def speedup(ratio: float = 4.0) -> SpeedupEntry:
+    return SpeedupEntry(
+        anchor=RatioAnchor(ratio=ratio, recorded="2026-01-01"), pairs=[StoredPair(**{**PAIR, "ratio": ratio})]
+    )
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """A store that holds one entry."""
@@ -94,6 +108,7 @@ def test_valid_file_is_read():
     stored = read(document())
     assert stored.machine == FACTS
     assert [run.seconds_per_batch for run in stored.workloads[ID].runs] == [0.1] * 3
+    assert [pair.ratio for pair in stored.speedups[BOTH].pairs] == [4.0] * 2
 
 
 LAST = f'$.workloads["{ID}"].runs[2]'
@@ -129,6 +144,43 @@ def test_wrong_type_names_its_place(key, value, sentence):
 @pytest.mark.parametrize("key", ["versions", "conditions"])
 def test_wrong_type_inside_versions_names_its_key(key):
     assert "tensorflow" in refused(document(**{key: {"tensorflow": []}}))
+
+
+TOGETHER = f'$.speedups["{BOTH}"]'
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "sentence"),
+    [
+        (["pairs", 1, "ratio"], "4", f"{TOGETHER}.pairs[1].ratio: expected a number, got a string"),
+        (["pairs", 1, "ratio"], 0, f"{TOGETHER}.pairs[1].ratio: expected a number > 0.0"),
+        (["pairs", 1, "session"], None, f"{TOGETHER}.pairs[1].session: expected a string, got null"),
+        (["pairs", 1, "speed"], 3, f"{TOGETHER}.pairs[1]: has an unknown key `speed`"),
+        (["pairs", 1], {}, f"{TOGETHER}.pairs[1]: is missing `ratio`"),
+        (
+            ["pairs", 1, "versions"],
+            {"fake": 1},
+            f'{TOGETHER}.pairs[1].versions["fake"]: expected a string, got a whole number',
+        ),
+        (["pairs"], [], f"{TOGETHER}.pairs: expected a list of length >= 1"),
+        (["runs"], [], f"{TOGETHER}: has an unknown key `runs`"),
+        (["anchor"], None, f"{TOGETHER}.anchor: expected an object, got null"),
+        (["anchor", "ratio"], -1, f"{TOGETHER}.anchor.ratio: expected a number > 0.0"),
+        (["anchor", "seconds_per_batch"], 1, f"{TOGETHER}.anchor: has an unknown key `seconds_per_batch`"),
+    ],
+)
+def test_wrong_speedup_names_its_place(path, value, sentence):
+    data = document()
+    inner = data["speedups"][BOTH]
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    assert refused(data) == sentence
+
+
+@pytest.mark.parametrize(("value", "kind"), [([], "a list"), (None, "null"), ("x", "a string")])
+def test_speedups_that_are_no_object_are_refused(value, kind):
+    assert refused({**document(), "speedups": value}) == f"$.speedups: expected an object, got {kind}"
 
 
 @pytest.mark.parametrize("name", ["seconds_per_batch", "lower_quartile", "batches", "session", "recorded"])
@@ -282,6 +334,15 @@ STORED = st.builds(
     ),
 )
 ANCHORS = st.builds(Anchor, seconds_per_batch=POSITIVE, recorded=st.text(), commit=st.none() | st.text())
+SPEEDUPS = st.builds(
+    SpeedupEntry,
+    anchor=st.builds(RatioAnchor, ratio=POSITIVE, recorded=st.text(), commit=st.none() | st.text()),
+    pairs=st.lists(
+        st.builds(StoredPair, ratio=POSITIVE, session=st.text(), recorded=st.text(), commit=st.none() | st.text()),
+        min_size=1,
+        max_size=3,
+    ),
+)
 MACHINES = st.builds(
     Machine,
     format=st.just(1),
@@ -289,6 +350,7 @@ MACHINES = st.builds(
     workloads=st.dictionaries(
         st.text(), st.builds(Entry, anchor=ANCHORS, runs=st.lists(STORED, min_size=1, max_size=3)), max_size=3
     ),
+    speedups=st.dictionaries(st.text(), SPEEDUPS, max_size=2),
 )
 QUICK = hypothesis_settings(max_examples=150, deadline=None, database=None, derandomize=True)
 
@@ -388,7 +450,22 @@ def test_nothing_but_the_file_stays_in_the_folder(store):
     assert [path.name for path in store.path.parent.iterdir()] == ["m.json"]
 
 
+def test_speedups_stand_in_the_file_only_where_there_are_some(store):
+    assert "speedups" not in json.loads(store.path.read_text())
+    store.put({BOTH: speedup()}, FACTS)
+    assert list(json.loads(store.path.read_text())["speedups"]) == [BOTH]
+    assert (store.speedups, list(store.workloads)) == ({BOTH: speedup()}, [ID])
+
+
 # nothing is lost
+
+
+def test_workloads_and_speedups_leave_each_other_alone(store):
+    other = Store(store.path.parent, "m")
+    other.put({BOTH: speedup()}, FACTS)
+    store.put({"new@cpu:fake": entry()}, FACTS)
+    again = Store(store.path.parent, "m")
+    assert (sorted(again.workloads), list(again.speedups)) == (["new@cpu:fake", ID], [BOTH])
 
 
 def test_entries_of_another_session_are_kept(store):
@@ -565,6 +642,12 @@ def test_skipped_device_is_no_orphan():
         "a@gpu:other",
         "b@cpu:tf",
     ]
+
+
+def test_a_speedup_needs_the_places_of_both_sides():
+    two = ["a@cpu:tf over a@gpu:tf", "a@gpu:tf over a@cpu:tf", "b over c[x=d over e]@cpu:tf over b@gpu:1:tf"]
+    assert orphans(two, [], ["gpu:tf"]) == two[2:]
+    assert orphans(two, [two[0]], ["gpu:1:tf"]) == [two[1]]
 
 
 def test_sessions_of_one_hour_are_one():

@@ -93,6 +93,7 @@ def test_speedup_and_live_are_rows(suite):
     assert result.ret == 0
     by_name = {row["name"]: row["stats"] for row in found}
     assert sorted(by_name) == ["test_live", "test_speedup"]
+    assert [row["extra_info"]["metal_parity"] for row in found if row["name"] == "test_speedup"] == ["checked"]
     assert by_name["test_live"]["median"] == pytest.approx(0.02, rel=0.5)
 
 

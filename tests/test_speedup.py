@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
-
 import pytest
+
+from pytest_metalperf.gate import Ratio
+from pytest_metalperf.measurement import Pair, Run, Speedup
+from pytest_metalperf.reports import speedups
+from pytest_metalperf.speedup import overall
+from pytest_metalperf.workload import Workload
 
 PROMISE = "def test_it(metal_speedup):\n    metal_speedup('fake-model', at_least=3.0)\n"
 
@@ -18,12 +22,7 @@ def gpu(suite):
 
 
 def verdict(suite) -> str:
-    (value,) = [
-        p.get("value")
-        for p in ET.parse(suite.pytester.path / "out.xml").iter("property")
-        if p.get("name") == "metal_verdict"
-    ]
-    return value
+    return suite.properties["metal_verdict"]
 
 
 def test_promise_that_is_kept(gpu):
@@ -41,8 +40,8 @@ def test_promise_that_is_not_kept(gpu):
     result.stdout.fnmatch_lines(
         [
             "fake-model[[]b8[]]@gpu:fake is not 3 times as fast as fake-model[[]b8[]]@cpu:fake*test_suite.py::test_it",
-            "  speedup   2*   95 % interval * to *, * fresh pairs",
-            "  promised  3",
+            "  now       2*   95 % interval * to *, * fresh pairs",
+            "  promised  3   not kept",
             "  of        0.0* s/batch   fake-model[[]b8[]]@gpu:fake",
             "  over      0.1* s/batch   fake-model[[]b8[]]@cpu:fake",
             "  look again with  pytest *test_it*",
@@ -60,8 +59,11 @@ def test_noise_around_the_promise_is_inconclusive(gpu, flags):
     assert verdict(gpu) == "inconclusive"
     result.stdout.fnmatch_lines(["1 gated: 1 inconclusive"])
     assert result.ret == (1 if flags else 0)
+    result.stdout.fnmatch_lines(["inconclusive: the interval * to * holds the promised 3"])
     if flags:
-        result.stdout.fnmatch_lines(["* may or may not be 3 times as fast as *"])
+        result.stdout.fnmatch_lines(
+            ["* may or may not be 3 times as fast as *", "  promised  3   cannot be told", "  why       the interval *"]
+        )
 
 
 def test_without_a_promise_it_measures(gpu):
@@ -148,9 +150,11 @@ def test_different_batch_sizes_compare_seconds_per_example_and_say_so(suite):
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "  speedup   4   95 % interval*",
+            "  now       4   95 % interval*",
             "  of        0.003125 s/example   fake-model[[]b32[]]@cpu:fake",
             "  over      0.01250 s/example   fake-model[[]b8[]]@cpu:fake",
+            "  note      parity not checked: they differ in batch_size 32 and 8, and so do their losses; seconds per example"
+            " are compared",
         ]
     )
 
@@ -177,7 +181,7 @@ ITSELF = "metal_speedup compares fake-model[{}]@cpu:fake with itself: say what d
         ("of='mixed_float16'", "of is a dict of axes such as {'precision': 'mixed_float16'}, got 'mixed_float16'"),
         ("over=3", "over is a dict of axes such as {'precision': 'mixed_float16'}, got 3"),
         ("of={'batch_size': 0}", "fake-model: batch_size is a whole number from 1, got 0"),
-        ("of={'backend': 'nope'}", "unknown backend 'nope': there are fake, tensorflow"),
+        ("of={'backend': 'nope'}", "unknown backend 'nope': there are fake, jax, tensorflow, torch"),
         ("of={3: 4}, device='cpu'", "*3*"),
         ("device='tpu'", "*unknown device 'tpu'*"),
         ("max_runs=1", "this call: max_runs: expected at least 2*"),
@@ -199,3 +203,103 @@ def test_worker_that_dies_is_an_error(gpu):
         ["*the worker was ended by SIGKILL * in its phase 'first batch'", "ERROR test_suite.py::test_it*"]
     )
     assert verdict(gpu) == "error"
+
+
+def test_smoke_trains_a_pair_and_says_nothing_of_speed(gpu):
+    gpu.set(gpus=["gpu"], gpu_factor=2)
+    result = gpu.run("--metal=smoke", "--junitxml=out.xml")
+    result.assert_outcomes(passed=1)
+    assert len(gpu.trained()) <= 2
+    assert (gpu.properties["metal_verdict"], gpu.properties["metal_parity"]) == ("", "checked")
+
+
+def test_two_tests_of_one_speedup_measure_it_once(gpu):
+    gpu.set(gpus=["gpu"], jitter=0)
+    gpu.write(
+        """
+        def test_a(metal_speedup):
+            metal_speedup("fake-model", at_least=3.0)
+        def test_b(metal_speedup):
+            metal_speedup("fake-model", at_least=2.0)
+        """
+    )
+    gpu.run().assert_outcomes(passed=2)
+    assert len(gpu.trained()) == 2 * 3
+
+
+@pytest.mark.parametrize(
+    ("promise", "stored", "verdict"),
+    [
+        ("", "", ""),
+        ("within", "", "within"),
+        ("", "faster", "faster"),
+        ("within", "faster", "faster"),
+        ("within", "within", "within"),
+        ("within", "slower", "slower"),
+        ("slower", "faster", "slower"),
+        ("inconclusive", "slower", "slower"),
+        ("slower", "inconclusive", "slower"),
+        ("inconclusive", "faster", "inconclusive"),
+        ("within", "inconclusive", "inconclusive"),
+    ],
+)
+def test_one_verdict_of_two(promise, stored, verdict):
+    assert overall(promise, stored) == verdict
+
+
+# what both sides need
+
+
+def sides(*pairs: tuple[Run, Run]) -> Speedup:
+    of, over = (Workload("m", "gpu", "torch", {"precision": p}) for p in ("mixed_float16", "float32"))
+    return Speedup(of, over, ratio=Ratio(1.82, 1.79, 1.86, 0.95), runs=[Pair(over, of) for over, of in pairs])
+
+
+def run(memory: int | None = None, joules: float | None = None, examples: int | None = 8) -> Run:
+    return Run((0.1,), 1, 1.0, "s", "2026-01-01", examples=examples, peak_memory_bytes=memory, joules_per_batch=joules)
+
+
+NAMES = "m[mixed_float16]@gpu:torch over m@gpu:torch: 1.82 times as fast (1.79 to 1.86)"
+
+
+@pytest.mark.parametrize(
+    ("over", "of", "line"),
+    [
+        (
+            run(5_100_000_000, 12.1),
+            run(3_200_000_000, 7.9),
+            ", memory 5.1 GB -> 3.2 GB, energy 12.1 J -> 7.90 J a batch",
+        ),
+        (run(510_000_000), run(320_000_000), ", memory 510 MB -> 320 MB"),
+        (run(joules=1210.0), run(joules=0.079), ", energy 1210 J -> 0.0790 J a batch"),
+        (run(), run(3_200_000_000, 7.9), ", memory unknown -> 3.2 GB, energy unknown -> 7.90 J a batch"),
+        (run(joules=12.0), run(joules=24.0, examples=32), ", energy 1.50 J -> 0.750 J an example"),
+    ],
+)
+def test_memory_and_energy_of_both_sides_are_one_line(over, of, line):
+    assert speedups.line(sides((over, of))) == NAMES + line
+
+
+def test_nothing_is_said_of_what_nobody_knows():
+    speedup = sides((run(), run()))
+    assert speedups.line(speedup) == ""
+    assert (speedup.of_peak_memory_bytes, speedup.over_joules) == (None, None)
+
+
+def test_of_several_pairs_the_median_counts():
+    speedup = sides(
+        *[(run(memory, joules), run(2 * memory, None)) for memory, joules in ((1, 3.0), (2, 5.0), (9, 4.0))]
+    )
+    assert (speedup.over_peak_memory_bytes, speedup.of_peak_memory_bytes) == (2, 4)
+    assert (speedup.over_joules, speedup.of_joules) == (4.0, None)
+
+
+def test_the_line_stands_below_the_table(gpu):
+    gpu.set(gpus=["gpu"], jitter=0, memory={"cpu": 5_100_000_000, "gpu": 3_200_000_000})
+    gpu.run().stdout.fnmatch_lines(
+        [
+            "workload * verdict",
+            "fake-model* over cpu *",
+            "fake-model[[]b8[]]@gpu:fake over fake-model[[]b8[]]@cpu:fake: 4 times as fast (* to *), memory 5.1 GB -> 3.2 GB",
+        ]
+    )

@@ -13,6 +13,8 @@ def properties(result: Measurement | Speedup) -> list[tuple[str, str]]:
         found = [("metal_workload", f"{result.of.id} over {result.over.id}"), ("metal_verdict", result.verdict)]
         if result.ratio is not None:
             found.append(("metal_speedup", f"{result.value:.6g}"))
+        if result.parity:
+            found.append(("metal_parity", result.parity))
     else:
         found = [("metal_workload", result.workload.id), ("metal_verdict", result.verdict)]
         if result.runs:

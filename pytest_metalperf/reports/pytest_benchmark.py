@@ -86,7 +86,7 @@ def _extra(result: Measurement | Speedup) -> dict[str, Any]:
         return {
             "metal_of": result.of.id, "metal_over": result.over.id, "metal_speedup": float(result.value),
             "metal_speedup_low": float(result.low), "metal_speedup_high": float(result.high),
-            "metal_verdict": result.verdict,
+            "metal_verdict": result.verdict, "metal_parity": result.parity,
         }  # fmt: skip
     run = result.runs[0]
     return {

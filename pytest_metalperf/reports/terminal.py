@@ -9,10 +9,10 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..baselines import hours
+from ..baselines import Entry, SpeedupEntry, hours
 from ..measurement import VERDICTS, Measurement, Speedup
 from ..session import MetalSession, Progress
-from . import words
+from . import speedups, words
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -93,7 +93,7 @@ def table(results: Sequence[Measurement | Speedup]) -> list[tuple[str, str]]:
 
 def _total(result: Measurement | Speedup) -> str:
     """The change since the anchor, where it is worth a column."""
-    total = words.creep(result) if isinstance(result, Measurement) else None
+    total = words.creep(result) if isinstance(result, Measurement) else speedups.creep(result)
     return "" if total is None else words.percent(total, sign=True)
 
 
@@ -101,9 +101,13 @@ def _once(results: Sequence[Measurement | Speedup]) -> list[Measurement | Speedu
     """One row per workload and verdict: two tests that ask for the same thing need not be shown twice."""
     seen: dict[tuple[str, str], Measurement | Speedup] = {}
     for result in results:
-        what = result.workload.id if isinstance(result, Measurement) else f"{result.of.id}/{result.over.id}"
+        what = _id(result) + (f" at least {result.at_least}" if isinstance(result, Speedup) else "")
         seen.setdefault((what, result.error or result.verdict), result)
     return list(seen.values())
+
+
+def _id(result: Measurement | Speedup) -> str:
+    return result.workload.id if isinstance(result, Measurement) else result.id
 
 
 def _row(result: Measurement | Speedup) -> tuple[str, ...]:
@@ -111,10 +115,16 @@ def _row(result: Measurement | Speedup) -> tuple[str, ...]:
     if isinstance(result, Speedup):
         verdict = "-" if verdict == "smoke" and result.ratio else verdict
         now = f"{result.value:.3g}x" if result.ratio else "-"
-        interval = f"{result.low:.3g} to {result.high:.3g}" if result.ratio else "-"
-        promised = f"{result.at_least:g}x" if result.at_least else "-"
         over = [w for w in (result.over.device,) if w != result.of.device] or [_difference(result)]
-        return (f"{result.of.label} over {over[0]}", result.of.device, now, promised, interval, "-", verdict)
+        return (
+            f"{result.of.label} over {over[0]}",
+            result.of.device,
+            now,
+            speedups.compared_with(result),
+            speedups.change(result),
+            speedups.visible(result),
+            verdict,
+        )
     workload, judgement = result.workload, result.judgement
     now = f"{words.seconds(result.seconds_per_batch)} s" if result.runs else "-"
     device = workload.device if workload.backend in ("", "tensorflow") else f"{workload.device}:{workload.backend}"
@@ -142,8 +152,12 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
     recorded = list(session.recorded.values())
     if recorded:
         out.append((f"stored in {session.store.path.name}:", "cyan"))
-        out += [(f"  {update.id}: {words.old_and_new(update.old, update.new)}", "cyan") for update in recorded]
+        out += [(f"  {update.id}: {_old_and_new(update.old, update.new)}", "cyan") for update in recorded]
     measured = [result for result in session.results if isinstance(result, Measurement)]
+    compared_sides = list({result.id: result for result in session.results if isinstance(result, Speedup)}.values())
+    for speedup in compared_sides:
+        out += [(line, "") for line in (speedups.line(speedup),) if line]
+        out += [(f"{speedup.id}: {note}", "yellow") for note in speedup.notes]
     new = [result for result in measured if result.verdict == "no baseline" and not result.error]
     if new:
         names = words.listed(dict.fromkeys(result.workload.id for result in new), 3)
@@ -152,12 +166,13 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
             ("  record what is missing by adding  --metal-update-baselines --metal-update-mode missing", "yellow")
         )
     out += [(f"not confirmed: {why} ({nodeid})", "yellow") for nodeid, why in session.suspected.items()]
-    for reason in dict.fromkeys(_because(result) for result in measured if result.verdict == "inconclusive"):
+    open_ = [result for result in session.results if result.verdict == "inconclusive"]
+    for reason in dict.fromkeys(map(_because, open_)):
         out.append((f"inconclusive: {reason}", "yellow"))
     out += [(text, "yellow") for text in _conditions(measured)]
     tails = {result.workload.id: words.freezes(result) for result in measured if result.runs and result.verdict}
     out += [(f"{key}: {tail}", "yellow") for key, tail in tails.items() if tail]
-    out += [(text, "yellow") for text in _trust(measured)]
+    out += [(text, "yellow") for text in _trust([*measured, *compared_sides])]
     out += _moved(measured)
     out += [(text, "yellow") for text in _unused(session)]
     used = words.versions(run.versions for result in measured for run in result.runs)
@@ -169,6 +184,10 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
         out.append((f"in turn with {compared[0].name}: {theirs or 'nothing measured'}", ""))
     out.append((summary(session.results, session.skipped, session.refused), ""))
     return out
+
+
+def _old_and_new(old: Any, new: Entry | SpeedupEntry) -> str:
+    return speedups.old_and_new(old, new) if isinstance(new, SpeedupEntry) else words.old_and_new(old, new)
 
 
 def summary(
@@ -195,7 +214,9 @@ def summary(
     return f"{head}; not gated: {', '.join(parts)}" if parts else head
 
 
-def _because(result: Measurement) -> str:
+def _because(result: Measurement | Speedup) -> str:
+    if isinstance(result, Speedup):
+        return speedups.reason(result) or "noise"
     return result.judgement.reason if result.judgement is not None and result.judgement.reason else "noise"
 
 
@@ -220,10 +241,10 @@ def _figure(clause: str) -> float:
     return float(found[0]) if found else -1.0
 
 
-def _trust(measured: Iterable[Measurement]) -> list[str]:
+def _trust(measured: Iterable[Measurement | Speedup]) -> list[str]:
     """What to know of the baselines: too old, or of one session only, which knows nothing of tomorrow's slow hour."""
     gated = [r for r in measured if r.judgement is not None and r.verdict != "recorded"]
-    compared = {r.workload.id: r.baseline for r in gated if r.baseline is not None}
+    compared = {_id(r): r.baseline for r in gated if r.baseline is not None}
     single = [
         key for key, entry in compared.items() if len(set(hours(run.session for run in entry.runs).values())) == 1
     ]
@@ -274,6 +295,7 @@ def _unused(session: MetalSession) -> list[str]:
         return []
     from ..baselines import orphans
 
-    asked = [result.workload.id for result in session.results if isinstance(result, Measurement)]
-    lost = orphans(session.store.workloads, asked, session.unavailable) if asked else []
+    asked = [_id(result) for result in session.results]
+    stored = [*session.store.workloads, *session.store.speedups]
+    lost = orphans(stored, asked, session.unavailable) if asked else []
     return [f"no test asked for {words.plural(len(lost), 'stored baseline')}: {words.listed(lost, 3)}"] if lost else []

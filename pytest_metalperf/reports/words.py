@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ..baselines import Entry
-from ..measurement import Measurement, Speedup
+from ..baselines import Entry, StoredPair, StoredRun
+from ..measurement import Measurement
 
 if TYPE_CHECKING:
     from ..forecast import Expected
@@ -121,7 +121,9 @@ def figures(measurement: Measurement) -> list[str]:
     width = max(len(now), len(then))
     interval = f"95 % interval {seconds(judgement.now_low)} to {seconds(judgement.now_high)}"
     other, what = ("baseline", "runs") if reference is None else ("reference", "pairs")
-    origin = provenance(entry) if entry is not None else f"in turn, 95 % interval of the change {_interval(judgement)}"
+    origin = (
+        provenance(entry.runs) if entry is not None else f"in turn, 95 % interval of the change {_interval(judgement)}"
+    )
     rows = [
         ("now", f"{now:>{width}} s/batch   {_runs(measurement)}" + (f", {interval}" if reference is None else "")),
         (other, f"{then:>{width}} s/batch   {origin}"),
@@ -171,17 +173,21 @@ def _interval(judgement: Judgement) -> str:
     return f"{percent(judgement.change_low, sign=True)} to {percent(judgement.change_high, sign=True)}"
 
 
-def provenance(entry: Entry) -> str:
+def provenance(stored: Sequence[StoredRun | StoredPair], noun: str = "run") -> str:
     """`5 runs of 2 sessions, last 2026-11-02 at 1a2b3c4`."""
-    runs, sessions = len(entry.runs), len({run.session for run in entry.runs})
-    last = max(entry.runs, key=lambda run: run.recorded)
+    runs, sessions = len(stored), len({run.session for run in stored})
+    last = max(stored, key=lambda run: run.recorded)
     at = f" at {last.commit}" if last.commit else ""
-    return f"{plural(runs, 'run')} of {plural(sessions, 'session')}, last {last.recorded}{at}"
+    return f"{plural(runs, noun)} of {plural(sessions, 'session')}, last {last.recorded}{at}"
 
 
 def changed_versions(measurement: Measurement) -> str:
     """`tensorflow 2.18.1 -> 2.19.1, tensorflow-metal 1.1.0 -> none`; empty when nothing did."""
-    before, now = measurement.versions_before, measurement.runs[-1].versions
+    return version_changes(measurement.versions_before, measurement.runs[-1].versions)
+
+
+def version_changes(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """The same of any two."""
     return ", ".join(
         f"{name} {before.get(name, 'none')} -> {now.get(name, 'none')}"
         for name in sorted(set(before) | set(now))
@@ -221,26 +227,6 @@ def not_parametrised(nodeid: str) -> str:
     return (
         f"{nodeid} has no device: pytest cannot parametrise methods of unittest classes, so name one,"
         ' metal_bench(…, device="cpu"), or make it a plain function'
-    )
-
-
-def speedup_failure(speedup: Speedup, command: str) -> str:
-    """The failure text of a speedup that does not keep its promise, or cannot tell."""
-    promise = f"{speedup.at_least:g} times" if speedup.at_least else "anything"
-    verb = "is not" if speedup.verdict == "slower" else "may or may not be"
-    unit = "s/example" if speedup.per_example else "s/batch"
-    head = f"{speedup.of.id} {verb} {promise} as fast as {speedup.over.id}"
-    middle = [_middle([s for pair in speedup.pairs for s in pair[side]]) for side in (0, 1)]
-    return "\n".join(
-        [
-            f"{head:<72} {speedup.nodeid}",
-            f"  speedup   {speedup.value:.3g}   95 % interval {speedup.low:.3g} to {speedup.high:.3g},"
-            + f" {plural(len(speedup.pairs), 'fresh pair')}",
-            f"  promised  {speedup.at_least:g}",
-            f"  of        {seconds(middle[1])} {unit}   {speedup.of.id}",
-            f"  over      {seconds(middle[0])} {unit}   {speedup.over.id}",
-            f"  look again with  {command}",
-        ]
     )
 
 

@@ -6,12 +6,15 @@ and `{"error": {kind, message, traceback}}`; after an error the worker does noth
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import math
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from .backends import BACKENDS, Backend
@@ -218,19 +221,31 @@ class Job:
         """Tell the loss and the gradient's norm of the batch, dropout off; nothing where there is no model to look at.
 
         Args:
-            load: a file with the weights to compute them from; empty for those that the model has.
+            load: a file with the weights to compute them from, which is removed; empty for those that the model has.
             save: a file to write the weights to first; empty for none.
+
+        A file without a folder lies in this machine's temporary folder.
         """
         trainable = self.trainable
-        if trainable.loss_and_gradient is None:
+        saver, loader = trainable.save_weights, trainable.load_weights
+        if trainable.loss_and_gradient is None or (save and saver is None) or (load and loader is None):
             return {"loss": None, "gradient_norm": None}
-        self.progress("parity", always=True)
-        if save and trainable.save_weights is not None:
-            self._guarded(lambda: trainable.save_weights(save), "check of parity")  # type: ignore[misc]
-        if load and trainable.load_weights is not None:
-            self._guarded(lambda: trainable.load_weights(load), "check of parity")  # type: ignore[misc]
-        loss, norm = self._guarded(trainable.loss_and_gradient, "check of parity")
-        return {"loss": loss, "gradient_norm": norm}
+        with machine_lock(exclusive=False, waiting=self.waiting):
+            self.progress("parity", always=True)
+            if save and saver is not None:
+                saved = str(Path(tempfile.gettempdir()) / save)
+                atexit.register(_remove, saved)  # should the other side never come to load it
+                self._guarded(lambda: saver(saved), "check of parity")
+            if load and loader is not None:
+                loaded = str(Path(tempfile.gettempdir()) / load)
+                try:
+                    self._guarded(lambda: loader(loaded), "check of parity")
+                finally:
+                    _remove(loaded)
+                if trainable.checksums is not None:  # what came from elsewhere is no training
+                    self.before = trainable.checksums()
+            loss, norm = self._guarded(trainable.loss_and_gradient, "check of parity")
+        return {"loss": float(loss), "gradient_norm": float(norm)}
 
     def _until_trained(self, steps: int) -> None:
         """Go on while no weight has changed: under float16 the loss scale must come down before updates count."""
@@ -271,6 +286,11 @@ class Job:
 
 def _between(before: float | None, after: float | None) -> float | None:
     return None if before is None or after is None else after - before
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):
+        Path(path).unlink()
 
 
 def _backend(source: Source | str) -> Backend:
