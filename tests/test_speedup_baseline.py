@@ -295,8 +295,8 @@ def weather(stored, monkeypatch):
 
     real, now = module.take_turns, {}
 
-    def take_turns(fleet, requests, *rest):
-        sides = real(fleet, requests, *rest)
+    def take_turns(fleet, requests, *rest, **more):
+        sides = real(fleet, requests, *rest, **more)
         return tuple(
             replace(
                 side,

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .problems import Problem, first_line, user_traceback
+from .problems import Problem, first_line, out_of_memory, user_traceback
 
 Source = Mapping[str, Any]
 """One of `{"kind": "reference", "name": "module:function", "package": "models"}` (ours),
@@ -117,6 +117,8 @@ def call_builder(function: Callable[..., Any], name: str, axes: Mapping[str, Any
     except Problem:
         raise
     except BaseException as error:  # sys.exit, pytest.skip
+        if out_of_memory(error):
+            raise
         raise Problem(
             "builder",
             f"the builder of {name} raised {first_line(error)}",
