@@ -1,0 +1,55 @@
+"""Planted changes found by the fingerprint: `python tests/speed/fingerprints.py --backend tensorflow --device gpu`.
+
+A small model (`tests/small_models.py`) in fresh processes: unchanged, and with an operation more, another optimizer, a
+second trace (TensorFlow) and an operation that the CPU does (on a GPU). Prints how many of each differ from the first.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pytest_metalperf.fleet import Fleet, Plan
+from pytest_metalperf.workload import Workload
+
+
+def works(fleet: Fleet, asked: argparse.Namespace, count: int, **axes: Any) -> list[Any]:
+    """The fingerprints of so many fresh processes."""
+    file = str(Path(__file__).parents[1] / "small_models.py")
+    source = {"kind": "import", "module": "small_models", "file": file, "name": "small", "root": str(Path(file).parent)}
+    workload = Workload("small", asked.device, asked.backend, axes, source)
+    plan = Plan(2, 1, least_blocks=2, least_seconds=0.0)
+    return [run.work for run in fleet.run(workload, asked.backend, plan, count, lambda *_: None)]
+
+
+def main() -> None:
+    """Count and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--backend", default="tensorflow")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--each", type=int, default=20, help="unchanged runs, and planted changes of all kinds together"
+    )
+    asked = parser.parse_args()
+    planted: dict[str, dict[str, Any]] = {"an operation more": {"planted": "extra"}, "SGD": {"optimizer": "sgd"}}
+    if asked.backend == "tensorflow":
+        planted["a second trace"] = {"planted": "retrace"}
+    if asked.device != "cpu" and asked.backend != "jax":
+        planted["an operation on the CPU"] = {"planted": "on_cpu"}
+    fleet = Fleet(session="fingerprints")
+    try:
+        first, *unchanged = works(fleet, asked, asked.each + 1)
+        place = f"{asked.device}:{asked.backend}"
+        print(f"{place}: unchanged: {sum(work != first for work in unchanged)} of {len(unchanged)} differ", flush=True)
+        for name, axes in planted.items():
+            found = works(fleet, asked, asked.each // len(planted), **axes)
+            print(f"{place}: {name}: {sum(work != first for work in found)} of {len(found)} differ", flush=True)
+            if name == "an operation on the CPU":
+                print(f"{place}: on the CPU: {found[0]['operations_on_cpu']}, before {first['operations_on_cpu']}")
+    finally:
+        fleet.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Verdicts at a small tolerance: `python tests/speed/trials.py --backend torch --device gpu`.
+
+A stack of 20 dense layers is recorded (5 runs), then judged again and again: unchanged (`--same` verdicts) and with a 21st
+layer, which makes its step 5 % longer (`--longer`). Every verdict takes fresh processes, one run or as many as the gate
+asks for. Prints what runs differ by, and the verdicts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from pytest_metalperf.fleet import Fleet, Plan
+from pytest_metalperf.gate import Rule, RunFigure, judge
+from pytest_metalperf.measurement import Run
+from pytest_metalperf.workload import Workload
+
+DEPTH = 20
+
+
+def runs(fleet: Fleet, asked: argparse.Namespace, depth: int) -> Iterator[Run]:
+    """Fresh runs, prepared side by side, for as long as they are asked for."""
+    file = str(Path(__file__).with_name("dense.py"))
+    source = {"kind": "import", "module": "dense", "file": file, "name": "dense", "root": str(Path(file).parent)}
+    axes = {"depth": depth, "width": asked.width, "batch_size": asked.width}
+    workload = Workload("dense", asked.device, asked.backend, axes, source)
+    while True:
+        yield from fleet.run(workload, asked.backend, Plan(10, 3), 4, lambda *_: None)
+
+
+def main() -> None:
+    """Measure, judge, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--backend", default="torch")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--width", type=int, default=4096)
+    parser.add_argument("--tolerance", type=float, default=0.02)
+    parser.add_argument("--same", type=int, default=20)
+    parser.add_argument("--longer", type=int, default=10)
+    asked = parser.parse_args()
+    rule = Rule(tolerance=asked.tolerance)
+    fleet = Fleet(session="trials")
+    try:
+        fresh = runs(fleet, asked, DEPTH)
+        stored = [RunFigure(next(fresh).estimate.seconds, "stored") for _ in range(5)]
+        seen = [run.seconds for run in stored]
+        for what, depth, trials in (("unchanged", DEPTH, asked.same), ("one layer more", DEPTH + 1, asked.longer)):
+            fresh = fresh if depth == DEPTH else runs(fleet, asked, depth)
+            verdicts: Counter[str] = Counter()
+            changes, spent = [], 0
+            for _ in range(trials):
+                now: list[RunFigure] = []
+                while True:
+                    now.append(RunFigure(next(fresh).estimate.seconds, "now"))
+                    judgement = judge(now, stored, [], rule)
+                    if judgement.decided:
+                        break
+                verdicts[judgement.verdict] += 1
+                changes.append(judgement.change)
+                spent += len(now)
+                seen += [run.seconds for run in now] if depth == DEPTH else []
+            said = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
+            low, high = 100 * min(changes), 100 * max(changes)
+            print(
+                f"{what}: {trials} verdicts: {said}; change {low:+.2f} to {high:+.2f} %, {spent} fresh runs", flush=True
+            )
+        mean = statistics.fmean(seen)
+        print(f"{asked.device}:{asked.backend}: {1000 * mean:.3f} ms a batch; {len(seen)} runs of unchanged code differ by"
+              f" {100 * statistics.stdev(seen) / mean:.2f} % (sd)")  # fmt: skip
+    finally:
+        fleet.close()
+
+
+if __name__ == "__main__":
+    main()
