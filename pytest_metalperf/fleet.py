@@ -56,6 +56,7 @@ class Plan:
     least_blocks: int = 10
     least_seconds: float = 1.0
     timeout: float | None = field(default=None, repr=False, compare=False)  # of silence; None is the session's
+    sustained: bool = False  # minutes, which tell nothing of what a run of batches takes
 
 
 def plan_of(settings: Settings) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,10 +12,12 @@ from .baselines import BaselineError, Entry
 from .fleet import WorkerError
 from .forecast import side_by_side
 from .measurement import Measurement, Run
+from .metric_gate import gate_metrics
 from .reports import words
 from .session import MetalSession, rule_of
 from .settings import Settings
 from .trust import calm, refusal, under_conditions
+from .work import WorkError
 from .workload import Workload
 
 if TYPE_CHECKING:
@@ -55,7 +58,7 @@ def judged(
     Raises:
         Suspected: when it should be.
     """
-    measurement = Measurement(workload, tolerance=settings.tolerance, nodeid=nodeid)
+    measurement = Measurement(workload, tolerance=settings.tolerance, strict_work=settings.strict_work, nodeid=nodeid)
     stored = session.store.workloads.get(workload.id)
     measurement.baseline = stored
     try:
@@ -70,12 +73,14 @@ def judged(
             measurement.verdict = "no baseline"
         else:
             _gate(session, measurement, stored, settings, measure, first_look, later=later)
-            changed = measurement.verdict in ("slower", "faster")
-            if changed and not measurement.crept and settings.update_baselines and settings.update_mode == "changed":
+            gate_metrics(session, measurement, stored, settings, measure)
+            _look_again_at_work(measurement, settings, measure)
+            updates = settings.update_baselines and settings.update_mode == "changed"
+            if updates and not measurement.crept and _changed(measurement, settings):
                 _record(session, measurement, settings, measure)
     except WorkerError as error:
         measurement.error = words.broken(error.message, error.details)
-    except BaselineError as error:
+    except (BaselineError, WorkError) as error:
         measurement.error = str(error)
     return measurement
 
@@ -130,6 +135,23 @@ def _crept(judgement: Judgement, stored: Entry, settings: Settings) -> bool:
     return settings.total_tolerance is not None and lowest > settings.total_tolerance
 
 
+def _look_again_at_work(measurement: Measurement, settings: Settings, measure: Callable[[int], list[Run]]) -> None:
+    """Before a changed fingerprint has consequences, a second process must show the same."""
+    matters = settings.strict_work or (settings.update_baselines and settings.update_mode == "changed")
+    if measurement.work_changes and matters and len(measurement.runs) < 2:
+        measurement.runs = measure(2)
+
+
+def _changed(measurement: Measurement, settings: Settings) -> bool:
+    """Whether anything that is gated differs from the baseline, or is not in it yet."""
+    return (
+        measurement.verdict in ("slower", "faster")
+        or any(one.changed or one.new for one in measurement.metrics)
+        or bool(measurement.work_changes)
+        or (settings.strict_work and measurement.work is not None and measurement.work_before is None)
+    )
+
+
 def _record(
     session: MetalSession,
     measurement: Measurement,
@@ -143,3 +165,4 @@ def _record(
         return
     session.record(measurement.workload, measurement.runs, settings.update_mode)
     measurement.verdict = "recorded"
+    measurement.metrics = [replace(one, verdict="recorded", worse=False) for one in measurement.metrics]

@@ -164,7 +164,7 @@ class LiveWorkload:
                         stdin=subprocess.DEVNULL,
                         stdout=output,
                         stderr=subprocess.STDOUT,
-                        timeout=self._settings.timeout,
+                        timeout=self._settings.timeout + (self._settings.sustained or 0.0),
                         env={**os.environ, CHILD: json.dumps(wish)},
                         check=False,
                     )
