@@ -58,6 +58,7 @@ def take_turns(
     try:
         check(workers[::order])
         samples: tuple[list[float], list[float]] = ([], [])
+        joules: tuple[list[float | None], list[float | None]] = ([], [])
         batches = [0, 0]
         for worker in workers:
             worker.pause()
@@ -74,6 +75,7 @@ def take_turns(
                     worker.pause()
                     answer = worker.results["interleave"]
                     samples[side].extend(answer["samples"])
+                    joules[side].append(answer.get("joules"))
                     batches[side] += answer["batches_per_block"] * len(answer["samples"])
                 rounds += 1
                 hear("interleaved", min(batches), plan.batches, 0)
@@ -82,12 +84,29 @@ def take_turns(
             worker.ask("finish")
         fleet.wait(workers, hear, plan.timeout)
         first, second = (
-            Side(tuple(taken), {**worker.results, "measure": {**worker.results["interleave"], "samples": taken}})
-            for worker, taken in zip(workers, samples, strict=True)
+            Side(
+                tuple(taken),
+                {
+                    **worker.results,
+                    "measure": {
+                        **worker.results["interleave"],
+                        "samples": taken,
+                        "conditions": worker.results["finish"].get("conditions", {}),
+                        "joules_per_batch": _per_batch(used, trained),
+                    },
+                },
+            )
+            for worker, taken, used, trained in zip(workers, samples, joules, batches, strict=True)
         )
         return (first, second) if order == 1 else (second, first)
     finally:
         kill(workers)
+
+
+def _per_batch(joules: Sequence[float | None], batches: int) -> float | None:
+    """Energy of one batch; None where a turn does not know, or the counter stood still. Single turns may well be 0."""
+    known = [used for used in joules if used is not None]
+    return (sum(known) / batches or None) if len(known) == len(joules) else None
 
 
 def _alone(fleet: Fleet, hear: Hear) -> AbstractContextManager[None]:

@@ -200,7 +200,7 @@ def here(step: Callable[[], Any], workload: Workload, plan: Plan, session: Metal
         session.on_progress(Progress(workload.label, "live", message["progress"], message["i"], message["n"]))
 
     job = Job(say)
-    job.name, job.backend = workload.name, _Here()
+    job.name, job.device, job.backend = workload.name, workload.device, _Here()
     batch_size = workload.axes.get("batch_size")
     job.trainable = Trainable(step, read_back, examples=batch_size if isinstance(batch_size, int) else None)
     answers = {

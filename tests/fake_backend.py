@@ -3,8 +3,8 @@
 The environment variable FAKE holds JSON: `seconds` a step takes (0.1), `jitter` (0.002, relative sd between runs),
 `gpus` (names), `conditions`, and what goes wrong: `die`, `hang`, `nan`, each with the model's name, from its step
 `from_step` (1) on, and `frozen_weights`. The step `freezes_at` takes 21 times as long. Steps of a GPU take longer and
-shorter by the share `wobble`, sixty by sixty. A step sleeps `sleep` real seconds. Every step adds the worker's process id
-to the file `log`, where one is named.
+shorter by the share `wobble`, sixty by sixty. A step sleeps `sleep` real seconds. A step uses `joules` (unknown), and the
+trace of a run is `trace`. Every step adds the worker's process id to the file `log`, where one is named.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pytest_metalperf.worker.loop import Trainable
 from pytest_metalperf.worker.problems import Problem
 
 NOW = [0.0]
+JOULES = [0.0]
 
 
 def wish(name: str, default: Any) -> Any:
@@ -41,7 +42,21 @@ def build(batch_size: int = 8, depth: int = 1) -> FakeModel:
 
 
 class FakeWatch:
-    """The conditions that a test wishes for."""
+    """The conditions, the energy and the trace that a test wishes for."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.start = JOULES[0]
+        self.ticks = 0
+
+    def tick(self) -> None:
+        self.ticks += 1
+
+    def joules(self) -> float | None:
+        return None if wish("joules", None) is None else JOULES[0] - self.start
+
+    def trace(self) -> list[list[float | None]]:
+        return list(wish("trace", []))
 
     def conditions(self) -> dict[str, Any]:
         return dict(wish("conditions", {}))
@@ -54,8 +69,8 @@ class Fake(Backend):
     def clock() -> float:
         return NOW[0]
 
-    def watch(self) -> Any:
-        return FakeWatch()
+    def watch(self, device: str) -> Any:
+        return FakeWatch(device)
 
     def versions(self) -> dict[str, str]:
         return {"fake": wish("version", "1.0")}
@@ -88,6 +103,7 @@ class Fake(Backend):
                 time.sleep(3600)
             time.sleep(wish("sleep", 0))
             wobble = wish("wobble", 0) if self.factor < 1 else 0
+            JOULES[0] += wish("joules", None) or 0.0
             NOW[0] += seconds * (1 + wobble * (1 if steps[0] // 60 % 2 else -1))
             NOW[0] += 20 * seconds * (steps[0] == wish("freezes_at", 0))
             return float("nan") if due and wish("nan", "") == name else 1.0

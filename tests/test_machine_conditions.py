@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from pytest_metalperf.worker import machine
 from pytest_metalperf.worker.machine import Watch, conditions, facts, machine_facts, nvidia, slug, spoils
 from pytest_metalperf.worker.machine.reading import CpuTimes, Hardware, run
+from pytest_metalperf.worker.machine.trace import INTERVAL, MOST_POINTS, Point, Trace
 
 REPEATABLE = settings(derandomize=True, max_examples=50, deadline=None)
 BAD = {
@@ -27,6 +29,7 @@ BAD = {
     "virtual_gpu": True,
     "stolen": 0.41,
     "other_load": 0.23,
+    "gpu_processes": 2.0,
 }
 FINE = {
     "power": "mains",
@@ -38,6 +41,10 @@ FINE = {
     "stolen": 0.02,
     "other_load": 0.05,
     "load1": 9.0,
+    "gpu_processes": 0.0,
+    "gpu_clock_mhz": 210.0,
+    "gpu_temperature": 95.0,
+    "gpu_power_w": 700.0,
 }
 
 
@@ -152,13 +159,19 @@ def test_spoils():
         "virtual GPU",
         "41 % of CPU time was stolen by the hypervisor",
         "23 % of CPU time went to other processes",
+        "2 other processes used the GPU",
     ]
-    assert [spoil.removable for spoil in spoils(BAD)] == 6 * [True] + 2 * [False]
-    assert [spoil.passing for spoil in spoils(BAD)] == 6 * [False] + 2 * [True]
+    assert [spoil.removable for spoil in spoils(BAD)] == 6 * [True] + 3 * [False]
+    assert [spoil.passing for spoil in spoils(BAD)] == 6 * [False] + 3 * [True]
+
+
+def test_one_other_process_on_the_gpu():
+    (found,) = spoils({"gpu_processes": 1.0}, "gpu:1")
+    assert found.clause == "1 other process used the GPU"
 
 
 def test_the_state_of_a_gpu_does_not_spoil_what_trains_on_the_cpu():
-    gpus = {"throttled", "virtual_gpu"}
+    gpus = {"throttled", "virtual_gpu", "gpu_processes"}
     assert [s.condition for s in spoils(BAD, "cpu")] == [s.condition for s in spoils(BAD) if s.condition not in gpus]
 
 
@@ -172,7 +185,9 @@ def test_a_power_cap_spoils_but_nobody_can_remove_it():
     assert (found.clause, found.removable) == ("GPU clocks held back by power cap", False)
 
 
-def gpu(at: float, reasons: int = 0, power_cap: float | None = 0.0, thermal: float | None = 0.0) -> nvidia.Sample:
+def gpu(
+    at: float, reasons: int | None = 0, power_cap: float | None = 0.0, thermal: float | None = 0.0
+) -> nvidia.Sample:
     return nvidia.Sample(at, (nvidia.Clocks(0x1, 0.0, 0.0), nvidia.Clocks(reasons, power_cap, thermal)))
 
 
@@ -184,22 +199,100 @@ def gpu(at: float, reasons: int = 0, power_cap: float | None = 0.0, thermal: flo
         (gpu(0, reasons=0x4), gpu(10, reasons=0x4, power_cap=0.1), ""),  # left over from the work before
         (gpu(0), gpu(10, thermal=0.6, reasons=0x40), "thermal slowdown, hardware thermal slowdown"),
         (gpu(0, power_cap=None), gpu(10, power_cap=None, reasons=0x4 | 0x8), "power cap, hardware slowdown"),
-        (gpu(0), None, None),
         (gpu(0), nvidia.Sample(10, ()), None),
+        (nvidia.Sample(0, ()), nvidia.Sample(10, ()), None),
+        (gpu(0, reasons=None), gpu(10), None),
+        (gpu(0), gpu(10, reasons=None), None),
+        (gpu(0), gpu(10, reasons=None, power_cap=9.86), "power cap"),
     ],
 )
 def test_throttled(before, after, found):
     assert nvidia.throttled(before, after) == found
 
 
-def test_no_nvml(monkeypatch):
-    import ctypes
+@pytest.mark.parametrize(
+    ("during", "counted", "found"),
+    [
+        (0x8 | 0x80, 0.0, "hardware slowdown, power brake"),
+        (0x1 | 0x2, 0.0, ""),  # idle, and clocks set on purpose
+        (0x4, 0.0, ""),  # for a moment: the GPU counts how long
+        (0x4, None, "power cap"),
+    ],
+)
+def test_reasons_seen_in_between(during, counted, found):
+    assert nvidia.throttled(gpu(0, power_cap=counted), gpu(10, power_cap=counted), during) == found
 
-    def missing(name: str) -> None:
-        raise OSError(name)
 
-    monkeypatch.setattr(ctypes, "CDLL", missing)
-    assert nvidia.sample() is None
+@pytest.mark.parametrize(
+    ("counts", "largest"),
+    [([], None), ([0, 0], 0), ([0, 2, 1], 2), ([0, None], None), ([None, 1], 1), ([None], None)],
+)
+def test_the_largest_count_of_which_some_are_unknown(counts, largest):
+    assert conditions.most(counts) == largest
+
+
+class Clock:
+    """Seconds by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_ticks_are_half_a_second_apart():
+    clock = Clock()
+    watch = Watch("cpu", clock)
+    for _ in range(41):
+        watch.tick()
+        clock.now += 0.0625
+    assert watch.trace() == [[seconds, None, None, None] for seconds in (0.5, 1.0, 1.5, 2.0, 2.5)]
+
+
+def test_a_block_longer_than_the_distance_of_ticks_has_one():
+    clock = Clock()
+    watch = Watch("cpu", clock)
+    for _ in range(3):
+        clock.now += 8.0
+        watch.tick()
+    assert [point[0] for point in watch.trace()] == [8.0, 16.0, 24.0]
+
+
+@pytest.mark.parametrize(("minutes", "apart"), [(2, 0.5), (10, 4.0), (60, 16.0)])
+def test_the_trace_of_a_long_run_stays_small_and_even(minutes, apart):
+    trace, step = Trace(), 0.0625
+    for count in range(int(minutes * 60 / step) + 1):
+        if count * step >= trace.due:
+            trace.add(Point(count * step))
+    times = [point.seconds for point in trace.points]
+    assert MOST_POINTS / 2 - 1 <= len(times) < MOST_POINTS
+    assert {later - earlier for earlier, later in itertools.pairwise(times)} == {apart}
+    assert times[0] <= apart
+    assert minutes * 60 - times[-1] < apart + INTERVAL
+
+
+def test_medians_are_of_the_points_that_know():
+    trace = Trace()
+    for point in (Point(1.0, 1000, None), Point(2.0), Point(3.0, 2000, 300.0), Point(4.0, 1800, 500.0)):
+        trace.add(point)
+    assert (trace.median_clock(), trace.median_power()) == (1800.0, 400.0)
+    assert Trace().median_clock() is None
+
+
+def test_a_mac_is_asked_for_its_thermal_pressure_every_ten_seconds(monkeypatch):
+    asked = []
+    clock = Clock()
+    monkeypatch.setattr(conditions, "_state", lambda: {"thermal": "nominal"})
+    watch = Watch("cpu", clock)
+    with monkeypatch.context() as mac:
+        mac.setattr(conditions.sys, "platform", "darwin")
+        mac.setattr(conditions.macos, "pressure", lambda: asked.append(clock.now) or "heavy")
+        for _ in range(100):
+            clock.now += 0.25
+            watch.tick()
+    assert asked == [1010.0, 1020.0]
+    assert watch.conditions()["thermal"] == "heavy"
 
 
 def test_commands_have_a_time_limit():

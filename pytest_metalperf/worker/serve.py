@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .backends import BACKENDS, Backend
-from .loop import Trainable, block_length, checked, fence_seconds, measure, run_block
-from .machine import machine_facts
+from .loop import Trainable, block_length, checked, fence_seconds, measure, run_block, undisturbed
+from .machine import Watch, machine_facts
 from .problems import Problem, first_line, user_traceback
 from .process import die_with_parent, machine_lock, own_group
 from .sources import Source, call_builder, load, move
@@ -32,6 +32,9 @@ class Job:
         self.backend: Backend
         self.trainable: Trainable
         self.name = ""
+        self.device = "cpu"
+        self.watch: Watch | None = None
+        """Over all blocks of a pair that takes turns; None otherwise."""
         self.steps_per_block = 1
         self.step_seconds = 0.0
         self.first_loss = 0.0
@@ -70,7 +73,7 @@ class Job:
         seed: int,
     ) -> dict[str, Any]:
         """Import the framework, set the device up, build the model and its optimizer, put the data on the device."""
-        self.name = name
+        self.name, self.device = name, device
         with machine_lock(exclusive=False, waiting=self.waiting):
             start = time.perf_counter()
             self.progress("import", always=True)
@@ -119,28 +122,47 @@ class Job:
         return {"steps_per_block": self.steps_per_block, "fence_seconds": fence_cost, **self._changed()}
 
     def measure(self, batches: int, least_blocks: int, least_seconds: float) -> dict[str, Any]:
-        """Time blocks, alone on the machine."""
+        """Time blocks, alone on the machine.
+
+        Energy is counted from the end of the first block on: what a counter says before it may be from when the device
+        still rested.
+        """
         trainable = self.trainable
         with machine_lock(exclusive=True, waiting=self.waiting):
             self.progress("measure", 0, batches, always=True)
-            watch = self.backend.watch()
+            watch = self.backend.watch(self.device)
+            joules: list[float | None] = []
+
+            def heard(done: int, of: int) -> None:
+                if not joules:
+                    joules.append(watch.joules())
+                watch.tick()
+                self.progress("measure", done, of)
+
             samples = self._guarded(
                 lambda: measure(
                     trainable,
                     batches=batches,
                     steps_per_block=self.steps_per_block,
                     clock=self.backend.clock,
-                    heard=lambda i, n: self.progress("measure", i, n),
+                    heard=heard,
                     least_blocks=least_blocks,
                     least_seconds=least_seconds,
                 ),
                 "measuring",
             )
+            used = _between(joules[0], watch.joules())
             conditions = watch.conditions()
+        per_block = self.steps_per_block * trainable.batches_per_step
+        counted = (len(samples) - 1) * per_block
         return {
             "samples": samples,
-            "batches_per_block": self.steps_per_block * trainable.batches_per_step,
+            "batches_per_block": per_block,
             "conditions": conditions,
+            "joules_per_batch": used / counted
+            if used and counted
+            else None,  # a counter that stood still knows nothing
+            "trace": watch.trace(),
             "peak_memory_bytes": self.backend.peak_memory(),
         }
 
@@ -151,22 +173,20 @@ class Job:
         """
         trainable = self.trainable
         steps = max(self.steps_per_block, math.ceil(least_seconds / max(self.step_seconds, 1e-9)))
+        batches = steps * trainable.batches_per_step
         alone = contextlib.nullcontext() if locked else machine_lock(exclusive=True, waiting=self.waiting)
         with alone:
-            for _ in range(settle):
-                trainable.fence(trainable.step())
-            samples = self._guarded(
-                lambda: measure(
-                    trainable,
-                    batches=0,
-                    steps_per_block=steps,
-                    clock=self.backend.clock,
-                    least_blocks=1,
-                    least_seconds=0.0,
-                ),
-                "measuring",
-            )
-        return {"samples": samples, "batches_per_block": steps * trainable.batches_per_step}
+            if self.watch is None:  # one for all turns: it costs more than a block
+                self.watch = self.backend.watch(self.device)
+            with undisturbed():
+                for _ in range(settle):
+                    trainable.fence(trainable.step())
+                before = self.watch.joules()
+                seconds, value = self._guarded(lambda: run_block(trainable, steps, self.backend.clock), "measuring")
+                joules = _between(before, self.watch.joules())
+            checked(value, f"in batch {batches}")
+            self.watch.tick()
+        return {"samples": [seconds], "batches_per_block": batches, "joules": joules}
 
     def imports(self) -> dict[str, Any]:
         """Tell the file of every module that is imported by now; namespace packages and built-in ones have none."""
@@ -174,13 +194,18 @@ class Job:
         return {"files": {name: file for name, file in files.items() if isinstance(file, str)}, "prefix": sys.prefix}
 
     def finish(self) -> dict[str, Any]:
-        """Train one more batch for its own loss (the others are running means)."""
+        """Train one more batch for its own loss (the others are running means).
+
+        Conditions are those of turns; the time that the partner used the CPU is no load of others, and nobody can tell
+        the two apart.
+        """
+        conditions = {} if self.watch is None else {**self.watch.conditions(), "other_load": None}
         loss = self.trainable.last_loss() if self.trainable.last_loss is not None else None
         if loss is not None:
             checked(loss, "in the last batch")
         peak = self.backend.peak_memory()  # before anything that is no training
         work = self._guarded(self.trainable.work, "fingerprint") if self.trainable.work is not None else None
-        return {"last_loss": loss, "peak_memory_bytes": peak, "work": work}
+        return {"last_loss": loss, "peak_memory_bytes": peak, "work": work, "conditions": conditions}
 
     def parity(self, load: str, save: str) -> dict[str, Any]:
         """Tell the loss and the gradient's norm of the batch, dropout off; nothing where there is no model to look at.
@@ -230,6 +255,10 @@ class Job:
             raise Problem(
                 "training", f"training {self.name} failed in its {phase}: {first_line(error)}", user_traceback(error)
             ) from error
+
+
+def _between(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else after - before
 
 
 def _backend(source: Source | str) -> Backend:

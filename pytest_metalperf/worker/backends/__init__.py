@@ -48,9 +48,9 @@ class Backend(ABC):
         """One sentence on why `device` is not among `devices`, with the remedy where there is one."""
         return f"there is no {device} for {type(self).__name__} here (there is {', '.join(devices)})"
 
-    def watch(self) -> Watch:
-        """What looks at the machine's conditions while a run is measured."""
-        return Watch()
+    def watch(self, device: str) -> Watch:
+        """What looks at the machine's conditions, and counts energy, while a run on `device` is measured."""
+        return Watch(device)
 
     def peak_memory(self) -> int | None:
         """Peak bytes of the device's allocator, or of this process where the device's memory is the host's."""

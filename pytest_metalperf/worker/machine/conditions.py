@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from . import linux, macos, nvidia
+from . import energy, linux, macos, nvidia
+from .trace import Point, Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from .reading import CpuTimes, State
 
@@ -31,25 +33,66 @@ _WORDS = {"power": ("mains", "battery"), "thermal": _THERMAL_LEVELS}
 SHORTEST = 0.2  # seconds of CPU time: below it the kernel's ticks of 10 ms are no shares
 
 
+PRESSURE_INTERVAL = 10.0  # seconds: macOS tells its thermal pressure by a command, which is a process of its own
+
+
 class Watch:
-    """Conditions during one run: `watch = Watch()`, the run, `watch.conditions()`.
+    """Conditions during one run: `watch = Watch("gpu")`, the run with a `tick` between blocks, `watch.conditions()`.
 
     Shares are 0..1 of the CPU time between the two. States are read at both ends and the worse is kept; one that could
     not be read at either end is None, unless the other end is bad already. Keys that this system cannot know are left
     out.
+
+    Args:
+        device: that trains: `cpu`, `gpu`, `gpu:1`, …, or `live` for the user's own objects, wherever they are.
+        clock: tells seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu", clock: Callable[[], float] = time.monotonic) -> None:
+        self._device = device
+        self._clock = clock
         self._load1 = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         self._state = _state()
-        self._clocks = nvidia.sample() if nvidia.present() else None
+        self._gpus = nvidia.watched(device)
+        self._gpu = self._gpus[0] if self._gpus and _trains_on_gpu(device) else None
+        self._clocks = nvidia.sample(self._gpus)
+        self._trace = Trace()
+        self._reasons = 0
+        self._temperatures: list[int] = []
+        self._others: list[int | None] = []
+        self._look()
         self._cpu = _cpu_times()
         self._own = _own_seconds()
+        self._energy = energy.counting(self._gpu)
+        self._start = clock()
+        self._pressure_due = PRESSURE_INTERVAL
+
+    def tick(self) -> None:
+        """Look at the machine, if it is time to: a clock read otherwise. Called between blocks, outside what is timed."""
+        seconds = self._clock() - self._start
+        if seconds < self._trace.due:
+            return
+        if self._gpu is None:
+            self._trace.add(Point(seconds))
+        else:
+            self._trace.add(Point(seconds, self._gpu.clock_mhz(), self._gpu.power_w(), self._look()))
+        if sys.platform == "darwin" and seconds >= self._pressure_due:
+            self._pressure_due = seconds + PRESSURE_INTERVAL
+            self._state["thermal"] = worse("thermal", self._state.get("thermal"), macos.pressure())
+
+    def joules(self) -> float | None:
+        """Energy used since the watch began, of the NVIDIA GPU that trains or of a Mac's chip; None is unknown."""
+        return self._energy()
+
+    def trace(self) -> list[list[float | None]]:
+        """What the ticks saw, at most 300 of them: seconds since the start, clock in MHz, power in W, temperature in °C."""
+        return [list(point) for point in self._trace.points]
 
     def conditions(self) -> State:
         """The conditions since the watch began; may be asked for more than once."""
         cpu, own = _cpu_times(), _own_seconds()  # before the commands that read states, which are a load of their own
-        clocks = nvidia.sample() if nvidia.present() else None
+        self._look()
+        clocks = nvidia.sample(self._gpus)
         now = _state()
         seen: State = {key: worse(key, before, now.get(key)) for key, before in self._state.items()}
         if self._load1 is not None:
@@ -58,9 +101,32 @@ class Watch:
             stolen, seen["other_load"] = shares(self._cpu, cpu, own - self._own)
             if sys.platform == "linux":
                 seen["stolen"] = stolen
-        if nvidia.present():
-            seen["throttled"] = nvidia.throttled(self._clocks, clocks)
+        if self._device != "cpu" and nvidia.present():
+            seen["throttled"] = nvidia.throttled(self._clocks, clocks, self._reasons)
+            if _trains_on_gpu(self._device):
+                seen["gpu_clock_mhz"] = self._trace.median_clock()
+                seen["gpu_power_w"] = self._trace.median_power()
+                seen["gpu_temperature"] = _real(max(self._temperatures, default=None))
+                seen["gpu_processes"] = _real(most(self._others))
         return seen
+
+    def _look(self) -> int | None:
+        """Note what passes by: the GPU's temperature, which is returned, why its clocks are held back, who else uses it."""
+        if self._gpu is None:
+            return None
+        self._reasons |= self._gpu.reasons() or 0
+        self._others.append(nvidia.others(self._gpu.pids(), os.getpid(), linux.parent))
+        temperature = self._gpu.temperature()
+        if temperature is not None:
+            self._temperatures.append(temperature)
+        return temperature
+
+
+def most(counts: Iterable[int | None]) -> int | None:
+    """The largest of some counts of which some may be unknown; unknown is worse than none."""
+    seen = list(counts)
+    largest = max((count for count in seen if count is not None), default=0)
+    return largest if largest or (seen and None not in seen) else None
 
 
 def shares(before: CpuTimes | None, after: CpuTimes | None, own: float) -> tuple[float | None, float | None]:
@@ -133,14 +199,26 @@ def _found(conditions: Mapping[str, object], on_gpu: bool) -> Iterator[Spoil]:
         yield Spoil("stolen", f"{100 * stolen:.0f} % of CPU time was stolen by the hypervisor", passing=True)
     if other > OTHER_LOAD_LIMIT:
         yield Spoil("other_load", f"{100 * other:.0f} % of CPU time went to other processes", passing=True)
+    sharers = int(_number(conditions.get("gpu_processes")))
+    if on_gpu and sharers >= 1:
+        yield Spoil("gpu_processes", f"{sharers} other process{'es' * (sharers > 1)} used the GPU", passing=True)
 
 
 def _number(value: object, otherwise: float = 0.0) -> float:
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else otherwise
 
 
+def _real(value: int | None) -> float | None:
+    """A baseline keeps numbers as floats, and must be the same bytes when it is read and written again."""
+    return None if value is None else float(value)
+
+
 def _clip(share: float) -> float:
     return min(1.0, max(0.0, share))
+
+
+def _trains_on_gpu(device: str) -> bool:
+    return device.startswith("gpu")
 
 
 def _state() -> State:

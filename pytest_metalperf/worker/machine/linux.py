@@ -161,6 +161,17 @@ def parse_stat(stat: str, ticks_per_second: int) -> CpuTimes | None:
     return CpuTimes(busy, stolen, busy + idle + iowait + stolen)
 
 
+def parent(pid: int) -> int | None:
+    """The parent of a process; None if there is no such process here."""
+    return parse_parent(read(f"/proc/{pid}/stat", 4096))
+
+
+def parse_parent(stat: str) -> int | None:
+    """The fourth field of /proc/[pid]/stat. The second is a name in parentheses, which may hold blanks and more of them."""
+    after = stat.rpartition(")")[2].split()
+    return whole(after[1]) if len(after) > 1 and stat.endswith("\n") else None
+
+
 def state() -> State:
     """The conditions of this moment."""
     root = "/sys/class/power_supply"

@@ -162,10 +162,15 @@ def state() -> State:
     return {
         "power": power(run("/usr/bin/pmset", "-g", "batt")),
         "low_power": low_power(settings),
-        "thermal": None if vm else thermal(run("/usr/bin/notifyutil", "-g", "com.apple.system.thermalpressurelevel")),
+        "thermal": None if vm else pressure(),
         "speed_limit": speed_limit(run("/usr/bin/pmset", "-g", "therm")),
         "virtual_gpu": vm,  # no virtual Mac has a GPU of its own
     }
+
+
+def pressure() -> str | None:
+    """The thermal pressure of this moment. It takes a process of its own."""
+    return thermal(run("/usr/bin/notifyutil", "-g", "com.apple.system.thermalpressurelevel"))
 
 
 def power(pmset_batt: str) -> str | None:

@@ -1,22 +1,19 @@
-"""NVIDIA GPUs: their names, and whether their clocks are held back.
-
-NVML is called by ctypes rather than through nvidia-ml-py, which is a layer over the same calls: so every interpreter on
-a machine sees the same, whatever is installed in it.
-"""
+"""NVIDIA GPUs: their names, which of them trains, who else uses it, and whether its clocks are held back."""
 
 from __future__ import annotations
 
+import os
 import re
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from .reading import UNKNOWN, fields, lines, listing, read, run
 
 if TYPE_CHECKING:
-    import ctypes
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from .nvml import Device
 
 POWER_CAP, THERMAL = "power cap", "thermal slowdown"
 REASONS = {
@@ -34,15 +31,15 @@ HELD_BACK_LIMIT = 0.05
 class Clocks(NamedTuple):
     """What has held one GPU's clocks back."""
 
-    reasons: int
-    """Now, as a bit mask."""
+    reasons: int | None
+    """Now, as a bit mask; None is unknown."""
     power_cap: float | None
     """Seconds in all, since some moment in the past; None where the GPU does not count them."""
     thermal: float | None
 
 
 class Sample(NamedTuple):
-    """The clocks of all GPUs at one moment."""
+    """The clocks of some GPUs at one moment."""
 
     at: float
     clocks: tuple[Clocks, ...]
@@ -79,18 +76,20 @@ def from_smi(listed: str) -> tuple[str, ...]:
     return tuple(_full(match[1]) for match in found if match)
 
 
-def throttled(before: Sample | None, after: Sample | None) -> str | None:
+def throttled(before: Sample, after: Sample, during: int = 0) -> str | None:
     """What held the clocks of any GPU back between two samples, "" for nothing, None where that is not known.
 
-    At both ends of a run the GPU is idle, so what NVML counts in between is preferred to what it says at the ends: an
-    H200 that multiplied matrices for 10 s gave no reason before, and had spent 9.9 s at its power cap.
+    At both ends of a run the GPU is idle, so what NVML counts in between is preferred to what it says at one moment: an
+    H200 that multiplied matrices for 10 s gave no reason before, and had spent 9.9 s at its power cap. `during` are the
+    reasons that were seen in between.
     """
-    if before is None or after is None or len(before.clocks) != len(after.clocks):
+    if not before.clocks or len(before.clocks) != len(after.clocks):
         return None
     seconds = after.at - before.at
-    found = set()
+    found, unknown = set(), False
     for old, new in zip(before.clocks, after.clocks, strict=True):
-        said = {word for bit, word in REASONS.items() if (old.reasons | new.reasons) & bit}
+        unknown = unknown or old.reasons is None or new.reasons is None
+        said = {word for bit, word in REASONS.items() if ((old.reasons or 0) | (new.reasons or 0) | during) & bit}
         for word, start, end in (
             (POWER_CAP, old.power_cap, new.power_cap),
             (THERMAL, old.thermal, new.thermal),
@@ -100,54 +99,83 @@ def throttled(before: Sample | None, after: Sample | None) -> str | None:
                 if end - start > HELD_BACK_LIMIT * seconds:
                     said.add(word)
         found |= said
-    return ", ".join(word for word in REASONS.values() if word in found)
+    return ", ".join(word for word in REASONS.values() if word in found) or (None if unknown else "")
 
 
-def sample() -> Sample | None:
-    """The clocks now; None without NVML. Takes some 20 ms."""
-    import ctypes
+def sample(gpus: Sequence[Device]) -> Sample:
+    """Their clocks now."""
+    return Sample(time.monotonic(), tuple(Clocks(gpu.reasons(), *gpu.held_back()) for gpu in gpus))
 
-    try:
-        with _nvml() as nvml:
-            count = ctypes.c_uint()
-            _check(nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)))
-            return Sample(time.monotonic(), tuple(_clocks(nvml, index) for index in range(count.value)))
-    except (OSError, AttributeError):
+
+def watched(device: str) -> list[Device]:
+    """The GPUs whose state concerns a run on `device`.
+
+    None for the CPU, the one that trains for `gpu` or `gpu:1`, and all for objects of the user's own (`live`), where
+    nobody knows which is theirs. Empty, too, where it is not certain which one trains, or NVML is missing.
+    """
+    if device == "cpu" or not present():
+        return []
+    from . import nvml  # ctypes: only where there is a GPU
+
+    library = nvml.opened()
+    found = [] if library is None else nvml.devices(library)
+    if not re.fullmatch(r"gpu(:\d+)?", device):
+        return found
+    index = training(device, [gpu.uuid() for gpu in found], os.environ)
+    return [] if index is None or found[index].sliced() else [found[index]]
+
+
+def training(device: str, uuids: Sequence[str], environment: Mapping[str, str]) -> int | None:
+    """Which GPU of NVML's `device` is, None where that is not certain.
+
+    CUDA counts the GPUs that CUDA_VISIBLE_DEVICES leaves it, in the order of that list, up to the first entry that
+    names none (CUDA Programming Guide, "CUDA Environment Variables"). Numbers mean the PCI bus's order, which is NVML's,
+    only under CUDA_DEVICE_ORDER=PCI_BUS_ID; otherwise the fastest GPU is 0.
+
+    Args:
+        device: `gpu`, which is the first, or `gpu:1`, …
+        uuids: of all GPUs, in NVML's order; "" is unknown.
+        environment: of this process.
+    """
+    listed = environment.get("CUDA_VISIBLE_DEVICES")
+    numbers = [str(index) for index in range(len(uuids))]
+    ordered = len(uuids) == 1 or environment.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
+    seen = []
+    for entry in numbers if listed is None else [entry.strip() for entry in listed.split(",")]:
+        matching = [index for index, uuid in enumerate(uuids) if entry.startswith("GPU-") and uuid.startswith(entry)]
+        if entry in numbers:
+            seen.append(int(entry) if ordered else None)
+        elif len(matching) == 1:
+            seen.append(matching[0])
+        else:
+            break
+    wanted = int(device.partition(":")[2] or 0)
+    return seen[wanted] if wanted < len(seen) else None
+
+
+def others(pids: Iterable[int] | None, own: int, parent: Callable[[int], int | None]) -> int | None:
+    """How many processes of other people's use a GPU; None where that is not certain.
+
+    Workers of one session hold memory on the GPU while they wait for their turn, so children of our parent, our parent
+    and our children do not count. In a container the driver tells ids of another namespace: then our own, which does
+    use the GPU, is not among them, or one is of no process that we know.
+
+    Args:
+        pids: of all that use the GPU, as the driver tells them; None is unknown.
+        own: the id of this process.
+        parent: tells a process's parent; None if there is no such process.
+    """
+    found = set(pids or ())
+    above = parent(own)
+    if own not in found or above is None:
         return None
-
-
-def _clocks(nvml: ctypes.CDLL, index: int) -> Clocks:
-    import ctypes
-
-    class Violation(ctypes.Structure):
-        _fields_ = (("reference_us", ctypes.c_ulonglong), ("violation_ns", ctypes.c_ulonglong))
-
-    device, reasons = ctypes.c_void_p(), ctypes.c_ulonglong()
-    _check(nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(device)))
-    _check(nvml.nvmlDeviceGetCurrentClocksThrottleReasons(device, ctypes.byref(reasons)))
-    seconds: list[float | None] = []
-    for policy in (0, 1):  # NVML_PERF_POLICY_POWER, NVML_PERF_POLICY_THERMAL
-        violation = Violation()
-        status = nvml.nvmlDeviceGetViolationStatus(device, ctypes.c_int(policy), ctypes.byref(violation))
-        seconds.append(None if status else violation.violation_ns / 1e9)
-    return Clocks(reasons.value, *seconds)
-
-
-@contextmanager
-def _nvml() -> Iterator[ctypes.CDLL]:
-    import ctypes
-
-    nvml = ctypes.CDLL("libnvidia-ml.so.1")
-    _check(nvml.nvmlInit_v2())
-    try:
-        yield nvml
-    finally:
-        nvml.nvmlShutdown()
-
-
-def _check(status: int) -> None:
-    if status:
-        raise OSError(f"NVML status {status}")
+    strangers = 0
+    for pid in found - {own, above}:
+        its = parent(pid)
+        if its is None:
+            return None
+        strangers += its not in (own, above)
+    return strangers
 
 
 def _full(name: str) -> str:
