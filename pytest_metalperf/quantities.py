@@ -8,6 +8,7 @@ from collections.abc import Sequence
 _PREFIXES = (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
 _PREFIXED = ("B", "FLOP", "FLOP/s")
 _MOST_DECIMALS = 9
+_TO_TELL_APART = 15
 
 
 def amounts(values: Sequence[float], unit: str, digits: int = 4, *, apart: bool = True) -> list[str]:
@@ -30,7 +31,7 @@ def amounts(values: Sequence[float], unit: str, digits: int = 4, *, apart: bool 
     if unit == "B" and not prefix:  # there is no part of a byte
         decimals = 0
     decimals = min(decimals, _MOST_DECIMALS)
-    while apart and decimals < _MOST_DECIMALS and len({f"{v / scale:.{decimals}f}" for v in known}) < len(set(known)):
+    while apart and decimals < _TO_TELL_APART and len({f"{v / scale:.{decimals}f}" for v in known}) < len(set(known)):
         decimals += 1
     return [f"{v / scale:.{decimals}f} {prefix}{unit}" if v in known else "unknown" for v in values]
 

@@ -4,7 +4,10 @@ The environment variable FAKE holds JSON: `seconds` a step takes (0.1), `jitter`
 `gpus` (names), `conditions`, and what goes wrong: `die`, `hang`, `nan`, each with the model's name, from its step
 `from_step` (1) on, and `frozen_weights`. The step `freezes_at` takes 21 times as long. Steps of a GPU take longer and
 shorter by the share `wobble`, sixty by sixty. A step sleeps `sleep` real seconds. A step uses `joules` (unknown), and the
-trace of a run is `trace`. Every step adds the worker's process id to the file `log`, where one is named.
+trace of a run is `trace`. Its fingerprint is `work`, in which "pid" stands for the worker's process id; its peak of
+memory is `peak` (the process's own; null is unknown), with the relative sd `peak_jitter` between runs. The first step
+takes `first_seconds` more, and steps from the first of `slows` on are slower by the share that is its second. Every step
+adds the worker's process id to the file `log`, where one is named.
 """
 
 from __future__ import annotations
@@ -78,6 +81,12 @@ class Fake(Backend):
     def devices(self) -> dict[str, str]:
         return {"cpu": "", **dict.fromkeys(wish("gpus", []), "Fake GPU")}
 
+    def peak_memory(self) -> int | None:
+        peak = wish("peak", "process")
+        if peak == "process":
+            return super().peak_memory()
+        return None if peak is None else int(peak * (1 + random.SystemRandom().gauss(0, wish("peak_jitter", 0.0))))
+
     def place(self, device: str, precision: str, seed: int) -> None:
         if device not in self.devices():
             raise Problem("device", self.why_missing(device, self.devices()))
@@ -89,6 +98,8 @@ class Fake(Backend):
         run = 1 + random.SystemRandom().gauss(0, wish("jitter", 0.002))
         seconds = built.seconds * self.factor * max(run, 0.1)
         weights, steps = [0], [0]
+
+        slow_from, slowdown = wish("slows", (0, 0.0))
 
         def step() -> float:
             if wish("log", ""):
@@ -105,8 +116,13 @@ class Fake(Backend):
             wobble = wish("wobble", 0) if self.factor < 1 else 0
             JOULES[0] += wish("joules", None) or 0.0
             NOW[0] += seconds * (1 + wobble * (1 if steps[0] // 60 % 2 else -1))
+            NOW[0] += wish("first_seconds", 0.0) * (steps[0] == 1)
+            NOW[0] += slowdown * seconds * (steps[0] >= slow_from)
             NOW[0] += 20 * seconds * (steps[0] == wish("freezes_at", 0))
             return float("nan") if due and wish("nan", "") == name else 1.0
+
+        def work() -> dict[str, Any]:
+            return json.loads(json.dumps(wish("work", {})).replace('"pid"', str(os.getpid())))
 
         return Trainable(
             step=step,
@@ -116,4 +132,5 @@ class Fake(Backend):
             trainable_variables=1,
             checksums=lambda: list(weights),
             last_loss=step,
+            work=work if wish("work", None) is not None else None,
         )

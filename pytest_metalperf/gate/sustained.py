@@ -49,10 +49,8 @@ def last_over_first(samples: Sequence[float], batches_per_block: int = 1, confid
     values = np.asarray(samples, dtype=float)
     if values.size < LEAST_BLOCKS or not np.all(np.isfinite(values) & (values > 0)):
         raise ValueError(f"a sustained run needs at least {LEAST_BLOCKS} samples, all positive and finite")
-    spent = np.cumsum(values) * batches_per_block
-    stretch = min(STRETCH_SECONDS, float(spent[-1]) / 3)
-    first = _mean(values[: _count(spent, stretch)])
-    last = _mean(values[-_count(np.cumsum(values[::-1]) * batches_per_block, stretch) :])
+    stretch = min(STRETCH_SECONDS, float(values.sum()) * batches_per_block / 3)
+    first, last = (_first(side, batches_per_block, stretch) for side in (values, values[::-1]))
     variance = first.variance + last.variance
     margin = 0.0
     if variance > 0:
@@ -77,14 +75,11 @@ class _Mean:
     df: int
 
 
-def _mean(values: NDArray[np.float64]) -> _Mean:
+def _first(values: NDArray[np.float64], batches_per_block: int, stretch: float) -> _Mean:
+    """The mean of the blocks that end within the stretch: two at least, half of them at most."""
+    inside = int(np.count_nonzero(np.cumsum(values) * batches_per_block <= stretch * (1 + 1e-9)))  # sums of floats
+    values = values[: min(values.size // 2, max(2, inside))]
     mean = float(values.mean())
     batches = [part.mean() for part in np.array_split(values, min(MOST_BATCHES, max(2, round(math.sqrt(values.size)))))]
     variance = float(np.var(batches, ddof=1)) / len(batches) / mean**2
     return _Mean(mean, variance, len(batches) - 1)
-
-
-def _count(spent: NDArray[np.float64], stretch: float) -> int:
-    """Blocks that end within the stretch: two at least, half of them at most."""
-    inside = int(np.count_nonzero(spent <= stretch * (1 + 1e-9)))  # sums of floats
-    return min(spent.size // 2, max(2, inside))
