@@ -66,7 +66,7 @@ def _judged(
 ) -> MetricResult:
     from .gate import RunFigure, judge  # numpy and scipy: only when a verdict is due
 
-    own = replace(rule, tolerance=metric.tolerated(share))
+    own = replace(rule, tolerance=metric.tolerated(share), prior=metric.prior)
     costs = {id(run): cost for run in runs if (cost := metric.of_run(run)) is not None}
     known, peers = session.figures(stored, metric), session.peers(measurement.workload.id, metric)
     if not costs or not known:

@@ -25,6 +25,7 @@ class Metric:
         stored: its figure of a stored run, with the entry that holds what all its runs share; None is unknown.
         more_is_better: of what a second brings; less is better of what a batch costs.
         weather: whether heat, load and battery change it.
+        prior: the share of the noise of times that its figures are taken to have before they tell their own.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Metric:
     stored: Callable[[StoredRun, Entry], float | None]
     more_is_better: bool = False
     weather: bool = True
+    prior: float = 1.0
 
     def of_run(self, run: Run) -> float | None:
         """What a fresh run cost by this metric: its figure, or the inverse where more is better; None is unknown."""
@@ -83,6 +85,7 @@ METRICS = {
             lambda run: run.peak_memory_bytes,
             lambda stored, entry: stored.peak_memory_bytes,
             weather=False,
+            prior=0.2,  # an allocator's peak is the same in every run, a process's differs by a percent or two
         ),
         Metric(
             "energy",
@@ -149,19 +152,19 @@ class MetricResult:
     @property
     def now(self) -> float:
         """Of the fresh runs; nan is unknown."""
-        return math.nan if self.judgement is None else self.metric.figure(self.judgement.now_seconds)
+        return math.nan if self.judgement is None else self._figure(self.judgement.now_seconds)
 
     @property
     def baseline(self) -> float:
         """Of the other side; nan is unknown."""
-        return math.nan if self.judgement is None else self.metric.figure(self.judgement.baseline_seconds)
+        return math.nan if self.judgement is None else self._figure(self.judgement.baseline_seconds)
 
     @property
     def interval(self) -> tuple[float, float]:
         """The ends of the 95 % interval of `now`."""
         if self.judgement is None:
             return math.nan, math.nan
-        low, high = sorted(self.metric.figure(one) for one in (self.judgement.now_low, self.judgement.now_high))
+        low, high = sorted(self._figure(one) for one in (self.judgement.now_low, self.judgement.now_high))
         return low, high
 
     @property
@@ -173,6 +176,10 @@ class MetricResult:
     def visible(self) -> float:
         """The smallest change for the worse that is seen 9 times in 10, as a share of the figure; nan is unknown."""
         return math.nan if self.judgement is None else abs(self.relative(self.judgement.smallest_visible))
+
+    def _figure(self, cost: float) -> float:
+        """Without what the gate's logarithms leave in the last digits."""
+        return float(f"{self.metric.figure(cost):.9g}")
 
     def relative(self, cost_change: float) -> float:
         """The figure's change for a change of the cost: +25 % is -20 % where more is better."""

@@ -11,7 +11,7 @@ _MOST_DECIMALS = 9
 _TO_TELL_APART = 15
 
 
-def amounts(values: Sequence[float], unit: str, digits: int = 4, *, apart: bool = True) -> list[str]:
+def amounts(values: Sequence[float], unit: str, digits: int = 4, *, apart: bool = False) -> list[str]:
     """`["1.204 GB", "1.072 GB"]`: one prefix, and as many decimals as the smallest needs for its digits.
 
     Args:

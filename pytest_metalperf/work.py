@@ -103,10 +103,10 @@ def _operations(words: str, old: Mapping[str, int], new: Mapping[str, int], left
 def _figure(name: str, before: float, after: float) -> str:
     """`FLOP 4.1 G -> 4.6 G a step`."""
     if name == "flop":
-        first, second = (text.removesuffix("FLOP").rstrip() for text in amounts([before, after], "FLOP", 2))
+        first, second = (text.removesuffix("FLOP").rstrip() for text in amounts([before, after], "FLOP", 2, apart=True))
         return f"FLOP {first} -> {second} a step"
     if name == "memory_bytes":
-        first, second = amounts([before, after], "B")
+        first, second = amounts([before, after], "B", apart=True)
         return f"allocator's peak {first} -> {second}"
     counts = f"{before:,} -> {after:,}"
     return f"traced {counts} times" if name == "traces" else f"{name} {counts}"

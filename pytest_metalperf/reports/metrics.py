@@ -42,7 +42,7 @@ def figures(measurement: Measurement, one: MetricResult) -> list[str]:
         return []
     now, then = sides(one)
     width = max(len(now), len(then))
-    low, high = amounts(one.interval, one.metric.unit, apart=False)
+    low, high = amounts(one.interval, one.metric.unit)
     if measurement.reference is None and entry is not None:
         other, what, told = "baseline", "runs", f"{words.plural(one.runs, 'run')}, 95 % interval {low} to {high}"
         origin = words.provenance(entry)
