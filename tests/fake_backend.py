@@ -35,8 +35,9 @@ def wish(name: str, default: Any) -> Any:
 class FakeModel:
     """What a builder for this backend returns."""
 
-    def __init__(self, seconds: float, batch_size: int = 8) -> None:
+    def __init__(self, seconds: float, batch_size: int = 8, work: dict[str, Any] | None = None) -> None:
         self.seconds = seconds
+        self.work = wish("work", None) if work is None else work
         self.batch_size = batch_size
 
 
@@ -122,7 +123,7 @@ class Fake(Backend):
             return float("nan") if due and wish("nan", "") == name else 1.0
 
         def work() -> dict[str, Any]:
-            return json.loads(json.dumps(wish("work", {})).replace('"pid"', str(os.getpid())))
+            return json.loads(json.dumps(built.work).replace('"pid"', str(os.getpid())))
 
         return Trainable(
             step=step,
@@ -132,5 +133,5 @@ class Fake(Backend):
             trainable_variables=1,
             checksums=lambda: list(weights),
             last_loss=step,
-            work=work if wish("work", None) is not None else None,
+            work=work if built.work is not None else None,
         )

@@ -7,6 +7,7 @@ from itertools import accumulate
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from ..baselines import rounded
 from ..measurement import Measurement, Run
 from . import words
 
@@ -49,7 +50,7 @@ def interval(found: Sustained) -> str:
 def row(found: Sustained) -> tuple[str, ...]:
     """The cells now, baseline, change and visible of the closing table: the last minute, and its change from the first."""
     change = f"{words.percent(found.ratio - 1, sign=True)} ({interval(found)})"
-    return (f"{words.seconds(found.last, found.first)} s", "-", change, "-")
+    return (f"{_steps(found.last, found.first)} s", "-", change, "-")
 
 
 def label(measurement: Measurement) -> str:
@@ -78,7 +79,7 @@ def course(run: Run, found: Sustained) -> list[str]:
         )
         rows = [one for one in run.trace if one[0] is not None and since <= one[0] <= until]
         device = [_mean([value for one in rows if (value := one[column]) is not None]) for column in (1, 2, 3)]
-        shown = ["-" if steps is None else words.seconds(steps, found.first)]
+        shown = ["-" if steps is None else _steps(steps, min(found.first, found.last))]
         lines.append((name, [*shown, *("-" if value is None else f"{value:.0f}" for value in device)]))
     kept = [column for column in range(4) if any(cells[column] != "-" for _, cells in lines)]
     widths = {column: max(len(cells[column]) for cells in (head, *(cells for _, cells in lines))) for column in kept}
@@ -89,7 +90,7 @@ def course(run: Run, found: Sustained) -> list[str]:
 
 
 def _figures(measurement: Measurement, found: Sustained) -> list[str]:
-    last, first = words.seconds(found.last, found.first), words.seconds(found.first, found.last)
+    last, first = _steps(found.last, found.first), _steps(found.first, found.last)
     width = max(len(last), len(first))
     stretch = "minute" if found.stretch >= 60 else f"{found.stretch:.0f} s"
     return [
@@ -102,11 +103,17 @@ def _figures(measurement: Measurement, found: Sustained) -> list[str]:
                     f"{words.percent(measurement.tolerance, sign=True):<{width + 8}}   the change is"
                     f" {words.percent(found.ratio - 1, sign=True)}, 95 % interval {interval(found)}",
                 ),
-                *words.context(measurement),
+                ("machine", words.conditions(measurement)),
+                ("tail", words.freezes(measurement)),
             ]
         ),
         *course(measurement.runs[0], found),
     ]
+
+
+def _steps(value: float, beside: float) -> str:
+    """Seconds per batch, without what sums leave in the last digits."""
+    return words.seconds(rounded(value, 9), rounded(beside, 9))
 
 
 def _seconds(run: Run) -> list[float]:

@@ -40,8 +40,8 @@ def duration(value: float) -> str:
 
 def percent(share: float, *, sign: bool = False) -> str:
     """`14.2 %`, `+5.0 %`, `110 %`."""
-    number = 100 * share
-    digits = 1 if abs(number) < 99.95 else 0
+    digits = 1 if abs(share) < 0.9995 else 0
+    number = round(100 * share, digits) + 0.0  # there is no -0.0 %
     return f"{number:{'+' if sign else ''}.{digits}f} %"
 
 
