@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from .forecast import side_by_side
 from .measurement import Run, run_of
+from .metrics import PREPARED_BESIDE
 from .parcel import BOOTSTRAP, HERE, Place, archive, import_path
 from .settings import Settings
 from .workload import Workload
@@ -57,13 +58,15 @@ class Plan:
     least_seconds: float = 1.0
     timeout: float | None = field(default=None, repr=False, compare=False)  # of silence; None is the session's
     sustained: bool = False  # minutes, which tell nothing of what a run of batches takes
+    alone: bool = False  # prepare no two workers side by side, since the time of the first batch is gated
 
 
 def plan_of(settings: Settings) -> Plan:
     """What these settings ask of one run."""
     if settings.metal == "smoke":
         return Plan(1, 0, least_blocks=1, least_seconds=0.0, timeout=settings.timeout)
-    return Plan(settings.batches, settings.warmup, timeout=settings.timeout)
+    alone = any(name == "first_batch" for name, _ in settings.metrics)
+    return Plan(settings.batches, settings.warmup, timeout=settings.timeout, alone=alone)
 
 
 class Request(NamedTuple):
@@ -184,14 +187,14 @@ class Fleet:
     def run(
         self, workload: Workload, backend: Mapping[str, Any] | str, plan: Plan, count: int, hear: Hear
     ) -> Iterator[Run]:
-        """`count` fresh runs: prepared side by side, measured one after the other.
+        """`count` fresh runs: prepared side by side, unless the plan forbids it, and measured one after the other.
 
         Raises:
             WorkerError: when one of them breaks; the rest are ended.
         """
         left = count
         while left:
-            side = min(left, side_by_side())
+            side = 1 if plan.alone else min(left, side_by_side())
             workers = self.prepared([Request(workload, backend)] * side, plan, hear)
             try:
                 for worker in workers:
@@ -204,6 +207,7 @@ class Fleet:
                     worker.ask("finish")
                     self.wait([worker], hear, plan.timeout)
                     worker.kill()
+                    worker.results["measure"].setdefault("conditions", {})[PREPARED_BESIDE] = side - 1.0
                     yield run_of(worker.results, self.session)
             finally:
                 kill(workers)

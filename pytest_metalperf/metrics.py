@@ -12,6 +12,9 @@ if TYPE_CHECKING:  # options name metrics, so this module loads with the plugin
     from .gate import Judgement
     from .measurement import Run
 
+PREPARED_BESIDE = "prepared_beside"
+"""The condition that says how many workers were prepared beside a run's: its first batch shared the machine with theirs."""
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -75,8 +78,9 @@ METRICS = {
             "first_batch",
             "s",
             "takes {} longer for its first batch",
-            lambda run: run.first_batch_seconds,
-            lambda stored, entry: stored.first_batch_seconds,
+            # alone only: beside others it takes longer. Pairs under --metal-against do so on both sides, and say nothing
+            lambda run: run.first_batch_seconds if run.conditions.get(PREPARED_BESIDE, 0) == 0 else None,
+            lambda stored, entry: stored.first_batch_seconds if stored.conditions.get(PREPARED_BESIDE) == 0 else None,
         ),
         Metric(
             "memory",

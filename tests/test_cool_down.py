@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from fake_backend import Fake, build
 
+from pytest_metalperf.worker.backends import Backend
+from pytest_metalperf.worker.loop import Trainable
 from pytest_metalperf.worker.machine import cooling, heat, macos, nvidia
 from pytest_metalperf.worker.machine.cooling import cool_down
 from pytest_metalperf.worker.serve import Job
@@ -81,14 +82,35 @@ def test_the_slowdown_of_a_gpu(reasons, found):
     assert nvidia.heat(reasons) == found
 
 
-def test_a_worker_says_so_and_measures_what_cools_no_further(monkeypatch):
-    time, said, looks = Time(), [], ["GPU in thermal slowdown", "GPU in thermal slowdown"]
-    monkeypatch.setattr(Fake, "heat", lambda self, device: looks.pop(0) if looks else "")
+class Warm(Backend):
+    """Hot at its first two looks. (The fake backend must not be imported beside a suite's.)"""
+
+    def __init__(self) -> None:
+        self.looks = ["GPU in thermal slowdown"] * 2
+
+    def versions(self):
+        return {}
+
+    def devices(self):
+        return {"gpu": ""}
+
+    def place(self, device, precision, seed):
+        pass
+
+    def trainable(self, built, name, axes):
+        return Trainable(lambda: 1.0, float)
+
+    def heat(self, device):
+        assert device == "gpu"
+        return self.looks.pop() if self.looks else ""
+
+
+def test_a_worker_waits_and_says_so_before_it_measures(monkeypatch):
+    time, said = Time(), []
     monkeypatch.setattr(cool_down, "__kwdefaults__", {"clock": time.clock, "sleep": time.sleep})
     job = Job(said.append)
-    job.name, job.backend = "fake", Fake()
-    job.backend.place("cpu", "float32", 0)
-    job.trainable = job.backend.trainable(build(), "fake", {})
+    job.name, job.device, job.backend = "warm", "gpu", Warm()
+    job.trainable = job.backend.trainable(None, "warm", {})
     job.measure(1, 1, 0.0)
     told = [(one["progress"], one["i"]) for one in said]
     hot = "cool down (GPU in thermal slowdown)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -17,7 +18,7 @@ LABEL = "fake-model[[]b8[]]"
 def measured(suite):
     """A baseline that knows every metric."""
     suite.set(peak=GIGA, joules=50, work=WORK)
-    suite.run("--metal-update-baselines").assert_outcomes(passed=1)
+    suite.run(ALL, "--metal-update-baselines").assert_outcomes(passed=1)
     return suite
 
 
@@ -157,6 +158,20 @@ def test_runs_are_shared_by_all_gates(measured):
     measured.trained()
     measured.run(ALL)
     assert len(measured.trained()) <= 3
+
+
+def test_first_batches_are_compared_only_where_each_had_the_machine_for_itself(suite):
+    suite.monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    suite.set(seconds=0.1)
+    suite.run("--metal-update-baselines")
+    result = suite.run("--metal-metrics=first_batch=20%")
+    result.stdout.fnmatch_lines(["inconclusive: first_batch: unknown in the baseline; add --metal-update-baselines *"])
+    suite.run("--metal-metrics=first_batch=20%", "--metal-update-baselines").assert_outcomes(passed=1)
+    (entry,) = suite.stored.values()
+    assert {run["conditions"]["prepared_beside"] for run in entry["runs"]} == {0.0}
+    result = suite.run("--metal-metrics=first_batch=20%")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["  first_batch * within"])
 
 
 def test_noise_is_inconclusive_and_fails_where_that_is_strict(suite):
