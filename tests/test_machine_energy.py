@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import gc
+import math
 import sys
 from types import ModuleType, SimpleNamespace
 
 import pytest
-from fake_backend import JOULES, NOW, Fake, FakeWatch, build
 
 from pytest_metalperf.interleave import _per_batch
+from pytest_metalperf.worker.backends import Backend
+from pytest_metalperf.worker.loop import Trainable
 from pytest_metalperf.worker.machine import Watch, energy
+from pytest_metalperf.worker.problems import Problem
 from pytest_metalperf.worker.serve import Job
 
 
@@ -112,92 +115,148 @@ def test_elsewhere_the_cpu_s_energy_is_unknown():
 # per batch
 
 
-class Watches(Fake):
-    """The fake backend, with what it made to watch."""
+class Seen:
+    """A watch by hand."""
 
-    made: list[FakeWatch]
+    def __init__(self, meter: list[float] | None, conditions: dict[str, object], device: str) -> None:
+        self.meter, self.said, self.device = meter, conditions, device
+        self.ticks = 0
 
-    def watch(self, device: str) -> FakeWatch:
-        self.made.append(FakeWatch(device))
-        return self.made[-1]
+    def tick(self) -> None:
+        self.ticks += 1
+
+    def joules(self) -> float | None:
+        return None if self.meter is None else self.meter[0]
+
+    def trace(self) -> list[list[float | None]]:
+        return [[0.5, 1980, 600.0, 55], [1.0, 1965, None, None]]
+
+    def conditions(self) -> dict[str, object]:
+        return dict(self.said)
+
+
+class Device(Backend):
+    """A step takes 0.025 s of a clock of its own, and so many joules of a meter; None is a device without one."""
+
+    versions = devices = place = trainable = None  # nobody asks
+
+    def __init__(self, joules: float | None, conditions: dict[str, object]) -> None:
+        self.now, self.cost, self.said = 0.0, joules, conditions
+        self.meter = None if joules is None else [0.0]
+        self.watches: list[Seen] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def watch(self, device: str) -> Seen:
+        self.watches.append(Seen(self.meter, self.said, device))
+        return self.watches[-1]
+
+    def use(self, joules: float, seconds: float = 0.0) -> None:
+        self.now += seconds
+        if self.meter is not None:
+            self.meter[0] += joules
+
+    def step(self) -> float:
+        self.use(self.cost or 0.0, 0.025)
+        return 1.0
 
 
 @pytest.fixture
-def job(monkeypatch):
-    """A function that prepares a job on a device."""
+def job(monkeypatch, tmp_path):
+    """A function that makes a job on a device, and the device."""
+    monkeypatch.setenv("PYTEST_METALPERF_LOCK", str(tmp_path / "lock"))
 
-    def make(device: str = "cpu", **wishes: object) -> Job:
-        monkeypatch.setenv("FAKE", json.dumps({"gpus": ["gpu"], **wishes}))
-        job = Job(lambda message: None)
-        job.name, job.device, job.backend = "fake-model", device, Watches()
-        job.backend.made = []
-        job.backend.place(device, "float32", 0)
-        job.trainable = job.backend.trainable(build(), "fake-model", {})
-        monkeypatch.setenv("PYTEST_METALPERF_LOCK", "/dev/null")
-        return job
+    def make(name: str = "cpu", joules: float | None = None, **conditions: object) -> tuple[Job, Device]:
+        job, device = Job(lambda message: None), Device(joules, conditions)
+        job.name, job.device, job.backend = "own", name, device
+        job.trainable = Trainable(device.step, float)
+        return job, device
 
     return make
 
 
+ONE = {"least_blocks": 1, "least_seconds": 0.0}
+
+
 def test_a_run_tells_joules_per_batch_and_its_trace(job):
-    trace = [[0.5, 1980, 600.0, 55], [1.0, 1965, None, None]]
-    made = job("gpu", joules=7.5, trace=trace, conditions={"gpu_processes": 1.0})
-    answer = made.measure(batches=12, least_blocks=1, least_seconds=0.0)
+    made, device = job("gpu:1", 7.5, gpu_processes=1.0)
+    answer = made.measure(12, **ONE)
     assert answer["joules_per_batch"] == pytest.approx(7.5)
-    assert answer["trace"] == trace
+    assert answer["trace"] == [[0.5, 1980, 600.0, 55], [1.0, 1965, None, None]]
     assert answer["conditions"] == {"gpu_processes": 1.0}
-    (watch,) = made.backend.made
-    assert (watch.device, watch.ticks) == ("gpu", 12)
+    (watch,) = device.watches
+    assert (watch.device, watch.ticks) == ("gpu:1", 12)
 
 
 def test_energy_before_the_first_block_s_end_does_not_count(job):
-    made = job(joules=7.5)
-    step = made.trainable.step
+    made, device = job("gpu", 7.5)
     costs = iter([1000.0])
 
-    def dear_first_step():
-        JOULES[0] += next(costs, 0.0)
-        return step()
+    def dear_first_step() -> float:
+        device.use(next(costs, 0.0))
+        return device.step()
 
     made.trainable.step = dear_first_step
-    assert made.measure(batches=12, least_blocks=1, least_seconds=0.0)["joules_per_batch"] == pytest.approx(7.5)
+    assert made.measure(12, **ONE)["joules_per_batch"] == pytest.approx(7.5)
 
 
 def test_blocks_of_several_steps_of_several_batches(job):
-    made = job(joules=7.5)
+    made, _ = job("gpu", 7.5)
     made.steps_per_block, made.trainable.batches_per_step = 4, 3
-    assert made.measure(batches=60, least_blocks=1, least_seconds=0.0)["joules_per_batch"] == pytest.approx(2.5)
+    assert made.measure(60, **ONE)["joules_per_batch"] == pytest.approx(2.5)
 
 
-@pytest.mark.parametrize("wishes", [{}, {"joules": 0.0}], ids=["nothing counts", "a counter that stands still"])
-def test_unknown_energy_is_no_zero(job, wishes):
-    assert job(**wishes).measure(batches=12, least_blocks=1, least_seconds=0.0)["joules_per_batch"] is None
+@pytest.mark.parametrize("joules", [None, 0.0], ids=["nothing counts", "a counter that stands still"])
+def test_unknown_energy_is_no_zero(job, joules):
+    assert job("gpu", joules)[0].measure(12, **ONE)["joules_per_batch"] is None
 
 
 def test_one_block_alone_says_nothing_of_energy(job):
-    assert job(joules=7.5).measure(batches=1, least_blocks=1, least_seconds=0.0)["joules_per_batch"] is None
+    assert job("gpu", 7.5)[0].measure(1, **ONE)["joules_per_batch"] is None
 
 
 def test_turns_share_one_watch_and_tell_the_energy_of_their_block_alone(job):
-    made = job("gpu", joules=7.5, jitter=0.0, conditions={"other_load": 0.5, "gpu_clock_mhz": 1980.0})
+    made, device = job("gpu", 7.5, other_load=0.5, gpu_clock_mhz=1980.0)
     made.step_seconds = 0.025
     turns = []
     for _ in range(3):
         turns.append(made.interleave(settle=2, least_seconds=0.25, locked=True))
-        JOULES[0] += 100.0  # the partner's turn
-        NOW[0] += 1.0
+        device.use(100.0, 1.0)  # the partner's turn
     assert [turn["joules"] for turn in turns] == 3 * [pytest.approx(75.0)]
     assert {turn["batches_per_block"] for turn in turns} == {10}
     assert [turn["samples"] for turn in turns] == 3 * [[pytest.approx(0.025)]]
-    (watch,) = made.backend.made
+    (watch,) = device.watches
     assert (watch.device, watch.ticks) == ("gpu", 3)
     # what the partner did on the CPU is no load of others
     assert made.finish()["conditions"] == {"other_load": None, "gpu_clock_mhz": 1980.0}
 
 
+def test_garbage_is_collected_before_the_steps_that_bring_clocks_up(job):
+    made, _ = job()
+    made.step_seconds = 0.025
+    order = []
+    step = made.trainable.step
+    made.trainable.step = lambda: order.append("step") or step()
+    gc.callbacks.append(collected := lambda phase, info: order.append(phase))
+    try:
+        made.interleave(settle=2, least_seconds=0.05, locked=True)
+    finally:
+        gc.callbacks.remove(collected)
+    assert order[order.index("step") :] == 4 * ["step"]
+    assert "stop" in order
+
+
+def test_a_turn_that_goes_to_nan_is_told(job):
+    made, _ = job()
+    made.step_seconds, made.trainable.fence = 0.025, lambda value: math.nan
+    with pytest.raises(Problem, match="nan in batch 10"):
+        made.interleave(settle=0, least_seconds=0.25, locked=True)
+
+
 def test_a_run_of_its_own_has_its_conditions_in_its_measurement(job):
-    made = job(conditions={"other_load": 0.5})
-    assert made.measure(batches=1, least_blocks=1, least_seconds=0.0)["conditions"] == {"other_load": 0.5}
+    made, _ = job(other_load=0.5)
+    assert made.measure(1, **ONE)["conditions"] == {"other_load": 0.5}
     assert made.finish()["conditions"] == {}
 
 
@@ -231,9 +290,9 @@ def test_it_reaches_runs_that_are_interleaved(suite):
 def test_a_live_run_is_watched_as_one(suite, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "pytest_metalperf.worker.backends.Watch", lambda device: seen.append(device) or FakeWatch(device)
+        "pytest_metalperf.worker.backends.Watch",
+        lambda device: seen.append(device) or Seen(None, {"power": "mains"}, device),
     )
-    suite.set(joules=7.5, conditions={"power": "mains"})
     suite.write("""
         import time
 
