@@ -187,7 +187,10 @@ class LiveWorkload:
         if "error" in answer:
             raise WorkerError(*answer["error"])
         plain = answer["run"]
-        return Run(**{**plain, "samples": tuple(plain["samples"]), "session": self._session.id})
+        conditions = {**plain["conditions"], PREPARED_BESIDE: 0.0}
+        return Run(
+            **{**plain, "samples": tuple(plain["samples"]), "session": self._session.id, "conditions": conditions}
+        )
 
 
 def here(step: Callable[[], Any], workload: Workload, plan: Plan, session: MetalSession) -> Run:
@@ -217,7 +220,6 @@ def here(step: Callable[[], Any], workload: Workload, plan: Plan, session: Metal
         "measure": job.measure(plan.batches, plan.least_blocks, plan.least_seconds),
         "finish": job.finish(),
     }
-    answers["measure"]["conditions"][PREPARED_BESIDE] = 0.0
     return run_of(answers, session.id)
 
 
