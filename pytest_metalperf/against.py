@@ -13,7 +13,6 @@ from .metric_gate import metrics_in_turn
 from .reports import words
 from .session import MetalSession, Progress, rule_of
 from .settings import Settings
-from .work import WorkError
 from .workload import Workload
 
 if TYPE_CHECKING:
@@ -78,8 +77,6 @@ def compared(
             pairs.append(take_turns(session.fleet, requests, plan, hear, len(pairs), check))
     except WorkerError as error:
         measurement.error = words.broken(error.message, error.details)
-    except WorkError as error:
-        measurement.error = str(error)
     finally:
         session.on_progress(None)
     return measurement

@@ -22,6 +22,7 @@ from .measurement import Run, run_of
 from .metrics import PREPARED_BESIDE
 from .parcel import BOOTSTRAP, HERE, Place, archive, import_path
 from .settings import Settings
+from .work import WorkError, fingerprint
 from .workload import Workload
 
 START_SECONDS = 120.0
@@ -314,6 +315,10 @@ class Worker:
             error = message["error"]
             raise self._error(error["kind"], error["message"], error["traceback"])
         self.asked.remove(message["done"])
+        try:
+            fingerprint(message["result"].get("work"))
+        except WorkError as error:
+            raise self._error("backend", str(error), "") from None
         self.results[message["done"]] = message["result"]
 
     def check_silence(self, timeout: float) -> None:

@@ -17,7 +17,6 @@ from .reports import words
 from .session import MetalSession, rule_of
 from .settings import Settings
 from .trust import calm, refusal, under_conditions
-from .work import WorkError
 from .workload import Workload
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def judged(
                 _record(session, measurement, settings, measure)
     except WorkerError as error:
         measurement.error = words.broken(error.message, error.details)
-    except (BaselineError, WorkError) as error:
+    except BaselineError as error:
         measurement.error = str(error)
     return measurement
 

@@ -94,13 +94,8 @@ class Run:
 
 
 def run_of(answers: Mapping[str, Mapping[str, Any]], session: str) -> Run:
-    """A Run from a worker's answers to prepare, first_batch, warm_up, measure and finish.
-
-    Raises:
-        WorkError: when its backend gives no fingerprint but something else.
-    """
+    """A Run from a worker's answers to prepare, first_batch, warm_up, measure and finish."""
     prepared, warm = answers["prepare"], answers["warm_up"]
-    fingerprint(answers["finish"].get("work"))
     return Run(
         samples=tuple(answers["measure"]["samples"]),
         batches_per_block=answers["measure"]["batches_per_block"],

@@ -252,7 +252,6 @@ class MetalSession:
 
         Raises:
             WorkerError: when one breaks.
-            WorkError: when a backend gives a fingerprint that cannot be read.
         """
         runs = self.kept(workload, plan)
         missing = count - len(runs)

@@ -8,7 +8,6 @@ from .fleet import Plan, WorkerError
 from .measurement import Measurement, Run
 from .reports import words
 from .settings import Settings
-from .work import WorkError
 from .workload import Workload
 
 
@@ -31,9 +30,6 @@ def sustained(workload: Workload, settings: Settings, measure: Callable[[int], l
         measurement.runs = measure(1)[:1]
     except WorkerError as error:
         measurement.error = words.broken(error.message, error.details)
-        return measurement
-    except WorkError as error:
-        measurement.error = str(error)
         return measurement
     from .gate import judge_sustained, last_over_first  # numpy and scipy: only when a verdict is due
 
