@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from .fleet import Plan, Request, WorkerError
 from .interleave import take_turns
 from .measurement import Measurement, ReferenceRuns, run_of
+from .metric_gate import metrics_in_turn
 from .reports import words
 from .session import MetalSession, Progress, rule_of
 from .settings import Settings
@@ -32,7 +33,7 @@ def compared(
         theirs: the workload as the reference builds it.
     """
     reference = session.reference
-    measurement = Measurement(workload, tolerance=settings.tolerance, nodeid=nodeid)
+    measurement = Measurement(workload, tolerance=settings.tolerance, strict_work=settings.strict_work, nodeid=nodeid)
     pairs = session.pairs.setdefault((workload.id, repr(plan)), [])
     measurement.reference = ReferenceRuns(reference.name)
     requests = (
@@ -66,7 +67,10 @@ def compared(
         rule = replace(rule_of(settings), max_runs=settings.max_pairs)
         judgement = judge_pairs([one.samples for one, _ in pairs], [other.samples for _, other in pairs], rule)
         measurement.judgement, measurement.verdict = judgement, judgement.verdict
-        return judgement.decided
+        measurement.metrics = metrics_in_turn(measurement.runs, runs, settings)
+        return judgement.decided and (
+            len(pairs) >= settings.max_pairs or all(one.decided for one in measurement.metrics)
+        )
 
     try:
         while not look():

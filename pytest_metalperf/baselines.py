@@ -62,7 +62,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     `operations` counts the operations of one step by type, `operations_on_cpu` those of them that a GPU's run does on the
     CPU; `flop` is floating-point operations a step, `traces` how often the step was traced, `memory_bytes` what the
-    device's allocator needs at its peak, where that is the same in every run.
+    device's allocator needs at its peak, where that is the same in every run. `varying` names the facts (`flop`,
+    `operations Mul`) in which runs that were recorded together differed: they are no facts, and are not compared.
     """
 
     operations: dict[str, int] = {}
@@ -71,14 +72,16 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     traces: int | None = None
     parameters: int | None = None
     memory_bytes: int | None = None
+    varying: list[str] = []
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The baseline of one workload."""
+    """The baseline of one workload; `examples` are those of one batch, None where nobody can know."""
 
     anchor: Anchor
     runs: Annotated[list[StoredRun], msgspec.Meta(min_length=1)]
     work: Work | None = None
+    examples: Annotated[int, msgspec.Meta(gt=0)] | None = None
 
 
 class StoredPair(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -13,10 +13,13 @@ from .fleet import WorkerError, plan_of
 from .judging import judged
 from .live import LiveRuns
 from .measurement import Measurement, Run, Speedup
+from .reports import metrics as gated
 from .reports import speedups, words
+from .reports import sustained as course
 from .session import MetalSession
 from .settings import SettingError, Settings, call_keys, marker_keys
 from .speedup import compare, variants
+from .sustained import sustained, sustained_plan
 from .workload import Workload, WorkloadError, checked_axes, checked_name
 
 
@@ -91,6 +94,14 @@ class MetalBench(_OfTest):
         """
         __tracebackhide__ = True
         settings, axes = _split(self._settings, keywords)
+        long = settings.sustained is not None and settings.metal != "smoke"
+        if long:
+            _not_against(
+                self._session,
+                self._test.nodeid,
+                settings,
+                "a sustained run is judged by itself, not by --metal-against",
+            )
         device = device or self._test.device
         if device is None:
             raise Broken(words.not_parametrised(self._test.nodeid), pytrace=False)
@@ -108,12 +119,14 @@ class MetalBench(_OfTest):
         if missing:
             refuse_or_skip(self._session, self._test.nodeid, missing, settings)
 
-        plan = plan_of(settings)
+        plan = sustained_plan(settings) if long else plan_of(settings)
 
         def measure(count: int) -> list[Run]:
             return self._session.runs(workload, plan, count)
 
-        if theirs is not None:
+        if long:
+            measurement = sustained(workload, settings, measure, self._test.nodeid)
+        elif theirs is not None:
             measurement = compared(self._session, workload, settings, plan, self._test.nodeid, theirs)
         else:
             measurement = judged(self._session, workload, settings, measure, self._test.nodeid, later=self._test.later)
@@ -149,17 +162,26 @@ class MetalLive(_OfTest):
                 " write metal_live(lambda: model.train_on_batch(x, y), name=…)",
                 pytrace=False,
             )
-        plan = plan_of(settings)
         child = self._test.live.child
         if child is not None and child.id != workload.id:  # it is here for another call of the same test
             settings = replace(settings, metal="smoke")
-            plan = plan_of(settings)
+        long = settings.sustained is not None and settings.metal != "smoke"
+        plan = sustained_plan(settings) if long else plan_of(settings)
         runs = self._test.live.of(self._session, workload, step, plan, settings)
         if child is not None and child.id == workload.id:
             child.serve(runs)
-        measurement = judged(
-            self._session, workload, settings, runs.fresh, self._test.nodeid, runs.first_look, later=self._test.later
-        )
+        if long:
+            measurement = sustained(workload, settings, runs.fresh, self._test.nodeid)
+        else:
+            measurement = judged(
+                self._session,
+                workload,
+                settings,
+                runs.fresh,
+                self._test.nodeid,
+                runs.first_look,
+                later=self._test.later,
+            )
         measurement.notes.append("weights not checked: metal_live cannot see them")
         settle(self._session, self._test, measurement, settings)
         return measurement
@@ -250,13 +272,33 @@ def settle(session: MetalSession, test: Test, measurement: Measurement, settings
     test.publish(measurement)
     if measurement.error:
         raise Broken(f"{measurement.workload.id}: {measurement.error}", pytrace=False)
+    if texts := failures(session, measurement, settings, test.command):
+        pytest.fail("\n".join(texts), pytrace=False)
+
+
+def failures(session: MetalSession, measurement: Measurement, settings: Settings, command: str) -> list[str]:
+    """Why a test fails whose measurement did not break, a text for each reason; empty where it passes."""
+    texts = []
+    long = measurement.sustained
     if measurement.verdict == "slower":
-        pytest.fail(words.slower(measurement, test.command), pytrace=False)
+        texts.append(words.slower(measurement, command) if long is None else course.slower(measurement, long, command))
     if measurement.verdict == "inconclusive" and settings.strict:
-        pytest.fail(words.inconclusive(measurement, test.command), pytrace=False)
+        tell = (
+            words.inconclusive(measurement, command)
+            if long is None
+            else course.inconclusive(measurement, long, command)
+        )
+        texts.append(tell)
     if measurement.verdict == "no baseline" and settings.fails_on_missing:
         store = session.store
-        pytest.fail(words.no_baseline(measurement, store.path.name, test.command, store.workloads), pytrace=False)
+        texts.append(words.no_baseline(measurement, store.path.name, command, store.workloads))
+    texts += [gated.worse(measurement, one, command) for one in measurement.metrics if one.worse]
+    unsure = [one for one in measurement.metrics if one.verdict == "inconclusive" and settings.strict]
+    texts += [gated.inconclusive(measurement, one, command) for one in unsure]
+    told = measurement.verdict in ("slower", "recorded")  # in its own text, or accepted
+    if settings.strict_work and not told and measurement.work_changes:
+        texts.append(words.other_work(measurement, command))
+    return texts
 
 
 def refuse_or_skip(session: MetalSession, nodeid: str, reason: str, settings: Settings) -> None:
@@ -275,13 +317,14 @@ def refuse_or_skip(session: MetalSession, nodeid: str, reason: str, settings: Se
     pytest.skip(reason)
 
 
-def _not_against(session: MetalSession, nodeid: str, settings: Settings) -> None:
+def _not_against(
+    session: MetalSession, nodeid: str, settings: Settings, why: str = "--metal-against compares metal_bench alone"
+) -> None:
     """Only what trains in fresh processes can train in a reference's."""
     __tracebackhide__ = True
     if settings.against:
-        reason = "--metal-against compares metal_bench alone"
-        session.skipped.append((nodeid, reason))
-        pytest.skip(reason)
+        session.skipped.append((nodeid, why))
+        pytest.skip(why)
 
 
 def _split(settings: Settings, keywords: Mapping[str, Any]) -> tuple[Settings, dict[str, Any]]:

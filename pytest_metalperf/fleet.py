@@ -19,8 +19,10 @@ from typing import Any, NamedTuple
 
 from .forecast import side_by_side
 from .measurement import Run, run_of
+from .metrics import PREPARED_BESIDE
 from .parcel import BOOTSTRAP, HERE, Place, archive, import_path
 from .settings import Settings
+from .work import WorkError, fingerprint
 from .workload import Workload
 
 START_SECONDS = 120.0
@@ -56,13 +58,16 @@ class Plan:
     least_blocks: int = 10
     least_seconds: float = 1.0
     timeout: float | None = field(default=None, repr=False, compare=False)  # of silence; None is the session's
+    sustained: bool = False  # minutes, which tell nothing of what a run of batches takes
+    alone: bool = False  # prepare no two workers side by side, since the time of the first batch is gated
 
 
 def plan_of(settings: Settings) -> Plan:
     """What these settings ask of one run."""
     if settings.metal == "smoke":
         return Plan(1, 0, least_blocks=1, least_seconds=0.0, timeout=settings.timeout)
-    return Plan(settings.batches, settings.warmup, timeout=settings.timeout)
+    alone = any(name == "first_batch" for name, _ in settings.metrics)
+    return Plan(settings.batches, settings.warmup, timeout=settings.timeout, alone=alone)
 
 
 class Request(NamedTuple):
@@ -195,14 +200,14 @@ class Fleet:
     def run(
         self, workload: Workload, backend: Mapping[str, Any] | str, plan: Plan, count: int, hear: Hear
     ) -> Iterator[Run]:
-        """`count` fresh runs: prepared side by side, measured one after the other.
+        """`count` fresh runs: prepared side by side, unless the plan forbids it, and measured one after the other.
 
         Raises:
             WorkerError: when one of them breaks; the rest are ended.
         """
         left = count
         while left:
-            side = min(left, side_by_side())
+            side = 1 if plan.alone else min(left, side_by_side())
             workers = self.prepared([Request(workload, backend)] * side, plan, hear)
             try:
                 for worker in workers:
@@ -215,6 +220,7 @@ class Fleet:
                     worker.ask("finish")
                     self.wait([worker], hear, plan.timeout)
                     worker.kill()
+                    worker.results["measure"].setdefault("conditions", {})[PREPARED_BESIDE] = side - 1.0
                     yield run_of(worker.results, self.session)
             finally:
                 kill(workers)
@@ -321,6 +327,10 @@ class Worker:
             error = message["error"]
             raise self._error(error["kind"], error["message"], error["traceback"])
         self.asked.remove(message["done"])
+        try:
+            fingerprint(message["result"].get("work"))
+        except WorkError as error:
+            raise self._error("backend", str(error), "") from None
         self.results[message["done"]] = message["result"]
 
     def check_silence(self, timeout: float) -> None:

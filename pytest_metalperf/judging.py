@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ from .baselines import BaselineError, Entry, SpeedupEntry
 from .fleet import WorkerError
 from .forecast import side_by_side
 from .measurement import Measurement, Run, Speedup
+from .metric_gate import gate_metrics
 from .reports import words
 from .session import MetalSession, rule_of
 from .settings import Settings
@@ -55,7 +57,7 @@ def judged(
     Raises:
         Suspected: when it should be.
     """
-    measurement = Measurement(workload, tolerance=settings.tolerance, nodeid=nodeid)
+    measurement = Measurement(workload, tolerance=settings.tolerance, strict_work=settings.strict_work, nodeid=nodeid)
     stored = session.store.workloads.get(workload.id)
     measurement.baseline = stored
     try:
@@ -68,6 +70,8 @@ def judged(
             measurement.verdict = "no baseline"
         else:
             _gate(session, measurement, stored, settings, measure, first_look, later=later)
+            gate_metrics(session, measurement, stored, settings, measure)
+            _look_again_at_work(measurement, settings, measure)
             if to_update(measurement, settings):
                 _record(session, measurement, settings, measure)
     except WorkerError as error:
@@ -92,7 +96,18 @@ def to_record(
 def to_update(judged: Measurement | Speedup, settings: Settings) -> bool:
     """Whether to store what the gate found to have changed."""
     changed = judged.judgement is not None and judged.judgement.verdict in ("slower", "faster")
+    if isinstance(judged, Measurement):
+        changed = changed or _changed_beside_time(judged, settings)
     return changed and not judged.crept and settings.update_baselines and settings.update_mode == "changed"
+
+
+def _changed_beside_time(measurement: Measurement, settings: Settings) -> bool:
+    """Whether a metric or the fingerprint differs from the baseline, or is not in it yet."""
+    return (
+        any(one.changed or one.new for one in measurement.metrics)
+        or bool(measurement.work_changes)
+        or (settings.strict_work and measurement.work is not None and measurement.work_before is None)
+    )
 
 
 def crept(judgement: Judgement, anchor_seconds: float, settings: Settings) -> bool:
@@ -146,6 +161,13 @@ def _gate(
         measurement.verdict = "slower"
 
 
+def _look_again_at_work(measurement: Measurement, settings: Settings, measure: Callable[[int], list[Run]]) -> None:
+    """Before a changed fingerprint has consequences, a second process must show the same."""
+    matters = settings.strict_work or (settings.update_baselines and settings.update_mode == "changed")
+    if measurement.work_changes and matters and len(measurement.runs) < 2:
+        measurement.runs = measure(2)
+
+
 def _record(
     session: MetalSession,
     measurement: Measurement,
@@ -159,3 +181,4 @@ def _record(
         return
     session.record(measurement.workload, measurement.runs, settings.update_mode)
     measurement.verdict = "recorded"
+    measurement.metrics = [replace(one, verdict="recorded", worse=False) for one in measurement.metrics]

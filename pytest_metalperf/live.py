@@ -16,6 +16,7 @@ import pytest
 
 from .fleet import Plan, WorkerError
 from .measurement import Run, run_of
+from .metrics import PREPARED_BESIDE
 from .session import MetalSession, Progress
 from .settings import Settings
 from .worker.backends import Backend
@@ -164,7 +165,7 @@ class LiveWorkload:
                         stdin=subprocess.DEVNULL,
                         stdout=output,
                         stderr=subprocess.STDOUT,
-                        timeout=self._settings.timeout,
+                        timeout=self._settings.timeout + (self._settings.sustained or 0.0),
                         env={**os.environ, CHILD: json.dumps(wish)},
                         check=False,
                     )
@@ -186,7 +187,10 @@ class LiveWorkload:
         if "error" in answer:
             raise WorkerError(*answer["error"])
         plain = answer["run"]
-        return Run(**{**plain, "samples": tuple(plain["samples"]), "session": self._session.id})
+        conditions = {**plain["conditions"], PREPARED_BESIDE: 0.0}
+        return Run(
+            **{**plain, "samples": tuple(plain["samples"]), "session": self._session.id, "conditions": conditions}
+        )
 
 
 def here(step: Callable[[], Any], workload: Workload, plan: Plan, session: MetalSession) -> Run:

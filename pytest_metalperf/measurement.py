@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from .baselines import Condition, Entry, SpeedupEntry, StoredPair, StoredRun, rounded
+from .baselines import Condition, Entry, SpeedupEntry, StoredPair, StoredRun, Work, rounded
+from .metrics import MetricResult
 from .trust import of_pair
+from .work import common, fingerprint, work_changes
 from .workload import Workload
 
 if TYPE_CHECKING:
-    from .gate import Judgement, Ratio, RunEstimate
+    from .gate import Judgement, Ratio, RunEstimate, Sustained
 
 VERDICTS = ("faster", "within", "slower", "inconclusive", "no baseline", "recorded")
 
@@ -34,6 +36,8 @@ class Run:
         changed_variables: trainable variables that warm-up changed; None where nobody can look.
         joules_per_batch: energy of the device (on a Mac, of the chip) while blocks were timed; None is unknown.
         work: noise-free facts of the work, the fingerprint; None where there was nothing to look at.
+        trace: the device over time while blocks were timed, rows of seconds, clock in MHz, power in W and temperature in
+            °C, any of them None; empty where nothing looked.
     """
 
     samples: tuple[float, ...]
@@ -53,6 +57,7 @@ class Run:
     conditions: Mapping[str, Any] = field(default_factory=dict)
     joules_per_batch: float | None = None
     work: Mapping[str, Any] | None = None
+    trace: Sequence[Sequence[float | None]] = ()
 
     @property
     def batches(self) -> int:
@@ -115,6 +120,7 @@ def run_of(answers: Mapping[str, Mapping[str, Any]], session: str) -> Run:
         conditions=answers["measure"].get("conditions", {}),
         joules_per_batch=answers["measure"].get("joules_per_batch"),
         work=answers["finish"].get("work"),
+        trace=answers["measure"].get("trace", ()),
     )
 
 
@@ -145,6 +151,9 @@ class Measurement:
         error: what broke, in one sentence, instead of a verdict.
         tolerance: slowdown that was accepted.
         crept: whether it is the total since the anchor that is not accepted.
+        metrics: what the gate says of the metrics that were asked for beside seconds per batch.
+        strict_work: whether a change of the work fails, whatever the clock says.
+        sustained: how much slower a long run was at its end than at its start; None for any other measurement.
         nodeid: the test that asked.
     """
 
@@ -157,6 +166,9 @@ class Measurement:
     error: str = ""
     tolerance: float = 0.05
     crept: bool = False
+    metrics: Sequence[MetricResult] = ()
+    strict_work: bool = False
+    sustained: Sustained | None = None
     nodeid: str = ""
     notes: list[str] = field(default_factory=list)
 
@@ -194,6 +206,35 @@ class Measurement:
         return max((run.peak_memory_bytes for run in self.runs if run.peak_memory_bytes is not None), default=None)
 
     @property
+    def joules_per_batch(self) -> float | None:
+        """The median over the runs that know it; None is unknown."""
+        known = [run.joules_per_batch for run in self.runs if run.joules_per_batch is not None]
+        return statistics.median(known) if known else None
+
+    @property
+    def flop_per_second(self) -> float | None:
+        """The achieved rate: FLOP of the fingerprint over seconds per batch; None is unknown."""
+        work = self.work
+        return None if work is None or work.flop is None else work.flop / self.seconds_per_batch
+
+    @property
+    def work(self) -> Work | None:
+        """The fingerprint that all runs share; None where there was nothing to look at."""
+        return _work(self.runs)
+
+    @property
+    def work_before(self) -> Work | None:
+        """The fingerprint of the other side of the comparison; None where there is none."""
+        if self.reference is not None:
+            return _work(self.reference.runs)
+        return self.baseline.work if self.baseline is not None else None
+
+    @property
+    def work_changes(self) -> list[str]:
+        """What changed in the work itself, a clause per fact: `operations on the CPU 0 -> 37 (ResizeBilinearGrad 37)`."""
+        return work_changes(self.work_before, self.work)
+
+    @property
     def change(self) -> float | None:
         """Now / baseline - 1, so 0.142 for 14.2 % slower; None where nothing was compared."""
         return None if self.judgement is None else self.judgement.change
@@ -212,6 +253,10 @@ class Measurement:
     def __repr__(self) -> str:
         seconds = f"{self.seconds_per_batch:.4g} s/batch" if self.runs else "no runs"
         return f"<Measurement {self.workload.id} {seconds} {(self.error and 'error') or self.verdict}>"
+
+
+def _work(runs: Sequence[Run]) -> Work | None:
+    return common(fingerprint(run.work) for run in runs)
 
 
 @dataclass(frozen=True)

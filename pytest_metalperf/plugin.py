@@ -400,7 +400,7 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
     """`error` for what broke, and its own word for what passed without having been gated."""
     if report.when != "call":
         return None
-    said = [value for name, value in report.user_properties if name == _word]
+    said = [value for name, value in report.user_properties if name.startswith("metal_") and name.endswith("verdict")]
     if _SUSPECTED in said:
         return "", "s", "SUSPECTED"
     if report.failed and "error" in said:

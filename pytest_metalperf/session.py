@@ -14,9 +14,11 @@ from .baselines import Anchor, AnyEntry, Entry, RatioAnchor, SpeedupEntry, Store
 from .forecast import Expected, Took, guess, second_look, took
 from .git import revision
 from .measurement import Measurement, PairFigure, Run, Speedup
+from .metrics import SECONDS, Metric
 from .models import Known, Model, find, known_models
 from .settings import SettingError, Settings, baselines_folder, call_keys, devices
 from .sources import parameters_of, source_of
+from .work import common, fingerprint
 from .worker.backends import BACKENDS
 from .worker.machine import MachineFacts, machine_facts, slug
 from .workload import DEFAULTS, Workload, WorkloadError, checked_axes, checked_name
@@ -266,7 +268,7 @@ class MetalSession:
                     runs.append(run)
             finally:
                 self.on_progress(None)
-            if workload.id not in self.took:
+            if workload.id not in self.took and not plan.sustained:
                 measured = [sum(run.samples) * run.batches_per_block for run in runs[before:]]
                 self.took[workload.id] = took(workload.id, time.monotonic() - since, measured)
         return list(runs)
@@ -310,6 +312,8 @@ class MetalSession:
         """What a test will cost for one workload: recorded, compared, or gated with the looks that its noise makes likely."""
         if settings.against:
             return Expected(nodeid, one.id, f"3-{settings.max_pairs} pairs", one.in_turn(3))
+        if settings.sustained:
+            return Expected(nodeid, one.id, "1 sustained", one.prepare + settings.sustained)
         entry = self.store.workloads.get(one.id)
         if settings.update_baselines and (entry is None or settings.update_mode in ("all", "anchor", "extend")):
             return Expected(nodeid, one.id, str(settings.runs), one.recorded(settings.runs))
@@ -323,18 +327,19 @@ class MetalSession:
         seconds = one.gated(second, settings.max_runs)
         return Expected(nodeid, one.id, f"1-{settings.max_runs}", seconds, len(stored), judgement.smallest_visible)
 
-    def peers(self, id: str) -> list[list[RunFigure]]:  # noqa: A002
+    def peers(self, id: str, metric: Metric = SECONDS) -> list[list[RunFigure]]:  # noqa: A002
         """Stored runs of the machine's other workloads on the same device, from which noise is learned too."""
         place = device_of(id)
         entries = self.store.workloads.items()
-        return [self.figures(entry) for key, entry in entries if key != id and device_of(key) == place]
+        return [self.figures(entry, metric) for key, entry in entries if key != id and device_of(key) == place]
 
-    def figures(self, entry: Entry) -> list[RunFigure]:
-        """Stored runs as the gate wants them: sessions of one hour count as one."""
+    def figures(self, entry: Entry, metric: Metric = SECONDS) -> list[RunFigure]:
+        """Stored runs as the gate wants them, those that know `metric`: sessions of one hour count as one."""
         from .gate import RunFigure
 
         hour = hours(run.session for entry in self.store.workloads.values() for run in entry.runs)
-        return [RunFigure(run.seconds_per_batch, hour.get(run.session, run.session)) for run in entry.runs]
+        costs = [(metric.of_stored(run, entry), run.session) for run in entry.runs]
+        return [RunFigure(cost, hour.get(session, session)) for cost, session in costs if cost is not None]
 
     def speedup_peers(self, id: str) -> list[list[RunFigure]]:  # noqa: A002
         """Stored pairs of the machine's other speedups."""
@@ -355,14 +360,21 @@ class MetalSession:
         Raises:
             BaselineError: when the file cannot be written.
         """
+        runs = list(runs)
         new = [run.stored(self.commit) for run in runs]
         middle = statistics.median(run.seconds_per_batch for run in new)
         anchor = Anchor(seconds_per_batch=rounded(middle), recorded=new[-1].recorded, commit=self.commit)
+        work = common(fingerprint(run.work) for run in runs)
+        now = {run.examples for run in runs}
 
         def after(old: Entry | None) -> Entry:
+            kept = old if mode == "extend" else None
+            examples = now | ({kept.examples} if kept is not None else set())
             return Entry(
                 anchor=old.anchor if old is not None and mode != "anchor" else anchor,
-                runs=[*(old.runs if old is not None and mode == "extend" else ()), *new],
+                runs=[*(kept.runs if kept is not None else ()), *new],
+                work=kept.work if work is None and kept is not None else work,
+                examples=examples.pop() if len(examples) == 1 else None,
             )
 
         return self._put(workload.id, self.store.workloads, len(new), after)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .metrics import METRICS
+
 MARKER = "metal_bench"
 SIZES = ("quick", "standard", "full")
 UPDATE_MODES = ("changed", "missing", "extend", "all", "anchor")
@@ -67,6 +69,43 @@ def share(text: object) -> float:
     if not string.endswith("%") and number >= 1:
         raise SettingError(f"{text!r} could be {string}% or {string} times: write {string}% or a number below 1")
     return number
+
+
+def _metrics(text: object) -> tuple[tuple[str, float], ...]:
+    """`"memory=5%,energy=10%"`, or a mapping of the same, -> name and share of each; nothing gates none."""
+    if isinstance(text, Mapping):
+        pairs = [(str(name), tolerance) for name, tolerance in text.items()]
+    elif isinstance(text, str):
+        parts = [part.partition("=") for part in text.split(",") if part.strip()]
+        pairs = [(name.strip(), tolerance.strip()) for name, _, tolerance in parts]
+    else:
+        raise SettingError(f"expected metrics with their tolerances, such as memory=5%,energy=10%, got {text!r}")
+    found: dict[str, float] = {}
+    for name, tolerance in pairs:
+        if name not in METRICS:
+            raise SettingError(f"unknown metric {name!r}: there are {', '.join(METRICS)}")
+        if name in found:
+            raise SettingError(f"{name} stands twice: keep one of them")
+        try:
+            found[name] = share(tolerance)
+        except SettingError as error:
+            raise SettingError(f"{name}: {error}, as in {name}=5% (there are {', '.join(METRICS)})") from None
+        if METRICS[name].more_is_better and found[name] >= 1:
+            raise SettingError(f"{name} cannot fall by {tolerance}: write less than 100%")
+    return tuple(found.items())
+
+
+_UNITS = {"": 1.0, "s": 1.0, "min": 60.0, "h": 3600.0}
+
+
+def _span(text: object) -> float | None:
+    """`180`, `"180s"`, `"3min"`, `"1h"` -> seconds; `off` -> None."""
+    if text is None or text is False or str(text).strip().lower() == "off":
+        return None
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(s|min|h|)", str(text).strip())
+    if match is None or not float(match[1]):
+        raise SettingError(f"expected a time such as 180 (seconds), 3min or 1h, or off, got {text!r}")
+    return float(match[1]) * _UNITS[match[2]]
 
 
 def _names(text: object) -> tuple[str, ...]:
@@ -171,6 +210,12 @@ class Settings:
         share,
         metavar="SHARE",
     )
+    metrics: tuple[tuple[str, float], ...] = _option(
+        (),
+        f"gate these too, each with its own tolerance, such as memory=5%,energy=10%; there are {', '.join(METRICS)}",
+        _metrics,
+        metavar="METRIC=SHARE,…",
+    )
     max_runs: int = _option(5, "fresh runs that the gate may spend on one verdict", _at_least_two, metavar="N")
     on_missing: str = _option(
         "auto",
@@ -179,6 +224,23 @@ class Settings:
         metavar="auto|fail|warn",
     )
     strict: bool = _option(False, "inconclusive, no baseline, skipped devices and xdist fail too", _truth)
+    strict_work: bool = _option(
+        False,
+        "a change of the work itself (operations, FLOP, traces, parameters) fails, whatever the clock says",
+        _truth,
+    )
+    sustained: float | None = _option(
+        None,
+        "train one run for so long (180, 3min, 1h) instead of batches, and judge its last minute by its first",
+        _span,
+        metavar="TIME",
+    )
+    sustained_tolerance: float = _option(
+        0.10,
+        "slowdown from the first to the last minute of a sustained run that is still accepted",
+        share,
+        metavar="SHARE",
+    )
     require_gpu: bool = _option(False, "a missing GPU fails instead of skipping", _truth)
     against: str = _option(
         "",

@@ -4,7 +4,10 @@ The environment variable FAKE holds JSON: `seconds` a step takes (0.1), `jitter`
 `gpus` (names), `conditions`, and what goes wrong: `die`, `hang`, `nan`, each with the model's name, from its step
 `from_step` (1) on, and `frozen_weights`. The step `freezes_at` takes 21 times as long. Steps of a GPU take longer and
 shorter by the share `wobble`, sixty by sixty. A step sleeps `sleep` real seconds. A step uses `joules` (unknown), and the
-trace of a run is `trace`. Every step adds the worker's process id to the file `log`, where one is named.
+trace of a run is `trace`. Its fingerprint is `work`, in which "pid" stands for the worker's process id; its peak of
+memory is `peak` (the process's own; null is unknown), with the relative sd `peak_jitter` between runs. The first step
+takes `first_seconds` more, and steps from the first of `slows` on are slower by the share that is its second. Every step
+adds the worker's process id to the file `log`, where one is named.
 
 Loss and gradient norm depend on weights that no two processes have alike; a GPU's are `gpu_loss` and `gpu_gradient` times
 the true ones. On the places in `bare` (`cpu`, `gpu`) there is no model to look at, and `unreadable` weights cannot be
@@ -37,8 +40,9 @@ def wish(name: str, default: Any) -> Any:
 class FakeModel:
     """What a builder for this backend returns."""
 
-    def __init__(self, seconds: float, batch_size: int = 8) -> None:
+    def __init__(self, seconds: float, batch_size: int = 8, work: dict[str, Any] | None = None) -> None:
         self.seconds = seconds
+        self.work = wish("work", None) if work is None else work
         self.batch_size = batch_size
 
 
@@ -83,14 +87,19 @@ class Fake(Backend):
     def devices(self) -> dict[str, str]:
         return {"cpu": "", **dict.fromkeys(wish("gpus", []), "Fake GPU")}
 
+    def peak_memory(self) -> int | None:
+        if wish("memory", None) is not None:
+            return wish("memory", {}).get(self.where)
+        peak = wish("peak", "process")
+        if peak == "process":
+            return super().peak_memory()
+        return None if peak is None else int(peak * (1 + random.SystemRandom().gauss(0, wish("peak_jitter", 0.0))))
+
     def place(self, device: str, precision: str, seed: int) -> None:
         if device not in self.devices():
             raise Problem("device", self.why_missing(device, self.devices()))
         self.where = device.partition(":")[0]
         self.factor = wish("gpu_factor", 0.25) if self.where == "gpu" else 1.0
-
-    def peak_memory(self) -> int | None:
-        return wish("memory", {}).get(self.where) if wish("memory", None) is not None else super().peak_memory()
 
     def trainable(self, built: Any, name: str, axes: Any) -> Trainable:
         if not isinstance(built, FakeModel):
@@ -98,6 +107,8 @@ class Fake(Backend):
         run = 1 + random.SystemRandom().gauss(0, wish("jitter", 0.002))
         seconds = built.seconds * self.factor * max(run, 0.1)
         weights, steps = [random.SystemRandom().randrange(10**6)], [0]
+
+        slow_from, slowdown = wish("slows", (0, 0.0))
 
         def step() -> float:
             if wish("log", ""):
@@ -114,6 +125,8 @@ class Fake(Backend):
             wobble = wish("wobble", 0) if self.factor < 1 else 0
             JOULES[0] += wish("joules", None) or 0.0
             NOW[0] += seconds * (1 + wobble * (1 if steps[0] // 60 % 2 else -1))
+            NOW[0] += wish("first_seconds", 0.0) * (steps[0] == 1)
+            NOW[0] += slowdown * seconds * (steps[0] >= slow_from)
             NOW[0] += 20 * seconds * (steps[0] == wish("freezes_at", 0))
             return float("nan") if due and wish("nan", "") == name else 1.0
 
@@ -132,6 +145,10 @@ class Fake(Backend):
             weights[:] = json.loads(Path(file).read_text())
 
         looked_at = self.where not in wish("bare", [])
+
+        def work() -> dict[str, Any]:
+            return json.loads(json.dumps(built.work).replace('"pid"', str(os.getpid())))
+
         return Trainable(
             step=step,
             fence=float,
@@ -143,4 +160,5 @@ class Fake(Backend):
             loss_and_gradient=loss_and_gradient if looked_at else None,
             save_weights=save if looked_at else None,
             load_weights=load if looked_at else None,
+            work=work if built.work is not None else None,
         )

@@ -78,3 +78,10 @@ def test_two_sessions_far_apart_outweigh_the_prior() -> None:
     near = [*runs(1.0, 1.01, 1.02), *runs(1.0, 1.01, 1.02, session="b")]
     far = [*runs(1.0, 1.01, 1.02), *runs(1.3, 1.31, 1.32, session="b")]
     assert learn_noise(near, []).session_sd < learn_noise(near[:3], []).session_sd < learn_noise(far, []).session_sd / 3
+
+
+def test_a_smaller_prior_weighs_only_until_runs_tell_their_own():
+    assert learn_noise([], [], 0.2).run_sd == pytest.approx(learn_noise([], []).run_sd / 5)
+    assert learn_noise(runs(1.0, 1.0), [], 0.2).session_sd < learn_noise(runs(1.0, 1.0), []).session_sd
+    told = runs(1.0, 1.01, 1.02, 1.0, 1.03, session="a") + runs(1.0, 1.01, session="b") + runs(1.0, 1.02, session="c")
+    assert learn_noise(told, [], 0.2) == learn_noise(told, [])

@@ -1,7 +1,8 @@
 """The gate: numbers in, verdict out.
 
 ``estimate`` says what one run says, ``noise`` what runs differ by when nothing changes, ``verdict`` whether something
-changed; ``ratio`` how many times faster one of two interleaved workers is, and ``paired`` whether that is a change.
+changed; ``ratio`` how many times faster one of two interleaved workers is, and ``paired`` whether that is a change;
+``sustained`` how much slower one long run becomes.
 Nothing here reads a file, a clock or a device, so that every claim can be checked with lists of numbers.
 """
 
@@ -9,6 +10,7 @@ from .estimate import RunEstimate, estimate_run
 from .noise import Noise, RunFigure, learn_noise
 from .paired import LEAST_PAIRS, judge_pairs
 from .ratio import Ratio, ratio_of_pairs
+from .sustained import Sustained, judge_sustained, last_over_first
 from .verdict import Judgement, Rule, judge, machine_moved
 
 __all__ = [
@@ -19,9 +21,12 @@ __all__ = [
     "Rule",
     "RunEstimate",
     "RunFigure",
+    "Sustained",
     "estimate_run",
     "judge",
     "judge_pairs",
+    "judge_sustained",
+    "last_over_first",
     "learn_noise",
     "machine_moved",
     "ratio_of_pairs",

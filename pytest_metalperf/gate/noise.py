@@ -40,9 +40,9 @@ SESSIONS_TO_KNOW = 3
 GRID_OF_D0 = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 
 
-def prior_session_sd(run_sd: float) -> float:
+def prior_session_sd(run_sd: float, prior: float = 1.0) -> float:
     """The session noise assumed before there are sessions to learn it from (relative, like ``run_sd``)."""
-    return 0.015 + 0.75 * run_sd
+    return 0.015 * prior + 0.75 * run_sd
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,11 @@ def _left(mean_square: float, df: float, expected: float) -> float:
     return (mean_square - expected) * odds / (1 + odds)
 
 
-def learn_noise(stored: Sequence[RunFigure], peers: Sequence[Sequence[RunFigure]]) -> Noise:
-    """Learn both noise levels of a workload from its stored runs and its peers' (either may be empty)."""
+def learn_noise(stored: Sequence[RunFigure], peers: Sequence[Sequence[RunFigure]], prior: float = 1.0) -> Noise:
+    """Learn both noise levels of a workload from its stored runs and its peers' (either may be empty).
+
+    ``prior`` is the share of the noise of times that is assumed of these figures before they tell their own.
+    """
     entries = [_entry(runs) for runs in (stored, *peers) if runs]
     own = entries[0] if stored else _Entry(0.0, 0, 0.0, 0, 1.0, frozenset())
     others = entries[1:] if stored else entries
@@ -166,11 +169,11 @@ def learn_noise(stored: Sequence[RunFigure], peers: Sequence[Sequence[RunFigure]
     lacking = PRIOR_RUN_DF - sum(entry.within_df for entry in entries)
     learned = [(entry.within, float(entry.within_df)) for entry in others]
     if lacking > 0:
-        learned.append((PRIOR_RUN_SD**2, lacking))
+        learned.append(((prior * PRIOR_RUN_SD) ** 2, lacking))
     run_variance, run_df = _moderate((own.within, float(own.within_df)), learned)
     run_variance = max(run_variance, SMALLEST_RUN_SD**2)
 
-    session_variance, session_df = prior_session_sd(math.sqrt(run_variance)) ** 2, math.inf
+    session_variance, session_df = prior_session_sd(math.sqrt(run_variance), prior) ** 2, math.inf
     seen = len(frozenset().union(*(entry.sessions for entry in entries)))
     if seen > 1:
         # Peers with other numbers of runs per session carry another share of run noise between sessions.

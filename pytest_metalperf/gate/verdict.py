@@ -46,13 +46,17 @@ LARGEST = 700.0  # just below the logarithm of the largest float
 
 @dataclass(frozen=True)
 class Rule:
-    """What is promised. Raises ``ValueError`` where a promise makes no sense."""
+    """What is promised, and by what share of the noise of times the figures are taken to differ before they tell their own.
+
+    Raises ``ValueError`` where a promise makes no sense.
+    """
 
     tolerance: float = 0.05
     max_runs: int = 5
     alarm_rate: float = 0.001
     tolerance_alarm_rate: float = 0.1
     power: float = 0.9
+    prior: float = 1.0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.tolerance) and self.tolerance >= 0):
@@ -62,6 +66,8 @@ class Rule:
         for name in ("alarm_rate", "tolerance_alarm_rate"):
             if not 0 < getattr(self, name) < 0.5:
                 raise ValueError(f"{name} must lie between 0 and 0.5, not {getattr(self, name)!r}")
+        if not 0 < self.prior <= 1:
+            raise ValueError(f"prior must be above 0 and at most 1, not {self.prior!r}")
         if not 0.5 <= self.power < 1:
             raise ValueError(f"power must be at least 0.5 and below 1, not {self.power!r}")
 
@@ -149,7 +155,7 @@ def judge(
     """
     if not now:
         raise ValueError("a verdict needs at least one fresh run")
-    noise = learn_noise(stored, peers)
+    noise = learn_noise(stored, peers, rule.prior)
     levels = [math.log(run.seconds) for run in now]
     runs, level = len(levels), sum(levels) / len(levels)
     now_margin = student(noise.run_df, 0.975) * noise.run_sd / math.sqrt(runs)

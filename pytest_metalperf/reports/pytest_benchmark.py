@@ -7,6 +7,7 @@ marker with a timer that replays what we measured.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -89,7 +90,7 @@ def _extra(result: Measurement | Speedup) -> dict[str, Any]:
             "metal_verdict": result.verdict, "metal_parity": result.parity,
         }  # fmt: skip
     run = result.runs[0]
-    return {
+    extra: dict[str, Any] = {
         "metal_workload": result.workload.id,
         "metal_device": result.workload.device,
         "metal_verdict": result.verdict,
@@ -98,9 +99,25 @@ def _extra(result: Measurement | Speedup) -> dict[str, Any]:
         "metal_examples_per_second": _number(result.examples_per_second),
         "metal_first_batch_seconds": float(result.first_batch_seconds),
         "metal_peak_memory_bytes": result.peak_memory_bytes,
+        "metal_joules_per_batch": _number(result.joules_per_batch),
+        "metal_flop_per_second": _number(result.flop_per_second),
         "metal_change": _number(result.change),
+        "metal_work": result.work_changes,
         "metal_versions": dict(run.versions),
     }
+    if result.metrics:
+        extra["metal_metrics"] = {
+            one.metric.name: {"verdict": one.verdict, "now": _known(one.now), "change": _known(one.change)}
+            for one in result.metrics
+        }
+    if result.sustained is not None:
+        extra["metal_sustained"] = {name: float(value) for name, value in vars(result.sustained).items()}
+    return extra
+
+
+def _known(value: float) -> float | None:
+    """JSON has no nan."""
+    return None if math.isnan(value) else float(value)
 
 
 def _number(value: float | None) -> float | None:

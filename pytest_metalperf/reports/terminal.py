@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..baselines import Entry, SpeedupEntry, hours
 from ..measurement import VERDICTS, Measurement, Speedup
+from ..metrics import WORDS
 from ..session import MetalSession, Progress
-from . import speedups, words
+from . import metrics as gated
+from . import speedups, sustained, words
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -76,18 +78,24 @@ def table(results: Sequence[Measurement | Speedup]) -> list[tuple[str, str]]:
     """The closing table as (line, colour) pairs; the first line is the head."""
     against = any(isinstance(result, Measurement) and result.reference is not None for result in results)
     head = ("workload", "device", "now", "reference" if against else "baseline", "change", "visible", "verdict")
-    shown = _once(results)
-    rows = [head, *(_row(result) for result in shown)]
-    totals = [_total(result) for result in shown]
-    if any(totals):  # a column of its own only where accepted steps have added up
-        cells = ["since anchor", *(total or "-" for total in totals)]
-        rows = [(*row[:5], cell, *row[5:]) for row, cell in zip(rows, cells, strict=True)]
+    rows: list[tuple[str, ...]] = [head]
+    totals, colours = ["since anchor"], [""]
+    for result in _once(results):
+        rows.append(_row(result))
+        totals.append(_total(result))
+        colours.append(_COLOURS.get(rows[-1][-1], ""))
+        if isinstance(result, Measurement) and not result.error:
+            rows += [gated.row(result, one) for one in result.metrics]
+            totals += [""] * len(result.metrics)
+            colours += [gated.colour(one) for one in result.metrics]
+    if any(totals[1:]):  # a column of its own only where accepted steps have added up
+        rows = [(*row[:5], total or "-", *row[5:]) for row, total in zip(rows, totals, strict=True)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     out = []
-    for row in rows:
+    for row, colour in zip(rows, colours, strict=True):
         left = [row[0].ljust(widths[0]), row[1].ljust(widths[1])]
         right = [cell.rjust(width) for cell, width in zip(row[2:-1], widths[2:-1], strict=True)]
-        out.append(("  ".join([*left, *right, row[-1]]).rstrip(), _COLOURS.get(row[-1], "")))
+        out.append(("  ".join([*left, *right, row[-1]]).rstrip(), colour))
     return out
 
 
@@ -99,10 +107,14 @@ def _total(result: Measurement | Speedup) -> str:
 
 def _once(results: Sequence[Measurement | Speedup]) -> list[Measurement | Speedup]:
     """One row per workload and verdict: two tests that ask for the same thing need not be shown twice."""
-    seen: dict[tuple[str, str], Measurement | Speedup] = {}
+    seen: dict[tuple[object, ...], Measurement | Speedup] = {}
     for result in results:
-        what = _id(result) + (f" at least {result.at_least}" if isinstance(result, Speedup) else "")
-        seen.setdefault((what, result.error or result.verdict), result)
+        verdict = result.error or result.verdict
+        if isinstance(result, Measurement):
+            metrics = [(one.metric.name, one.verdict) for one in result.metrics]
+            seen.setdefault((result.workload.id, verdict, result.sustained is not None, *metrics), result)
+        else:
+            seen.setdefault((result.id, result.at_least, verdict), result)
     return list(seen.values())
 
 
@@ -128,6 +140,8 @@ def _row(result: Measurement | Speedup) -> tuple[str, ...]:
     workload, judgement = result.workload, result.judgement
     now = f"{words.seconds(result.seconds_per_batch)} s" if result.runs else "-"
     device = workload.device if workload.backend in ("", "tensorflow") else f"{workload.device}:{workload.backend}"
+    if result.sustained is not None:
+        return (sustained.label(result), device, *sustained.row(result.sustained), verdict)
     if judgement is None or result.error or verdict == "recorded":
         return (workload.label, device, now, "-", "-", "-", verdict)
     return (
@@ -153,6 +167,14 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
     if recorded:
         out.append((f"stored in {session.store.path.name}:", "cyan"))
         out += [(f"  {update.id}: {_old_and_new(update.old, update.new)}", "cyan") for update in recorded]
+        out += [
+            (
+                f"  {update.id}: runs disagree in {words.listed(update.new.work.varying)}, which is no fact of the work",
+                "yellow",
+            )
+            for update in recorded
+            if update.new.work is not None and update.new.work.varying
+        ]
     measured = [result for result in session.results if isinstance(result, Measurement)]
     compared_sides = list({result.id: result for result in session.results if isinstance(result, Speedup)}.values())
     for speedup in compared_sides:
@@ -166,9 +188,16 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
             ("  record what is missing by adding  --metal-update-baselines --metal-update-mode missing", "yellow")
         )
     out += [(f"not confirmed: {why} ({nodeid})", "yellow") for nodeid, why in session.suspected.items()]
-    open_ = [result for result in session.results if result.verdict == "inconclusive"]
-    for reason in dict.fromkeys(map(_because, open_)):
-        out.append((f"inconclusive: {reason}", "yellow"))
+    reasons = [_because(result) for result in session.results if result.verdict == "inconclusive"]
+    reasons += [gated.reason(one) for r in measured for one in r.metrics if one.verdict == "inconclusive"]
+    out += [(f"inconclusive: {reason}", "yellow") for reason in dict.fromkeys(reasons)]
+    changes = {result.workload.id: result.work_changes for result in measured if result.verdict != "slower"}
+    out += [(f"{key}: other work: {'; '.join(found)}", "yellow") for key, found in changes.items() if found]
+    out += [(text, "yellow") for text in _without_work(measured)]
+    for result in measured:
+        if result.sustained is not None and result.verdict != "slower":  # whose failure text has it
+            out.append((f"{result.workload.id} over {sustained.span(result.runs[0])}:", ""))
+            out += [(text, "") for text in sustained.course(result.runs[0], result.sustained)]
     out += [(text, "yellow") for text in _conditions(measured)]
     tails = {result.workload.id: words.freezes(result) for result in measured if result.runs and result.verdict}
     out += [(f"{key}: {tail}", "yellow") for key, tail in tails.items() if tail]
@@ -195,7 +224,7 @@ def summary(
     skipped: Sequence[tuple[str, str]],
     refused: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """`6 gated: 5 within, 1 slower; not gated: 1 recorded, 6 skipped (TensorFlow sees no GPU here)`."""
+    """`6 gated: 5 within, 1 slower; 2 metrics gated: 1 within, 1 more; not gated: 1 recorded, 6 skipped (no GPU here)`."""
     verdicts = ["error" if result.error else result.verdict for result in results]
     gate = ("faster", "within", "slower", "inconclusive")
     gated = [verdict for verdict in verdicts if verdict in gate]
@@ -211,12 +240,33 @@ def summary(
     reasons = [reason for _, reason in refused]
     parts += [f"{reasons.count(reason)} refused ({reason})" for reason in dict.fromkeys(reasons)]
     head = f"{len(gated)} gated" + (f": {words.counts(gated, gate)}" if gated else "")
+    beside = [one.verdict for r in results if isinstance(r, Measurement) and not r.error for one in r.metrics]
+    if beside := [verdict for verdict in beside if verdict != "recorded"]:
+        head += f"; {words.plural(len(beside), 'metric')} gated: {words.counts(beside, WORDS)}"
     return f"{head}; not gated: {', '.join(parts)}" if parts else head
+
+
+def _without_work(measured: Iterable[Measurement]) -> list[str]:
+    """What --metal-strict-work cannot tell, since the baseline knows nothing of the work."""
+    keys = [
+        result.workload.id
+        for result in measured
+        if result.strict_work and result.judgement is not None and result.verdict != "recorded"
+        if result.work is None or result.work_before is None
+    ]
+    if not keys:
+        return []
+    return [
+        f"--metal-strict-work has nothing to compare for {words.listed(dict.fromkeys(keys), 3)}:"
+        " a fingerprint is unknown now, or was when the baseline was recorded (store it by adding --metal-update-baselines)"
+    ]
 
 
 def _because(result: Measurement | Speedup) -> str:
     if isinstance(result, Speedup):
         return speedups.reason(result) or "noise"
+    if result.sustained is not None:
+        return sustained.reason(result, result.sustained)
     return result.judgement.reason if result.judgement is not None and result.judgement.reason else "noise"
 
 

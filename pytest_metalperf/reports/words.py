@@ -40,8 +40,8 @@ def duration(value: float) -> str:
 
 def percent(share: float, *, sign: bool = False) -> str:
     """`14.2 %`, `+5.0 %`, `110 %`."""
-    number = 100 * share
-    digits = 1 if abs(number) < 99.95 else 0
+    digits = 1 if abs(share) < 0.9995 else 0
+    number = round(100 * share, digits) + 0.0  # there is no -0.0 %
     return f"{number:{'+' if sign else ''}.{digits}f} %"
 
 
@@ -112,7 +112,7 @@ def no_baseline(measurement: Measurement, file: str, command: str, stored: Itera
 
 
 def figures(measurement: Measurement) -> list[str]:
-    """now, baseline (or reference), allowed, changed: aligned lines."""
+    """now, baseline (or reference), allowed, changed, work: aligned lines."""
     judgement, entry, reference = measurement.judgement, measurement.baseline, measurement.reference
     if judgement is None or (entry is None and reference is None):
         return []
@@ -124,7 +124,7 @@ def figures(measurement: Measurement) -> list[str]:
     origin = (
         provenance(entry.runs) if entry is not None else f"in turn, 95 % interval of the change {_interval(judgement)}"
     )
-    rows = [
+    found = [
         ("now", f"{now:>{width}} s/batch   {_runs(measurement)}" + (f", {interval}" if reference is None else "")),
         (other, f"{then:>{width}} s/batch   {origin}"),
         (
@@ -138,17 +138,40 @@ def figures(measurement: Measurement) -> list[str]:
         first = entry.anchor
         at = f" at {first.commit}" if first.commit else ""
         since = f"first accepted {first.recorded}{at}; {percent(total, sign=True)} since"
-        rows.append(("anchor", f"{seconds(first.seconds_per_batch, min(sides)):>{width}} s/batch   {since}"))
-    changed = changed_versions(measurement)
-    if changed:
-        rows.append(("changed", changed))
-    spoiled = conditions(measurement)
-    if spoiled:
-        rows.append(("machine", spoiled))
-    tail = freezes(measurement)
-    if tail:
-        rows.append(("tail", tail))
-    return [f"{_INDENT}{key:<{_KEY}} {text}" for key, text in rows]
+        found.append(("anchor", f"{seconds(first.seconds_per_batch, min(sides)):>{width}} s/batch   {since}"))
+    found += [*context(measurement), ("tail", freezes(measurement))]
+    return rows(found)
+
+
+def context(measurement: Measurement) -> list[tuple[str, str]]:
+    """What else differs: versions, the work itself, the machine's state."""
+    return [
+        ("changed", changed_versions(measurement)),
+        ("work", work(measurement)),
+        ("machine", conditions(measurement)),
+    ]
+
+
+def rows(pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """Aligned lines `  now       …`; those that say nothing are left out."""
+    return [f"{_INDENT}{key:<{_KEY}} {text}" for key, text in pairs if text]
+
+
+def work(measurement: Measurement) -> str:
+    """What changed in the work itself; `unchanged` tells weather from code; empty where a side does not tell."""
+    changes = measurement.work_changes
+    told = measurement.work is not None and measurement.work_before is not None
+    return "; ".join(changes) if changes else "unchanged" if told else ""
+
+
+def other_work(measurement: Measurement, command: str) -> str:
+    """The failure text of a changed fingerprint under --metal-strict-work."""
+    than = "its baseline" if measurement.reference is None else f"with {measurement.reference.name}"
+    head = f"{title(measurement)} does other work than {than}, and --metal-strict-work is on"
+    lines = [f"{head:<72} {measurement.nodeid}", *figures(measurement)]
+    if measurement.reference is None:
+        lines.append(f"{_INDENT}accept it with  {command} --metal-update-baselines")
+    return "\n".join(lines)
 
 
 def creep(measurement: Measurement) -> float | None:

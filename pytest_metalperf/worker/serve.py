@@ -19,7 +19,7 @@ from typing import Any
 
 from .backends import BACKENDS, Backend
 from .loop import Trainable, block_length, checked, fence_seconds, measure, run_block, undisturbed
-from .machine import Watch, machine_facts
+from .machine import Watch, cool_down, machine_facts
 from .problems import Problem, first_line, out_of_memory, user_traceback
 from .process import die_with_parent, machine_lock, own_group
 from .sources import Source, call_builder, load, move
@@ -54,6 +54,9 @@ class Job:
 
     def waiting(self, seconds: float) -> None:
         self.progress("waiting for another measurement on this machine", int(seconds), 0, always=True)
+
+    def cooling(self, heat: str, seconds: float) -> None:
+        self.progress(f"cool down ({heat})", int(seconds), 0, always=True)
 
     def facts(self) -> dict[str, Any]:
         """Tell what machine this is; no framework is imported."""
@@ -139,6 +142,7 @@ class Job:
         """
         trainable = self.trainable
         with machine_lock(exclusive=True, waiting=self.waiting):
+            cool_down(lambda: self.backend.heat(self.device), self.cooling)
             self.progress("measure", 0, batches, always=True)
             watch = self.backend.watch(self.device)
             joules: list[float | None] = []

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..loop import Clock, Trainable
-from ..machine import Watch
+from ..machine import Watch, heat
 
 BACKENDS: dict[str, str] = {"tensorflow": "tensorflow:TensorFlow", "torch": "torch:Torch", "jax": "jax:Jax"}
 """Backends of this package: name -> module and class below `backends`. Plugins add theirs by a hook."""
@@ -56,6 +56,10 @@ class Backend(ABC):
     def watch(self, device: str) -> Watch:
         """What looks at the machine's conditions, and counts energy, while a run on `device` is measured."""
         return Watch(device)
+
+    def heat(self, device: str) -> str:
+        """What heat holds `device` back now, in words; empty for none. A run waits for it to pass, two minutes at most."""
+        return heat(device)
 
     def peak_memory(self) -> int | None:
         """Peak bytes of the device's allocator, or of this process where the device's memory is the host's."""

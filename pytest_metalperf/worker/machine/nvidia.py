@@ -24,6 +24,8 @@ REASONS = {
     0x80: "power brake",
 }
 """NVML's clock event reasons that spoil a run. Idle (0x1) and clocks set on purpose (0x2) do not."""
+HEAT = 0x20 | 0x40
+"""Those of them that say that a GPU is too hot."""
 HELD_BACK_LIMIT = 0.05
 """Share of a run, above which a power cap or heat counts."""
 
@@ -100,6 +102,12 @@ def throttled(before: Sample, after: Sample, during: int = 0) -> str | None:
                     said.add(word)
         found |= said
     return ", ".join(word for word in REASONS.values() if word in found) or (None if unknown else "")
+
+
+def heat(reasons: Iterable[int]) -> str:
+    """What slows GPUs down for their heat at this moment, from their reasons; empty for nothing."""
+    said = [word for bits in reasons for bit, word in REASONS.items() if bits & bit & HEAT]
+    return f"GPU in {said[0]}" if said else ""
 
 
 def sample(gpus: Sequence[Device]) -> Sample:
