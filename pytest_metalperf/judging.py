@@ -75,7 +75,10 @@ def judged(
             if to_update(measurement, settings):
                 _record(session, measurement, settings, measure)
     except WorkerError as error:
-        measurement.error = words.broken(error.message, error.details)
+        message = error.message
+        if error.kind == "memory":
+            message = words.fitted(message, session.largest_that_fitted(workload))
+        measurement.error = words.broken(message, error.details)
     except BaselineError as error:
         measurement.error = str(error)
     return measurement

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 import time
 import uuid
@@ -326,6 +327,15 @@ class MetalSession:
         second = second_look(judgement.change_low, judgement.change_high, settings.tolerance)
         seconds = one.gated(second, settings.max_runs)
         return Expected(nodeid, one.id, f"1-{settings.max_runs}", seconds, len(stored), judgement.smallest_visible)
+
+    def largest_that_fitted(self, workload: Workload) -> int | None:
+        """The largest batch size at which the same work is known to have trained here, from this session and the store."""
+        size = workload.axes.get("batch_size")
+        pattern = re.compile(re.escape(workload.id).replace(f"b{size}", r"b(\d+)", 1))
+        ids = [r.workload.id for r in self.results if isinstance(r, Measurement) and r.runs and not r.error]
+        found = [pattern.fullmatch(key) for key in (*ids, *self.store.workloads)]
+        sizes = [int(match[1]) for match in found if match is not None and match.groups()]
+        return max((one for one in sizes if isinstance(size, int) and one < size), default=None)
 
     def peers(self, id: str, metric: Metric = SECONDS) -> list[list[RunFigure]]:  # noqa: A002
         """Stored runs of the machine's other workloads on the same device, from which noise is learned too."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..baselines import SpeedupEntry
 from ..measurement import Speedup
-from .words import WORTH_TELLING, percent, plural, provenance, seconds, version_changes
+from .words import WORTH_TELLING, percent, plural, provenance, seconds, size, version_changes
 
 if TYPE_CHECKING:
     from ..parity import Figures
@@ -163,17 +163,11 @@ def line(speedup: Speedup) -> str:
         return ""
     parts = [f"{speedup.value:.3g} times as fast ({speedup.low:.3g} to {speedup.high:.3g})"]
     if memory != (None, None):
-        parts.append(f"memory {' -> '.join(_bytes(side) for side in memory)}")
+        parts.append(f"memory {' -> '.join(size(one) for one in memory)}")
     if energy != (None, None):
         each = "an example" if speedup.per_example else "a batch"
         parts.append(f"energy {' -> '.join(_joules(side) for side in energy)} {each}")
     return f"{speedup.id}: {', '.join(parts)}"
-
-
-def _bytes(count: float | None) -> str:
-    if count is None:
-        return "unknown"
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def _joules(value: float | None) -> str:

@@ -14,7 +14,7 @@ from ..measurement import VERDICTS, Measurement, Speedup
 from ..metrics import WORDS
 from ..session import MetalSession, Progress
 from . import metrics as gated
-from . import speedups, sustained, words
+from . import speedups, sustained, sweeps, words
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -198,6 +198,7 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
         if result.sustained is not None and result.verdict != "slower":  # whose failure text has it
             out.append((f"{result.workload.id} over {sustained.span(result.runs[0])}:", ""))
             out += [(text, "") for text in sustained.course(result.runs[0], result.sustained)]
+    out += [(text, "") for text in sweeps.lines(measured)]
     out += [(text, "yellow") for text in _conditions(measured)]
     tails = {result.workload.id: words.freezes(result) for result in measured if result.runs and result.verdict}
     out += [(f"{key}: {tail}", "yellow") for key, tail in tails.items() if tail]

@@ -38,6 +38,13 @@ def duration(value: float) -> str:
     return f"{value / 60:.{1 if value < 600 else 0}f} min"
 
 
+def size(count: float | None) -> str:
+    """`3.2 GB`, `640 MB`; `unknown` for None."""
+    if count is None:
+        return "unknown"
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
 def percent(share: float, *, sign: bool = False) -> str:
     """`14.2 %`, `+5.0 %`, `110 %`."""
     digits = 1 if abs(share) < 0.9995 else 0
@@ -243,6 +250,13 @@ def freezes(measurement: Measurement) -> str:
 def broken(message: str, details: str) -> str:
     """An error with the user's own traceback, or the end of the worker's log, below it."""
     return f"{message}\n\n{details}" if details else message
+
+
+def fitted(message: str, largest: int | None) -> str:
+    """A full memory, with the largest batch that is known to fit."""
+    if largest is None:
+        return f"{message}: try a smaller batch_size"
+    return f"{message}: a batch of {largest} has fitted here, so try a batch_size between the two"
 
 
 def not_parametrised(nodeid: str) -> str:
