@@ -173,7 +173,7 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
                 "yellow",
             )
             for update in recorded
-            if update.new.work is not None and update.new.work.varying
+            if isinstance(update.new, Entry) and update.new.work is not None and update.new.work.varying
         ]
     measured = [result for result in session.results if isinstance(result, Measurement)]
     compared_sides = list({result.id: result for result in session.results if isinstance(result, Speedup)}.values())

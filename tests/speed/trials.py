@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_metalperf.fleet import Fleet, Plan
+from pytest_metalperf.fleet import Fleet, Plan, Request, kill
 from pytest_metalperf.gate import Rule, RunFigure, judge
-from pytest_metalperf.measurement import Run
+from pytest_metalperf.measurement import Run, run_of
 from pytest_metalperf.workload import Workload
 
 DEPTH = 20
@@ -27,8 +27,18 @@ def runs(fleet: Fleet, asked: argparse.Namespace, depth: int) -> Iterator[Run]:
     source = {"kind": "import", "module": "dense", "file": file, "name": "dense", "root": str(Path(file).parent)}
     axes = {"depth": depth, "width": asked.width, "batch_size": asked.width}
     workload = Workload("dense", asked.device, asked.backend, axes, source)
+    plan = Plan(10, 3)
     while True:
-        yield from fleet.run(workload, asked.backend, Plan(10, 3), 4, lambda *_: None)
+        workers = fleet.prepared([Request(workload, asked.backend)] * asked.side, plan, lambda *_: None)
+        try:
+            for worker in workers:
+                worker.ask("measure", batches=plan.batches, least_blocks=10, least_seconds=plan.least_seconds)
+                worker.ask("finish")
+                fleet.wait([worker])
+                worker.kill()
+                yield run_of(worker.results, fleet.session)
+        finally:
+            kill(workers)
 
 
 def main() -> None:
@@ -37,6 +47,7 @@ def main() -> None:
     parser.add_argument("--backend", default="torch")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--width", type=int, default=4096)
+    parser.add_argument("--side", type=int, default=4, help="workers that prepare side by side")
     parser.add_argument("--tolerance", type=float, default=0.02)
     parser.add_argument("--same", type=int, default=20)
     parser.add_argument("--longer", type=int, default=10)
