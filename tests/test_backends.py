@@ -17,9 +17,9 @@ from pytest_metalperf.worker.models import REFERENCE_MODELS
 
 pytestmark = pytest.mark.tensorflow
 
-OTHERS = [name for name in BACKENDS if name != "tensorflow"]
-FORWARD = 1e-4  # relative; float32 sums in another order. What was seen on two CPUs: see GRADIENT
-GRADIENT = 2e-3
+OTHERS = [name for name in BACKENDS if name != "tensorflow" and importlib.util.find_spec(name) is not None]
+FORWARD = 1e-5  # relative; float32 sums in another order. Seen: 2e-7
+GRADIENT = 3e-4  # seen: 7e-5, DenseNet121's
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,6 @@ def test_trains_and_computes_what_tensorflow_does(fleet, reference, backend):
     assert found["warm_up"]["changed_variables"] == found["warm_up"]["trainable_variables"]
     assert found["finish"]["work"]["traces"] in (1, None)
     assert found["finish"]["peak_memory_bytes"] > 0
-    print(name, backend, ours, theirs)
 
 
 # axes, on a small model

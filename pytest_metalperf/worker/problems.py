@@ -45,13 +45,18 @@ _FULL = re.compile(r"RESOURCE_EXHAUSTED|ResourceExhausted|OOM when|out of memory
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether a device's or the host's memory is full, as TensorFlow, PyTorch, XLA and Python say it."""
-    return isinstance(error, MemoryError) or bool(_FULL.search(f"{type(error).__name__}: {error}"))
+    return isinstance(error, MemoryError) or bool(_FULL.search(_said(error)))
+
+
+def _said(error: BaseException) -> str:
+    """`ValueError: all that it says`."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # somebody's __str__ is broken: the name must do
+        return f"{type(error).__name__}: "
 
 
 def first_line(error: BaseException) -> str:
     """`ValueError: what it says`, cut to one line."""
-    try:
-        text = _COLOUR.sub("", str(error)).strip().splitlines()
-    except Exception:  # somebody's __str__ is broken: the name must do
-        text = []
+    text = _COLOUR.sub("", _said(error).partition(": ")[2]).strip().splitlines()
     return f"{type(error).__name__}: {text[0][:300]}" if text else type(error).__name__
