@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
 from ..fence import read_back
 from ..work import facts
-from . import process_peak_memory
+from . import process_peak_memory, stablehlo
 from .keras import Batch, KerasBackend, Stepper
 
-_FUNCTION = re.compile(r"^\s*func\.func (?:public |private )?@([\w$.-]+)", re.MULTILINE)
-_OPERATION = re.compile(r'(?<![\w.])"?(?:stablehlo|chlo)\.(\w+)')
-_CALL = re.compile(r"\bcall @([\w$.-]+)")
 AHEAD = 2  # batches that a pipeline keeps ready
 
 
@@ -165,9 +161,10 @@ class _Stepper(Stepper):
         traces = self.traces
         self.release()
         lowered = self._step.lower(self._taken(), batch)
+        program = lowered.as_text()
         return facts(
-            operations=operations_of(lowered.as_text()),
-            flop=_flop(lowered),
+            operations=stablehlo.operations(program),
+            flop=stablehlo.flop(program),
             traces=traces,
             parameters=parameters,
         )
@@ -179,27 +176,3 @@ class _Logs(dict):  # type: ignore[type-arg]
     def __init__(self, logs: Any, state: Any) -> None:
         super().__init__(logs)
         self.state = state
-
-
-def _flop(lowered: Any) -> float | None:
-    costs = lowered.cost_analysis() or {}
-    return float(costs.get("flops", 0.0)) or None
-
-
-def operations_of(program: str) -> Counter[str]:
-    """Operations by type of a StableHLO program in text, those of a called function once for every call."""
-    starts = [(match[1], match.start()) for match in _FUNCTION.finditer(program)]
-    ends = [start for _, start in starts[1:]] + [len(program)]
-    bodies = {name: program[start:end] for (name, start), end in zip(starts, ends, strict=True)}
-    counted: dict[str, Counter[str]] = {}
-
-    def count(name: str) -> Counter[str]:
-        if name not in counted:
-            body = bodies.get(name, "")
-            total = Counter(_OPERATION.findall(body))
-            for called in _CALL.findall(body):
-                total.update(count(called))
-            counted[name] = total
-        return counted[name]
-
-    return count("main")
