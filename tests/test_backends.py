@@ -6,6 +6,8 @@ Fresh workers, as a session starts them, on the CPU.
 from __future__ import annotations
 
 import importlib.util
+import shutil
+import uuid
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,14 @@ def prepared(fleet, backend, name, device="cpu", size="quick", **axes):
     return worker
 
 
+def parity(load="", save=""):
+    """The request; a worker removes what it has loaded, so it gets a copy."""
+    copy = f"{load}.{uuid.uuid4().hex}" if load else ""
+    if load:
+        shutil.copy(load, copy)
+    return "parity", {"load": copy, "save": save}
+
+
 def answers(fleet, worker, *requests):
     for what, arguments in requests:
         worker.ask(what, **arguments)
@@ -63,7 +73,7 @@ def answers(fleet, worker, *requests):
 def reference(request, fleet):
     """A model's name, its weights on TensorFlow before any training, and the loss and gradient from them."""
     path = str(fleet.folder / f"{request.param}.npz")
-    found = answers(fleet, prepared(fleet, "tensorflow", request.param), ("parity", {"load": "", "save": path}))
+    found = answers(fleet, prepared(fleet, "tensorflow", request.param), parity(save=path))
     return request.param, path, found["parity"], found["prepare"]["parameters"]
 
 
@@ -73,7 +83,7 @@ def test_trains_and_computes_what_tensorflow_does(fleet, reference, backend):
     found = answers(
         fleet,
         prepared(fleet, backend, name),
-        ("parity", {"load": weights, "save": ""}),
+        parity(load=weights),
         ("first_batch", {}),
         ("warm_up", {"batches": 2}),
         ("measure", {"batches": 2, "least_blocks": 2, "least_seconds": 0.0}),
@@ -104,10 +114,6 @@ def small(fleet, backend, *requests, function="small", **axes):
     return answers(fleet, worker, *requests)
 
 
-def parity(load="", save=""):
-    return "parity", {"load": load, "save": save}
-
-
 TRAINED = [
     ("first_batch", {}),
     ("warm_up", {"batches": 2}),
@@ -126,7 +132,7 @@ def plain(fleet):
     def of(backend):
         if backend not in found:
             path = str(fleet.folder / f"small-{backend}.npz")
-            found[backend] = path, small(fleet, backend, parity(save=path), parity(load=path), *TRAINED)
+            found[backend] = path, small(fleet, backend, parity(save=path), *TRAINED)
         return found[backend]
 
     return of
