@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import json
-import warnings
 
 import pytest
 
@@ -14,15 +12,6 @@ def test_it(metal_bench):
 def test_plain():
     pass
 """
-
-
-@pytest.fixture(autouse=True)
-def no_open_files():
-    """Collect what pytest-benchmark 4 leaves open, before a later test hears of it."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 def rows(suite, *arguments):
