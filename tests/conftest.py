@@ -9,6 +9,7 @@ import shutil
 import warnings
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec  # noqa: F401 - loaded before pytester takes its snapshot of modules: C extensions load once a process
@@ -48,6 +49,20 @@ metal_runs = 3
 metal_machine = test machine
 addopts = -p no:cacheprovider
 """
+
+
+left_open: list[Suite] = []
+
+
+@pytest.fixture(autouse=True)
+def no_open_files() -> Iterator[None]:
+    """Collect what pytest-benchmark 4 leaves open, after all else of a test is gone and before a later test hears of it."""
+    yield
+    if left_open:
+        left_open.clear()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
 
 class Suite:
@@ -90,12 +105,9 @@ class Suite:
 
     def run(self, *arguments: str) -> pytest.RunResult:
         """pytest, in this process."""
-        result = self.pytester.runpytest_inprocess(*arguments)
         if any(argument.startswith("--benchmark-json") for argument in arguments):
-            with warnings.catch_warnings():  # pytest-benchmark 4 leaves its file open: a later test must not hear of it
-                warnings.simplefilter("ignore", ResourceWarning)
-                gc.collect()
-        return result
+            left_open.append(self)
+        return self.pytester.runpytest_inprocess(*arguments)
 
     def trained(self) -> list[int]:
         """Steps that each worker trained, in the order in which they started, since this was last asked."""
