@@ -67,6 +67,29 @@ def on_cpu(model, loss):
     return loss + 0.0 * weights.detach().cpu().sum().to(loss.device)
 
 
+def unbuilt(batch_size: int = 8):
+    """A model without a known input: its weights are made when it sees its batch. In inference its state is used."""
+    import keras
+
+    class Inferring(keras.layers.BatchNormalization):
+        """The moving statistics of the steps before: a state that is updated twice a step shows in the loss."""
+
+        def call(self, inputs, training=None):
+            super().call(inputs, training=training)
+            return super().call(inputs, training=False)
+
+    layers = [keras.layers.Conv2D(8, 3), Inferring(momentum=0.5), keras.layers.GlobalAveragePooling2D()]
+    model = keras.Sequential([*layers, keras.layers.Dense(CLASSES)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model, batch(batch_size)
+
+
+def doubles(batch_size: int = 8):
+    """A batch of doubles, as NumPy makes them."""
+    model, (x, y) = small(batch_size)
+    return model, (x.astype("float64"), y)
+
+
 def too_large(batch_size: int = 8):
     """Like a model whose batch does not fit."""
     if batch_size > int(os.environ.get("FITS", "8")):

@@ -164,8 +164,13 @@ def test_input_comes_from_the_host(fleet, plain, backend, kind):
 @every_backend
 @pytest.mark.parametrize(
     ("axes", "within"),
-    [({"remat": True}, 1e-5), ({"precision": "mixed_bfloat16"}, 0.05), ({"jit_compile": True}, 1e-5)],
-    ids=["remat", "mixed_bfloat16", "jit"],
+    [
+        ({"remat": True}, 1e-5),
+        ({"remat": True, "precision": "mixed_bfloat16"}, 0.05),
+        ({"precision": "mixed_bfloat16"}, 0.05),
+        ({"jit_compile": True}, 1e-5),
+    ],
+    ids=["remat", "remat-mixed_bfloat16", "mixed_bfloat16", "jit"],
 )
 def test_axes_change_how_and_not_what_is_computed(fleet, plain, backend, axes, within):
     if backend == "torch" and "jit_compile" in axes:
@@ -177,6 +182,20 @@ def test_axes_change_how_and_not_what_is_computed(fleet, plain, backend, axes, w
     assert other["warm_up"]["changed_variables"] == 6
     if axes == {"remat": True} and backend != "torch":
         assert other["finish"]["work"] != found["finish"]["work"]  # something is computed twice
+
+
+@every_backend
+def test_a_state_is_updated_once_a_step_under_remat(fleet, backend):
+    """Of a model that is built only when it sees its batch: what batch normalization has seen is in its loss."""
+    steps = [request for request in TRAINED if request[0] != "measure"]  # of which there are as many as a clock says
+    plain, other = (small(fleet, backend, *steps, function="unbuilt", remat=remat) for remat in (False, True))
+    assert other["finish"]["last_loss"] == pytest.approx(plain["finish"]["last_loss"], rel=1e-5)
+
+
+@every_backend
+def test_doubles_are_cast_as_fit_casts_them(fleet, plain, backend):
+    found = small(fleet, backend, *TRAINED, function="doubles", input="host")
+    assert found["first_batch"]["first_loss"] == pytest.approx(plain(backend)[1]["first_batch"]["first_loss"], rel=1e-5)
 
 
 def test_jax_without_compilation(fleet, plain):

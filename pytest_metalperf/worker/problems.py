@@ -40,7 +40,10 @@ def user_traceback(error: BaseException) -> str:
     return _COLOUR.sub("", "".join(traceback.format_exception(type(error), error, frames)).rstrip())
 
 
-_FULL = re.compile(r"RESOURCE_EXHAUSTED|ResourceExhausted|OOM when|out of memory", re.IGNORECASE)
+_FULL = re.compile(
+    r"RESOURCE_EXHAUSTED|ResourceExhausted|OOM when|out of memory|not enough memory|can't allocate memory|STATUS_ALLOC_FAILED",
+    re.IGNORECASE,
+)
 
 
 def out_of_memory(error: BaseException) -> bool:

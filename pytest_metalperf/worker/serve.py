@@ -214,11 +214,12 @@ class Job:
         the two apart.
         """
         conditions = {} if self.watch is None else {**self.watch.conditions(), "other_load": None}
-        loss = self.trainable.last_loss() if self.trainable.last_loss is not None else None
-        if loss is not None:
-            checked(loss, "in the last batch")
-        peak = self.backend.peak_memory()  # before anything that is no training
-        work = self._guarded(self.trainable.work, "fingerprint") if self.trainable.work is not None else None
+        with machine_lock(exclusive=False, waiting=self.waiting):  # it computes, and another session may be measuring
+            loss = self.trainable.last_loss() if self.trainable.last_loss is not None else None
+            if loss is not None:
+                checked(loss, "in the last batch")
+            peak = self.backend.peak_memory()  # before anything that is no training
+            work = self._guarded(self.trainable.work, "fingerprint") if self.trainable.work is not None else None
         return {"last_loss": loss, "peak_memory_bytes": peak, "work": work, "conditions": conditions}
 
     def parity(self, load: str, save: str) -> dict[str, Any]:

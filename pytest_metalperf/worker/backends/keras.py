@@ -26,7 +26,8 @@ PRECISIONS = {"float32": "float32", "mixed_float16": "float16", "mixed_bfloat16"
 """Keras' dtype policies, and what each computes in."""
 SCALES = (1024.0, 32.0, 1.0)
 """Of the loss, so that half precision's gradients neither vanish nor overflow: the first that keeps them finite."""
-DROPPING = re.compile("Dropout|Noise|Random")
+DROPPING = re.compile("Dropout|Noise|Random|Cell$")
+DROPPED = ("rate", "stddev", "dropout", "recurrent_dropout")
 
 Batch = tuple[Any, ...]
 
@@ -123,7 +124,8 @@ class KerasBackend(Backend):
         ops = self.keras.ops
         try:
             images, kernel = ops.ones((1, 8, 8, 8), dtype=dtype), ops.ones((3, 3, 8, 8), dtype=dtype)
-            ops.convert_to_numpy(ops.cast(ops.sum(ops.matmul(ops.conv(images, kernel)[0], images[0, :6])), "float32"))
+            convolved = ops.conv(images, kernel, data_format="channels_last")
+            ops.convert_to_numpy(ops.cast(ops.sum(ops.matmul(convolved[0], images[0, :6])), "float32"))
         except Exception as error:
             raise Problem(
                 "device",
@@ -165,7 +167,7 @@ class KerasBackend(Backend):
 
     @abstractmethod
     def gradient(self, model: Any, batch: Batch, scale: float) -> tuple[float, float]:
-        """The loss of a batch, and the sum of squares of the gradient of `scale` times that loss; trains nothing."""
+        """The loss of a batch, and the sum of squares of the gradient of `scale` times that loss; trains no weight."""
 
     # what they share
 
@@ -183,6 +185,7 @@ class KerasBackend(Backend):
         from keras import tree
 
         try:
+            host = tree.map_structure(self._on_the_host, host)
             batch = self._there(host)
         except Exception as error:
             raise Problem(
@@ -194,9 +197,11 @@ class KerasBackend(Backend):
         jit_compile = bool(axes.get("jit_compile", self.framework == "jax"))
         model.jit_compile = jit_compile
         try:
+            if axes.get("remat"):
+                remat.settle(model, self.keras.remat)
+            build_all(model, batch)
             if axes.get("remat") and not remat.settle(model, self.keras.remat):
                 raise Problem("builder", f"{name} has no layer that can be checkpointed: leave remat out")
-            build_all(model, batch)
             stepper = self.stepper(model, jit_compile)
             batches = self._feed(batch, host, str(axes.get("input", "device")))
         except Problem:
@@ -276,6 +281,14 @@ class KerasBackend(Backend):
         )
         return trainable
 
+    def _on_the_host(self, leaf: Any) -> Any:
+        """An array as `fit` would take it: NumPy's, wherever a builder put it, and floats in Keras' own precision."""
+        if leaf is None:
+            return None
+        array = self.keras.ops.convert_to_numpy(leaf)
+        floats = self.keras.config.floatx()
+        return array.astype(floats) if array.dtype.kind == "f" and array.dtype.name != floats else array
+
     def _feed(self, batch: Batch, host: Batch, kind: str) -> Iterator[Any]:
         """What the train step takes its batches from: the one on the device, or copies of the host's."""
         if kind == "pipeline":
@@ -325,9 +338,9 @@ class Stepper:
     def traced(self) -> None:
         """Called whenever Python runs through the train step, before it."""
 
-    @abstractmethod
     def __call__(self, batches: Iterator[Any]) -> Any:
         """Train once; returns the logs, values on the device that need not be ready."""
+        raise NotImplementedError
 
     def first(self, batches: Iterator[Any]) -> Any:
         """The first call of all, which may look at what is traced and run."""
@@ -374,7 +387,7 @@ def _nothing_dropped(model: Any) -> Iterator[None]:
     found = []
     for layer in model._flatten_layers():
         if DROPPING.search(type(layer).__name__):
-            found += [(layer, key, value) for key in ("rate", "stddev") if (value := getattr(layer, key, None))]
+            found += [(layer, key, value) for key in DROPPED if (value := getattr(layer, key, None))]
     try:
         for layer, key, _ in found:
             setattr(layer, key, 0.0)

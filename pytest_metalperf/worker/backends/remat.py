@@ -12,14 +12,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+SCOPES = ("stateless_scope", "autocast_scope")
+"""What Keras knows of a forward pass, the weights and their precision: the second pass must have the same."""
 FIXED = (bool, int, float, str, type(None))
 
 
 def settle(model: Any, remat: Callable[..., Any]) -> int:
     """Checkpoint what can be, of the layers of `model` that were made in a RematScope. Returns how many.
 
+    To be called before a model is built, and again when it is: only then is it known which layers have a state.
+
     Args:
-        model: a built `keras.Model`.
+        model: a `keras.Model`.
         remat: `keras.remat`.
     """
     count = 0
@@ -37,6 +41,11 @@ def settle(model: Any, remat: Callable[..., Any]) -> int:
     return count
 
 
+def _set(global_state: Any, scopes: dict[str, Any]) -> None:
+    for key, scope in scopes.items():
+        global_state.set_global_attribute(key, scope)
+
+
 def _draws(layer: Any) -> bool:
     return getattr(layer, "seed_generator", None) is not None
 
@@ -47,19 +56,19 @@ def _checkpointed(remat: Callable[..., Any]) -> Callable[..., Any]:
 
     def rematerialized_call(call: Callable[..., Any], *arguments: Any, **keywords: Any) -> Callable[..., Any]:  # noqa: ARG001
         def wrapped(*arguments: Any, **keywords: Any) -> Any:
-            scope = global_state.get_global_attribute("stateless_scope")
+            scopes = {key: global_state.get_global_attribute(key) for key in SCOPES}
             fixed = {key: value for key, value in keywords.items() if isinstance(value, FIXED)}
             moving = {key: value for key, value in keywords.items() if key not in fixed}
 
             def inner(*tensors: Any) -> Any:
                 given = iter(tensors)
                 again = [next(given) if not isinstance(argument, FIXED) else argument for argument in arguments]
-                now = global_state.get_global_attribute("stateless_scope")
-                global_state.set_global_attribute("stateless_scope", scope)  # of the weights that the first pass had
+                now = {key: global_state.get_global_attribute(key) for key in SCOPES}
+                _set(global_state, scopes)
                 try:
                     return call(*again, **fixed, **dict(zip(moving, given, strict=True)))
                 finally:
-                    global_state.set_global_attribute("stateless_scope", now)
+                    _set(global_state, now)
 
             return remat(inner)(*(a for a in arguments if not isinstance(a, FIXED)), *moving.values())
 

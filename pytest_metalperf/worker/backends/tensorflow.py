@@ -89,7 +89,11 @@ class TensorFlow(KerasBackend):
 
     def pipeline(self, batch: Batch) -> Iterator[Any]:
         tf = self.tf
-        given = tuple(part for part in batch if part is not None)  # Keras takes a batch without targets as (x,)
+        given = batch[: max(i for i, part in enumerate(batch) if part is not None) + 1]  # (x, None) is (x,) to Keras
+        if any(part is None for part in given):
+            raise Problem(
+                "builder", "a batch with weights and without targets cannot come through tf.data: use input host"
+            )
         data = tf.data.Dataset.from_tensors(given).repeat()
         if self.device == "cpu":
             return iter(data.prefetch(tf.data.AUTOTUNE))
@@ -127,7 +131,7 @@ class _Stepper(Stepper):
         self._graph: Any = None
         self._metadata: Any = None
         model.train_step = self.train_step
-        model.make_train_function()
+        model.make_train_function(force=True)  # one that the builder trained with knows nothing of our axes
 
     def __call__(self, batches: Iterator[Any]) -> Any:
         return self.model.train_function(batches)
@@ -164,7 +168,7 @@ class _Stepper(Stepper):
             operations=operations,
             on_cpu=on_cpu,
             flop=self._flop(),
-            traces=self.traces,
+            traces=None if self.model.run_eagerly else self.traces,
             parameters=int(self.model.count_params()),
         )
 

@@ -91,8 +91,11 @@ class Torch(KerasBackend):
         made: queue.Queue[Any] = queue.Queue(maxsize=AHEAD)
 
         def make() -> None:
-            while True:
-                made.put(tree.map_structure(copied, batch))
+            try:
+                while True:
+                    made.put(tree.map_structure(copied, batch))
+            except Exception as error:  # page-locked memory may be short: told where somebody waits for it
+                made.put(error)
 
         def copied(leaf: Any) -> Any:
             if leaf is None:
@@ -102,7 +105,10 @@ class Torch(KerasBackend):
 
         threading.Thread(target=make, daemon=True).start()
         while True:
-            yield tree.map_structure(lambda t: None if t is None else t.to(self.where, non_blocking=True), made.get())
+            ready = made.get()
+            if isinstance(ready, Exception):
+                raise ready
+            yield tree.map_structure(lambda t: None if t is None else t.to(self.where, non_blocking=True), ready)
 
     def gradient(self, model: Any, batch: Batch, scale: float) -> tuple[float, float]:
         model.zero_grad()
@@ -128,18 +134,24 @@ class _Stepper(Stepper):
         self._backend = backend
         self._compiled = jit_compile
         self._fallbacks: Counter[str] = Counter()
-        model.make_train_function()
+        model.make_train_function(force=True)  # one that the builder trained with knows nothing of our axes
 
     def __call__(self, batches: Iterator[Any]) -> Any:
         return self.model.train_function([next(batches)])
 
     def first(self, batches: Iterator[Any]) -> Any:
-        """PyTorch warns, once each, of operations that Metal has not and the CPU does instead."""
+        """PyTorch warns of the first operation that Metal has not and the CPU does instead; of all, if it is told to."""
         if self._backend.where.type != "mps":
             return self(batches)
+        torch = self._backend.torch
+        before = torch.is_warn_always_enabled()
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
-            outputs = self(batches)
+            torch.set_warn_always(True)
+            try:
+                outputs = self(batches)
+            finally:
+                torch.set_warn_always(before)
         for warning in told:
             self._fallbacks.update(_FALLBACK.findall(str(warning.message)))
         return outputs
