@@ -5,7 +5,7 @@ The environment variable FAKE holds JSON: `seconds` a step takes (0.1), `jitter`
 `from_step` (1) on, and `frozen_weights`. The step `freezes_at` takes 21 times as long. Steps of a GPU take longer and
 shorter by the share `wobble`, sixty by sixty. A step sleeps `sleep` real seconds. A step uses `joules` (unknown), and the
 trace of a run is `trace`. Its fingerprint is `work`, in which "pid" stands for the worker's process id; its peak of
-memory is `peak` (the process's own; null is unknown), with the relative sd `peak_jitter` between runs. The first step
+memory is `peak` (the process's own; null is unknown). The first step
 takes `first_seconds` more, and steps from the first of `slows` on are slower by the share that is its second. Every step
 adds the worker's process id to the file `log`, where one is named.
 
@@ -93,7 +93,7 @@ class Fake(Backend):
         peak = wish("peak", "process")
         if peak == "process":
             return super().peak_memory()
-        return None if peak is None else int(peak * (1 + random.SystemRandom().gauss(0, wish("peak_jitter", 0.0))))
+        return None if peak is None else int(peak)
 
     def place(self, device: str, precision: str, seed: int) -> None:
         if device not in self.devices():
