@@ -73,7 +73,9 @@ def judged(
             gate_metrics(session, measurement, stored, settings, measure)
             _look_again_at_work(measurement, settings, measure)
             if to_update(measurement, settings):
-                _record(session, measurement, settings, measure)
+                # what is only new takes nothing from the sessions that are stored
+                mode = "changed" if _changed(measurement) else "extend"
+                _record(session, measurement, replace(settings, update_mode=mode), measure)
     except WorkerError as error:
         message = error.message
         if error.kind == "memory":
@@ -99,17 +101,24 @@ def to_record(
 def to_update(judged: Measurement | Speedup, settings: Settings) -> bool:
     """Whether to store what the gate found to have changed."""
     changed = judged.judgement is not None and judged.judgement.verdict in ("slower", "faster")
-    if isinstance(judged, Measurement):
-        changed = changed or _changed_beside_time(judged, settings)
+    if isinstance(judged, Measurement) and judged.verdict != "inconclusive":  # or a slowdown would be accepted unseen
+        changed = changed or _changed(judged) or _new(judged, settings)
     return changed and not judged.crept and settings.update_baselines and settings.update_mode == "changed"
 
 
-def _changed_beside_time(measurement: Measurement, settings: Settings) -> bool:
-    """Whether a metric or the fingerprint differs from the baseline, or is not in it yet."""
+def _changed(measurement: Measurement) -> bool:
+    """Whether time, a metric or the fingerprint differs from the baseline."""
     return (
-        any(one.changed or one.new for one in measurement.metrics)
+        (measurement.judgement is not None and measurement.judgement.verdict in ("slower", "faster"))
+        or any(one.changed for one in measurement.metrics)
         or bool(measurement.work_changes)
-        or (settings.strict_work and measurement.work is not None and measurement.work_before is None)
+    )
+
+
+def _new(measurement: Measurement, settings: Settings) -> bool:
+    """Whether a metric or the fingerprint is not in the baseline yet."""
+    return any(one.new for one in measurement.metrics) or (
+        settings.strict_work and measurement.work is not None and measurement.work_before is None
     )
 
 

@@ -19,7 +19,7 @@ from .metrics import SECONDS, Metric
 from .models import Known, Model, find, known_models
 from .settings import SettingError, Settings, baselines_folder, call_keys, devices
 from .sources import parameters_of, source_of
-from .work import common, fingerprint
+from .work import beside, common, fingerprint
 from .worker.backends import BACKENDS
 from .worker.machine import MachineFacts, machine_facts, slug
 from .workload import DEFAULTS, Workload, WorkloadError, checked_axes, checked_name
@@ -331,7 +331,7 @@ class MetalSession:
     def largest_that_fitted(self, workload: Workload) -> int | None:
         """The largest batch size at which the same work is known to have trained here, from this session and the store."""
         size = workload.axes.get("batch_size")
-        pattern = re.compile(re.escape(workload.id).replace(f"b{size}", r"b(\d+)", 1))
+        pattern = re.compile(re.sub(rf"(?<=[\[,])b{size}(?=[,\\])", r"b(\\d+)", re.escape(workload.id), count=1))
         ids = [r.workload.id for r in self.results if isinstance(r, Measurement) and r.runs and not r.error]
         found = [pattern.fullmatch(key) for key in (*ids, *self.store.workloads)]
         sizes = [int(match[1]) for match in found if match is not None and match.groups()]
@@ -379,11 +379,15 @@ class MetalSession:
 
         def after(old: Entry | None) -> Entry:
             kept = old if mode == "extend" else None
-            examples = now | ({kept.examples} if kept is not None else set())
+            examples = now | ({kept.examples} - {None} if kept is not None else set())
             return Entry(
                 anchor=old.anchor if old is not None and mode != "anchor" else anchor,
                 runs=[*(kept.runs if kept is not None else ()), *new],
-                work=kept.work if work is None and kept is not None else work,
+                work=work
+                if kept is None or kept.work is None
+                else kept.work
+                if work is None
+                else beside(kept.work, work),
                 examples=examples.pop() if len(examples) == 1 else None,
             )
 

@@ -36,7 +36,7 @@ def fingerprint(plain: Mapping[str, Any] | None) -> Work | None:
         return None
     try:
         work: Work = msgspec.convert(dict(plain), Work)
-    except msgspec.ValidationError as error:
+    except (TypeError, ValueError) as error:  # of which msgspec's own is one
         raise WorkError(f"the backend gives a fingerprint that cannot be read: {error}") from None
     return msgspec.structs.replace(
         work,
@@ -44,6 +44,13 @@ def fingerprint(plain: Mapping[str, Any] | None) -> Work | None:
         operations_on_cpu={name: count for name, count in work.operations_on_cpu.items() if count},
         flop=work.flop if work.flop is not None and math.isfinite(work.flop) else None,
     )
+
+
+def beside(old: Work, new: Work) -> Work:
+    """The fingerprint of runs that are stored beside older ones: facts that were seen to vary stay out of it."""
+    if work_changes(old, new):  # other work: what varied in the old says nothing of it
+        return new
+    return common((old, new)) or new
 
 
 def common(works: Iterable[Work | None]) -> Work | None:

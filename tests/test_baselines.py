@@ -665,3 +665,12 @@ def test_sessions_of_one_hour_are_one():
         "20261123T093956-cccc": "20261123T093956-cccc",
         "by hand": "by hand",
     }
+
+
+def test_a_file_of_before_energy_keeps_its_bytes(tmp_path):
+    store = Store(tmp_path, "m")
+    store.put({"x@cpu:fake": entry()}, {"id": "m"})
+    before = store.path.read_bytes()
+    assert b"joules" not in before
+    store.put({"y@cpu:fake": entry()}, {"id": "m"})
+    assert b"joules" not in store.path.read_bytes()

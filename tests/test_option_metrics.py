@@ -168,7 +168,7 @@ def test_first_batches_are_compared_only_where_each_had_the_machine_for_itself(s
     result.stdout.fnmatch_lines(["inconclusive: first_batch: unknown in the baseline; add --metal-update-baselines *"])
     suite.run("--metal-metrics=first_batch=20%", "--metal-update-baselines").assert_outcomes(passed=1)
     (entry,) = suite.stored.values()
-    assert {run["conditions"]["prepared_beside"] for run in entry["runs"]} == {0.0}
+    assert {run["conditions"]["prepared_beside"] for run in entry["runs"]} == {2.0, 0.0}  # beside what was stored
     result = suite.run("--metal-metrics=first_batch=20%")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["  first_batch * within"])
@@ -339,3 +339,14 @@ def test_nonsense_of_a_call(suite):
     result = suite.run()
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*metrics: expected metrics with their tolerances, such as memory=5%,energy=10%*"])
+
+
+def test_a_new_metric_takes_nothing_from_stored_sessions(suite):
+    suite.set(joules=None, peak=None)
+    suite.run("--metal-update-baselines")
+    before = len(suite.stored["fake-model[b8]@cpu:fake"]["runs"])
+    suite.set(peak=GIGA)
+    suite.run("--metal-metrics=memory=5%", "--metal-update-baselines").assert_outcomes(passed=1)
+    runs = suite.stored["fake-model[b8]@cpu:fake"]["runs"]
+    assert len(runs) > before
+    assert len({run["session"] for run in runs}) == 2

@@ -14,7 +14,7 @@ def lines(measured: Iterable[Measurement]) -> list[str]:
     groups: dict[str, dict[int, Measurement]] = {}
     for result in measured:
         size = result.workload.axes.get("batch_size")
-        if isinstance(size, int) and result.sustained is None and (result.runs or result.error):
+        if isinstance(size, int) and result.sustained is None and (result.verdict or result.error):
             groups.setdefault(_without_batch(result.workload), {}).setdefault(size, result)
     return [_line(name, group) for name, group in groups.items() if len(group) > 1]
 

@@ -156,7 +156,7 @@ def _row(result: Measurement | Speedup) -> tuple[str, ...]:
 
 
 def _difference(speedup: Speedup) -> str:
-    of, over = set(speedup.of.axes.items()), set(speedup.over.axes.items())
+    of, over = set(speedup.of.whole_axes.items()), set(speedup.over.whole_axes.items())
     return ",".join(f"{key}={value}" for key, value in sorted(over - of, key=str)) or speedup.over.backend
 
 

@@ -1,8 +1,9 @@
-"""Which batch size trains most examples a second here, and what it costs in memory (opt-in; nothing is gated).
+"""Which batch size trains most examples a second here, and what it costs in memory (opt-in).
 
     pytest --pyargs pytest_metalperf.suite.batch_sizes [--metal-size full] [-k mobilenetv3]
 
 The line below the table names the best; a size that does not fit is told and left out.
+Nothing is stored unless it is asked for, and only what has a baseline is gated.
 """
 
 import pytest
