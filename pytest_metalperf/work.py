@@ -36,7 +36,7 @@ def fingerprint(plain: Mapping[str, Any] | None) -> Work | None:
         return None
     try:
         work: Work = msgspec.convert(dict(plain), Work)
-    except (TypeError, ValueError) as error:  # of which msgspec's own is one
+    except (TypeError, ValueError, msgspec.ValidationError) as error:
         raise WorkError(f"the backend gives a fingerprint that cannot be read: {error}") from None
     return msgspec.structs.replace(
         work,
