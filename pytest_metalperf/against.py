@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from .fleet import Plan, Request, WorkerError
 from .interleave import take_turns
+from .judging import told
 from .measurement import Measurement, ReferenceRuns, run_of
 from .metric_gate import metrics_in_turn
-from .reports import words
 from .session import MetalSession, Progress, rule_of
 from .settings import Settings
 from .workload import Workload
@@ -76,7 +76,7 @@ def compared(
         while not look():
             pairs.append(take_turns(session.fleet, requests, plan, hear, len(pairs), check))
     except WorkerError as error:
-        measurement.error = words.broken(error.message, error.details)
+        measurement.error = told(session, error, workload)
     finally:
         session.on_progress(None)
     return measurement

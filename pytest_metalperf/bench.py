@@ -125,7 +125,7 @@ class MetalBench(_OfTest):
             return self._session.runs(workload, plan, count)
 
         if long:
-            measurement = sustained(workload, settings, measure, self._test.nodeid)
+            measurement = sustained(self._session, workload, settings, measure, self._test.nodeid)
         elif theirs is not None:
             measurement = compared(self._session, workload, settings, plan, self._test.nodeid, theirs)
         else:
@@ -171,7 +171,7 @@ class MetalLive(_OfTest):
         if child is not None and child.id == workload.id:
             child.serve(runs)
         if long:
-            measurement = sustained(workload, settings, runs.fresh, self._test.nodeid)
+            measurement = sustained(self._session, workload, settings, runs.fresh, self._test.nodeid)
         else:
             measurement = judged(
                 self._session,

@@ -77,13 +77,19 @@ def judged(
                 mode = "changed" if _changed(measurement) else "extend"
                 _record(session, measurement, replace(settings, update_mode=mode), measure)
     except WorkerError as error:
-        message = error.message
-        if error.kind == "memory":
-            message = words.fitted(message, session.largest_that_fitted(workload))
-        measurement.error = words.broken(message, error.details)
+        measurement.error = told(session, error, workload)
     except BaselineError as error:
         measurement.error = str(error)
     return measurement
+
+
+def told(session: MetalSession, error: WorkerError, *trained: Workload) -> str:
+    """What broke, with its details; of a full memory also which batch has fitted, of the workload that is the largest."""
+    message = error.message
+    if error.kind == "memory":
+        largest = max(trained, key=lambda workload: int(workload.axes.get("batch_size") or 0))
+        message = words.fitted(message, session.largest_that_fitted(largest))
+    return words.broken(message, error.details)
 
 
 def to_record(

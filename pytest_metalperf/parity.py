@@ -21,7 +21,8 @@ TOLERANCES = {
     "mixed_float16": 0.05,  # 10 bits in every activation too, and small gradients lose bits below 6e-5
     "mixed_bfloat16": 0.05,  # 7 bits of mantissa: 0.4 % in every rounding, part of which averages out
 }
-"""Relative differences of loss and gradient norm that are rounding; wrong kernels were seen to be off by factors."""
+"""Relative differences of loss and gradient norm that are rounding. Between TensorFlow, PyTorch and JAX on a CPU they were at
+most 2e-7 and 7e-5 (`tests/test_backends.py`); how far apart a CPU and a GPU are has not been measured yet."""
 
 SMALLEST = 1e-3
 """Below it differences count as shares of it: a loss that small, of a batch learnt by heart, is made of rounding errors."""
@@ -32,6 +33,7 @@ class Figures(NamedTuple):
 
     loss: float
     gradient_norm: float
+    batch: int | None = None  # a checksum of its data; None where nobody can look
 
 
 def other_work(of: Workload, over: Workload) -> list[str]:
@@ -59,6 +61,6 @@ def agree(one: float, other: float, tolerance: float) -> bool:
 def mismatch(of: Workload, over: Workload, computed: Figures, expected: Figures) -> str:
     """One sentence with both values of both figures where `of` does not compute what `over` does; empty where it does."""
     allowed = tolerance([str(side.whole_axes["precision"]) for side in (of, over)])
-    if all(agree(one, other, allowed) for one, other in zip(computed, expected, strict=True)):
+    if all(agree(one, other, allowed) for one, other in zip(computed[:2], expected[:2], strict=True)):
         return ""
     return speedups.fast_but_wrong(of.id, over.id, computed, expected, allowed)

@@ -34,8 +34,3 @@ def amounts(values: Sequence[float], unit: str, digits: int = 4, *, apart: bool 
     while apart and decimals < _TO_TELL_APART and len({f"{v / scale:.{decimals}f}" for v in known}) < len(set(known)):
         decimals += 1
     return [f"{v / scale:.{decimals}f} {prefix}{unit}" if v in known else "unknown" for v in values]
-
-
-def amount(value: float, unit: str, digits: int = 4) -> str:
-    """`1.204 GB`."""
-    return amounts([value], unit, digits)[0]

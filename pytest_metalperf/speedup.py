@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .baselines import BaselineError, SpeedupEntry
 from .fleet import Hear, Plan, Request, WorkerError, plan_of
 from .interleave import Side, take_turns
-from .judging import crept, to_record, to_update
+from .judging import crept, to_record, to_update, told
 from .measurement import Pair, PairFigure, Speedup, run_of
 from .parity import Figures, mismatch, other_work
 from .reports import speedups, words
@@ -85,7 +85,7 @@ def compare(session: MetalSession, speedup: Speedup, settings: Settings) -> None
             if to_update(speedup, settings) and speedup.promise != "slower":
                 _record(session, speedup, settings, measure)
     except WorkerError as error:
-        speedup.error = words.broken(error.message, error.details)
+        speedup.error = told(session, error, speedup.of, speedup.over)
     except BaselineError as error:
         speedup.error = str(error)
 
@@ -207,9 +207,7 @@ def _check_parity(session: MetalSession, speedup: Speedup, workers: Sequence[Wor
         WorkerError: when they differ, or one cannot say.
     """
     fleet, (over, of) = session.fleet, workers
-    name = (
-        f"pytest-metalperf-{uuid.uuid4().hex}.weights.h5"  # elsewhere it lies where temporary files of that machine do
-    )
+    name = f"pytest-metalperf-{uuid.uuid4().hex}.npz"  # elsewhere it lies where temporary files of that machine do
     file = str(fleet.folder / name) if fleet.local else name
     try:
         over.ask("parity", load="", save=file)
@@ -221,14 +219,16 @@ def _check_parity(session: MetalSession, speedup: Speedup, workers: Sequence[Wor
     finally:
         (fleet.folder / name).unlink(missing_ok=True)
     expected, computed = _figures(over.results), _figures(of.results)
-    if expected and computed and (wrong := mismatch(speedup.of, speedup.over, computed, expected)):
+    if expected is None or computed is None or expected.batch != computed.batch:
+        return
+    if wrong := mismatch(speedup.of, speedup.over, computed, expected):
         raise WorkerError("parity", wrong)
 
 
 def _figures(answers: Mapping[str, Mapping[str, Any]]) -> Figures | None:
     said = answers.get("parity", {})
     loss, norm = said.get("loss"), said.get("gradient_norm")
-    return None if loss is None or norm is None else Figures(loss, norm)
+    return None if loss is None or norm is None else Figures(loss, norm, said.get("batch"))
 
 
 def _parity(speedup: Speedup, over: Side, of: Side) -> str:
@@ -236,4 +236,5 @@ def _parity(speedup: Speedup, over: Side, of: Side) -> str:
     for workload, side in ((speedup.over, over), (speedup.of, of)):
         if _figures(side.answers) is None:
             return speedups.no_model(workload.id)
-    return CHECKED
+    batches = {figures.batch for side in (over, of) if (figures := _figures(side.answers)) is not None}
+    return CHECKED if len(batches) == 1 else speedups.OTHER_DATA

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .fleet import Plan, WorkerError
+from .judging import told
 from .measurement import Measurement, Run
-from .reports import words
+from .session import MetalSession
 from .settings import Settings
 from .workload import Workload
 
@@ -16,10 +17,13 @@ def sustained_plan(settings: Settings) -> Plan:
     return Plan(1, settings.warmup, least_seconds=settings.sustained or 0.0, timeout=settings.timeout, sustained=True)
 
 
-def sustained(workload: Workload, settings: Settings, measure: Callable[[int], list[Run]], nodeid: str) -> Measurement:
+def sustained(
+    session: MetalSession, workload: Workload, settings: Settings, measure: Callable[[int], list[Run]], nodeid: str
+) -> Measurement:
     """Train one fresh run for as long as was asked, and judge it by itself; nothing is stored.
 
     Args:
+        session: of pytest.
         workload: what to train.
         settings: of this call.
         measure: returns so many fresh runs of the plan above.
@@ -29,7 +33,7 @@ def sustained(workload: Workload, settings: Settings, measure: Callable[[int], l
     try:
         measurement.runs = measure(1)[:1]
     except WorkerError as error:
-        measurement.error = words.broken(error.message, error.details)
+        measurement.error = told(session, error, workload)
         return measurement
     from .gate import judge_sustained, last_over_first  # numpy and scipy: only when a verdict is due
 

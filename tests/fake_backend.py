@@ -10,7 +10,8 @@ takes `first_seconds` more, and steps from the first of `slows` on are slower by
 adds the worker's process id to the file `log`, where one is named.
 
 Loss and gradient norm depend on weights that no two processes have alike; a GPU's are `gpu_loss` and `gpu_gradient` times
-the true ones. On the places in `bare` (`cpu`, `gpu`) there is no model to look at, and `unreadable` weights cannot be
+the true ones. `batches` are checksums of the data by place, 0 for one that it does not name.
+On the places in `bare` (`cpu`, `gpu`) there is no model to look at, and `unreadable` weights cannot be
 loaded. The name of the file with weights goes into the file `saved`, where one is named. `memory` is the peak in bytes by
 place, unknown for a place that it does not name.
 """
@@ -158,6 +159,7 @@ class Fake(Backend):
             checksums=lambda: list(weights),
             last_loss=step,
             loss_and_gradient=loss_and_gradient if looked_at else None,
+            batch_checksum=lambda: wish("batches", {}).get(self.where, 0),
             save_weights=save if looked_at else None,
             load_weights=load if looked_at else None,
             work=work if built.work is not None else None,

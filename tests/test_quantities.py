@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_metalperf.quantities import amount, amounts
+from pytest_metalperf.quantities import amounts
 
 positive = st.floats(1e-6, 1e18)
 
@@ -28,7 +28,7 @@ positive = st.floats(1e-6, 1e18)
     ],
 )
 def test_one(value, unit, shown):
-    assert amount(value, unit) == shown
+    assert amounts([value], unit) == [shown]
 
 
 def test_both_sides_have_one_prefix_and_as_many_decimals():

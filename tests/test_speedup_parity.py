@@ -108,6 +108,13 @@ def test_a_bare_step_has_nothing_to_look_at(gpu, bare, which):
     )
 
 
+def test_data_that_each_side_draws_for_itself_say_nothing_of_a_kernel(gpu):
+    gpu.plant(batches={"cpu": 1, "gpu": 2}, gpu_loss=0.5)
+    assert reason(gpu) == (
+        "its builder makes other data on each side, and so another loss: draw them with NumPy from a fixed seed"
+    )
+
+
 @pytest.mark.parametrize(
     ("axes", "said"),
     [

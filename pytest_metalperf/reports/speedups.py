@@ -193,6 +193,10 @@ def no_model(id: str) -> str:  # noqa: A002
     return f"{id} has no model to look at (its builder returned a bare step, or its backend tells no loss and gradient)"
 
 
+OTHER_DATA = "its builder makes other data on each side, and so another loss: draw them with NumPy from a fixed seed"
+"""Why parity cannot be asked for where a framework drew the batch."""
+
+
 def not_checked(speedup: Speedup) -> str:
     """What stands below the table where parity was not checked."""
     more = "; seconds per example are compared" if speedup.per_example else ""

@@ -34,6 +34,7 @@ class Trainable:
         last_loss: trains one more batch and returns its own loss, not a running mean; None where there is no loss.
         work: noise-free facts of a step, as plain values (see `worker/work.py`); None where there is nothing to look at.
         loss_and_gradient: the loss of the batch and the norm of its gradient with dropout off, training nothing.
+        batch_checksum: a number that two batches of the same data have in common.
         save_weights: writes all weights to a file.
         load_weights: reads them back, into a model that another device or backend holds.
     """
@@ -48,6 +49,7 @@ class Trainable:
     last_loss: Callable[[], float] | None = None
     work: Callable[[], dict[str, Any]] | None = None
     loss_and_gradient: Callable[[], tuple[float, float]] | None = None
+    batch_checksum: Callable[[], int] | None = None
     save_weights: Callable[[str], None] | None = None
     load_weights: Callable[[str], None] | None = None
     description: str = ""

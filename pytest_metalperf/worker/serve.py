@@ -250,7 +250,8 @@ class Job:
                 if trainable.checksums is not None:  # what came from elsewhere is no training
                     self.before = trainable.checksums()
             loss, norm = self._guarded(trainable.loss_and_gradient, "check of parity")
-        return {"loss": float(loss), "gradient_norm": float(norm)}
+            batch = trainable.batch_checksum() if trainable.batch_checksum is not None else None
+        return {"loss": float(loss), "gradient_norm": float(norm), "batch": batch}
 
     def _until_trained(self, steps: int) -> None:
         """Go on while no weight has changed: under float16 the loss scale must come down before updates count."""

@@ -7,12 +7,9 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from ..fence import read_back
 from ..work import facts
 from . import process_peak_memory, stablehlo
-from .keras import Batch, KerasBackend, Stepper
-
-AHEAD = 2  # batches that a pipeline keeps ready
+from .keras import AHEAD, Batch, KerasBackend, Stepper, named
 
 
 class Jax(KerasBackend):
@@ -37,8 +34,7 @@ class Jax(KerasBackend):
         return [device for device in self.jax.devices() if device.platform != "cpu"]
 
     def devices(self) -> dict[str, str]:
-        names = [str(device.device_kind) for device in self.gpus()]
-        return {"cpu": "", **{"gpu" if index == 0 else f"gpu:{index}": name for index, name in enumerate(names)}}
+        return named(str(device.device_kind) for device in self.gpus())
 
     def why_no_gpu(self) -> str:
         return ": pip install 'jax[cuda12]' where there is an NVIDIA GPU; JAX trains on no Apple GPU"
@@ -52,7 +48,7 @@ class Jax(KerasBackend):
         self.jax.config.update("jax_default_device", self.where)
 
     def fence(self, outputs: Any) -> float:
-        value = read_back(outputs)
+        value = super().fence(outputs)
         self.jax.block_until_ready(getattr(outputs, "state", None))
         return value
 

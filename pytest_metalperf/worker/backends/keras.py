@@ -12,7 +12,7 @@ import platform
 import re
 import zlib
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import metadata
 from typing import Any
 
@@ -26,6 +26,8 @@ PRECISIONS = {"float32": "float32", "mixed_float16": "float16", "mixed_bfloat16"
 """Keras' dtype policies, and what each computes in."""
 SCALES = (1024.0, 32.0, 1.0)
 """Of the loss, so that half precision's gradients neither vanish nor overflow: the first that keeps them finite."""
+AHEAD = 2
+"""Batches that a pipeline keeps ready."""
 DROPPING = re.compile("Dropout|Noise|Random|Cell$")
 DROPPED = ("rate", "stddev", "dropout", "recurrent_dropout")
 
@@ -242,6 +244,10 @@ class KerasBackend(Backend):
                         break
             return loss, math.sqrt(squares) / scale
 
+        def batch_checksum() -> int:
+            leaves = [leaf for leaf in tree.flatten(host) if leaf is not None]
+            return zlib.adler32(b"".join(leaf.tobytes() for leaf in leaves))
+
         def save_weights(path: str) -> None:
             import numpy
 
@@ -275,6 +281,7 @@ class KerasBackend(Backend):
             last_loss=last_loss,
             work=work,
             loss_and_gradient=loss_and_gradient,
+            batch_checksum=batch_checksum,
             save_weights=save_weights,
             load_weights=load_weights,
             description=type(model).__name__,
@@ -312,6 +319,11 @@ class KerasBackend(Backend):
                 "device",
                 f"the weights of {name} lie on the {found}, not on the {wanted}: does its builder place them itself?",
             )
+
+
+def named(gpus: Iterable[str]) -> dict[str, str]:
+    """The devices of a backend that sees these GPUs: `{"cpu": "", "gpu": "NVIDIA H200", "gpu:1": …}`."""
+    return {"cpu": "", **{"gpu" if index == 0 else f"gpu:{index}": name for index, name in enumerate(gpus)}}
 
 
 class Stepper:

@@ -12,7 +12,7 @@ from ..loop import Trainable
 from ..problems import Problem
 from ..work import facts
 from . import process_peak_memory
-from .keras import Batch, KerasBackend, Stepper, loss_of
+from .keras import AHEAD, Batch, KerasBackend, Stepper, loss_of, named
 
 
 class TensorFlow(KerasBackend):
@@ -39,11 +39,8 @@ class TensorFlow(KerasBackend):
         return list(self.tf.config.list_physical_devices("GPU"))
 
     def devices(self) -> dict[str, str]:
-        found = {"cpu": ""}
-        for index, gpu in enumerate(self.gpus()):
-            details = self.tf.config.experimental.get_device_details(gpu)
-            found["gpu" if index == 0 else f"gpu:{index}"] = str(details.get("device_name", "GPU"))
-        return found
+        details = map(self.tf.config.experimental.get_device_details, self.gpus())
+        return named(str(detail.get("device_name", "GPU")) for detail in details)
 
     def why_no_gpu(self) -> str:
         if platform.system() == "Darwin":
@@ -97,7 +94,7 @@ class TensorFlow(KerasBackend):
         data = tf.data.Dataset.from_tensors(given).repeat()
         if self.device == "cpu":
             return iter(data.prefetch(tf.data.AUTOTUNE))
-        return iter(data.apply(tf.data.experimental.prefetch_to_device(self.place_name, 2)))
+        return iter(data.apply(tf.data.experimental.prefetch_to_device(self.place_name, AHEAD)))
 
     def gradient(self, model: Any, batch: Batch, scale: float) -> tuple[float, float]:
         tf = self.tf

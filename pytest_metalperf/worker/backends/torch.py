@@ -13,13 +13,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from ..fence import read_back
 from ..work import facts
 from . import process_peak_memory
-from .keras import Batch, KerasBackend, Stepper, loss_of
+from .keras import AHEAD, Batch, KerasBackend, Stepper, loss_of, named
 
 _FALLBACK = re.compile(r"The operator '(?:aten::)?([^']+)' is not currently supported on the MPS backend")
-AHEAD = 2  # batches that a pipeline keeps ready
 
 
 class Torch(KerasBackend):
@@ -47,7 +45,7 @@ class Torch(KerasBackend):
         names = [cuda.get_device_name(index) for index in range(cuda.device_count())] if cuda.is_available() else []
         if not names and self.torch.backends.mps.is_available():
             names = ["Apple GPU (MPS)"]
-        return {"cpu": "", **{"gpu" if index == 0 else f"gpu:{index}": name for index, name in enumerate(names)}}
+        return named(names)
 
     def why_no_gpu(self) -> str:
         if platform.system() == "Darwin":
@@ -64,7 +62,7 @@ class Torch(KerasBackend):
         os.environ["KERAS_TORCH_DEVICE"] = str(self.where)  # Keras reads it as it is imported, which is next
 
     def fence(self, outputs: Any) -> float:
-        value = read_back(outputs)
+        value = super().fence(outputs)
         if self.where.type == "cuda":
             self.torch.cuda.synchronize(self.where)
         elif self.where.type == "mps":
