@@ -60,7 +60,7 @@ def test_twice_slower_fails_that_test_alone_and_the_flag_accepts_it(suite):
     result.stdout.fnmatch_lines(
         [
             "fake-model[[]b8[]] on cpu (fake) is * times slower than its baseline * test_suite.py::test_changed[[]cpu[]]",
-            "  now       0.* s/batch   * runs of 1* batches, 95 % interval 0.1* to 0.*",
+            "  now       0.* s/batch   * runs of 1* batches, 95 % interval 0.* to 0.*",
             "  baseline  0.* s/batch   3 runs of 1 session, last 20*",
             "  allowed   +5.0 %*",
             "  changed   fake 1.0 -> 2.0",
