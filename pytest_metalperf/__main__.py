@@ -7,7 +7,10 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-COMMANDS = {"calibrate": "what this machine's noise lets the gate see, measured with A/A sessions"}
+COMMANDS = {
+    "doctor": "what is wrong with this environment, and the fix",
+    "calibrate": "what this machine's noise lets the gate see, measured with A/A sessions",
+}
 
 
 def main(arguments: Sequence[str]) -> int:

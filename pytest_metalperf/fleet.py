@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .diagnosis import diagnosis
 from .forecast import side_by_side
 from .measurement import Run, run_of
 from .metrics import PREPARED_BESIDE
@@ -28,6 +29,7 @@ from .workload import Workload
 START_SECONDS = 120.0
 TAIL_LINES = 12
 _END = object()
+_OF_THE_ENVIRONMENT = ("backend", "device", "worker")
 _OUR_FRAMES = (".zip/pytest_metalperf/", 'File "<string>"', 'File "<remote exec>"')  # of a native crash's traceback
 
 Hear = Callable[[str, int, int, int], None]
@@ -373,8 +375,11 @@ class Worker:
         return self._error("worker", f"the worker {end} in its phase '{self.progress[0]}'", self.tail())
 
     def _error(self, kind: str, message: str, details: str) -> WorkerError:
-        """An error that says which of two sides it happened on."""
-        return WorkerError(kind, f"with {self.place.name}: {message}" if self.place.name else message, details)
+        """An error that says which of two sides it happened on and, for a known symptom, why and what to do."""
+        message = f"with {self.place.name}: {message}" if self.place.name else message
+        log = self._said() if kind in _OF_THE_ENVIRONMENT else ""  # of the user's own mistakes it says nothing
+        known = diagnosis(f"{message}\n{details}\n{log}")
+        return WorkerError(kind, f"{message}\n  known     {known}" if known else message, details)
 
     def _end(self) -> str:
         import psutil
@@ -393,14 +398,16 @@ class Worker:
         hint = " (what the system does when memory runs out: try a smaller batch)" if name == "SIGKILL" else ""
         return f"was ended by {name}{hint}"
 
-    def tail(self) -> str:
-        """The end of the worker's log."""
-        if not self.fleet.local:
-            return ""
+    def _said(self) -> str:
+        """The worker's log, where it can be read."""
         try:
-            lines = self.log.read_text(errors="replace").strip().splitlines()
+            return self.log.read_text(errors="replace") if self.fleet.local else ""
         except OSError:
             return ""
+
+    def tail(self) -> str:
+        """The end of the worker's log."""
+        lines = self._said().strip().splitlines()
         theirs = [line for line in lines if not any(mark in line for mark in _OUR_FRAMES)]
         return "\n".join(theirs[-TAIL_LINES:])
 

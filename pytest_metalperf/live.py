@@ -19,9 +19,10 @@ from .measurement import Run, run_of
 from .metrics import PREPARED_BESIDE
 from .session import MetalSession, Progress
 from .settings import Settings
-from .worker.backends import Backend
+from .worker.backends import Backend, variables
 from .worker.fence import read_back
 from .worker.loop import Trainable
+from .worker.machine import keep_awake
 from .worker.problems import Problem
 from .worker.process import die_with_parent
 from .worker.serve import Job
@@ -203,6 +204,7 @@ def here(step: Callable[[], Any], workload: Workload, plan: Plan, session: Metal
     def say(message: dict[str, Any]) -> None:
         session.on_progress(Progress(workload.label, "live", message["progress"], message["i"], message["n"]))
 
+    keep_awake()
     job = Job(say)
     job.name, job.device, job.backend = workload.name, workload.device, _Here()
     batch_size = workload.axes.get("batch_size")
@@ -213,7 +215,7 @@ def here(step: Callable[[], Any], workload: Workload, plan: Plan, session: Metal
             "build_seconds": 0.0,
             "examples": job.trainable.examples,
             "parameters": None,
-            "versions": _Here().versions(),
+            "versions": {**_Here().versions(), **variables()},
         },
         "first_batch": job.first_batch(),
         "warm_up": job.warm_up(plan.warmup),

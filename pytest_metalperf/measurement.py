@@ -14,6 +14,7 @@ from .baselines import Condition, Entry, SpeedupEntry, StoredPair, StoredRun, Wo
 from .metrics import MetricResult
 from .trust import of_pair
 from .work import common, fingerprint, work_changes
+from .worker.machine import PER_BATCH
 from .workload import Workload
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Run:
 def storable(conditions: Mapping[str, Any]) -> dict[str, Condition]:
     """What a baseline keeps of conditions: what is known, rounded."""
     return {
-        key: rounded(value, 3) if isinstance(value, float) else value
+        key: rounded(value, 5 if key.endswith(PER_BATCH) else 3) if isinstance(value, float) else value
         for key, value in conditions.items()
         if value is not None and not (isinstance(value, float) and not math.isfinite(value))
     }

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .gate import Judgement
 
 Conditions = Mapping[str, object]
-OF_A_GPU = ("throttled", "virtual_gpu")
+OF_A_GPU = ("throttled", "virtual_gpu", "gpu_other")
 
 
 class Ran(Protocol):
@@ -93,7 +93,9 @@ def _worse(key: str, one: object, other: object) -> object:
         reasons = [reason for said in (one, other) if isinstance(said, str) for reason in said.split(", ") if reason]
         return ", ".join(dict.fromkeys(reasons)) or (None if None in (one, other) else "")
     figures = [value for value in (one, other) if isinstance(value, (int, float)) and not isinstance(value, bool)]
-    return max(figures) if figures and key != "speed_limit" else worse(key, one, other)
+    if not figures or key.startswith("speed_limit"):
+        return worse(key, one, other)
+    return min(figures) if key == "memory_free" else max(figures)
 
 
 def refusal(runs: Sequence[Ran], device: str) -> str:

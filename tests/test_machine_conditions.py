@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_metalperf.worker import machine
-from pytest_metalperf.worker.machine import Watch, conditions, facts, machine_facts, nvidia, slug, spoils
+from pytest_metalperf.worker.machine import Watch, conditions, facts, machine_facts, nvidia, remarks, slug, spoils
 from pytest_metalperf.worker.machine.reading import CpuTimes, Hardware, run
 from pytest_metalperf.worker.machine.trace import INTERVAL, MOST_POINTS, Point, Trace
 
@@ -30,6 +30,8 @@ BAD = {
     "stolen": 0.41,
     "other_load": 0.23,
     "gpu_processes": 2.0,
+    "background": True,
+    "gpu_other": 0.31,
 }
 FINE = {
     "power": "mains",
@@ -42,6 +44,11 @@ FINE = {
     "other_load": 0.05,
     "load1": 9.0,
     "gpu_processes": 0.0,
+    "background": False,
+    "gpu_other": 0.02,
+    "high_power": True,
+    "memory_free": 0.4,
+    "swapped_gb": 0.0,
     "gpu_clock_mhz": 210.0,
     "gpu_temperature": 95.0,
     "gpu_power_w": 700.0,
@@ -112,11 +119,53 @@ def test_watch():
     assert "thermal" in seen if sys.platform == "darwin" else "thermal" not in seen
 
 
-def test_watch_keeps_the_worse_end(monkeypatch):
+def test_the_state_at_the_launch_counts_and_what_came_later_is_kept_beside_it(monkeypatch):
     ends = iter([{"power": "mains", "thermal": "heavy"}, {"power": "battery", "thermal": "nominal"}])
     monkeypatch.setattr(conditions, "_state", lambda: next(ends))
     seen = Watch().conditions()
-    assert (seen["power"], seen["thermal"]) == ("battery", "heavy")
+    assert {key: seen[key] for key in ("power", "power_later", "thermal")} == {
+        "power": "mains",
+        "power_later": "battery",
+        "thermal": "heavy",
+    }
+    assert "thermal_later" not in seen
+    assert [spoil.condition for spoil in spoils(seen)] == ["thermal"]
+    assert remarks(seen) == ["running on battery later in the run"]
+
+
+@pytest.mark.parametrize(
+    ("launch", "now", "found"),
+    [
+        ({"thermal": "nominal"}, {"thermal": "moderate"}, {"thermal_later": "moderate"}),
+        ({"thermal": "heavy"}, {"thermal": "nominal"}, {}),
+        ({"thermal": None}, {"thermal": "heavy"}, {"thermal_later": "heavy"}),
+        ({"thermal": None}, {"thermal": "nominal"}, {}),
+        ({"thermal": "nominal"}, {"thermal": None}, {}),
+        ({"speed_limit": 1.0}, {"speed_limit": 0.6}, {"speed_limit_later": 0.6}),
+        ({"low_power": False}, {"low_power": True}, {"low_power_later": True}),
+        ({"high_power": False}, {"high_power": True}, {}),
+        ({"power": "mains"}, {}, {}),
+    ],
+)
+def test_what_got_worse_since_the_launch(launch, now, found):
+    assert conditions.later(launch, now) == found
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        ({"thermal_later": "moderate"}, []),
+        ({"thermal_later": "heavy"}, ["thermal pressure heavy later in the run"]),
+        ({"memory_free": 0.08}, ["8 % of memory free"]),
+        ({"memory_free": 0.5, "swapped_gb": 0.05}, []),
+        ({"swapped_gb": 1.23}, ["1.2 GB swapped out during the run"]),
+        ({"memory_free": None, "swapped_gb": None}, []),
+        (FINE, []),
+    ],
+)
+def test_remarks(seen, said):
+    assert remarks(seen) == said
+    assert spoils({key: value for key, value in seen.items() if key.endswith("_later")}) == []
 
 
 def test_shares():
@@ -153,16 +202,18 @@ def test_spoils():
     assert [spoil.clause for spoil in spoils(BAD)] == [
         "running on battery",
         "low-power mode",
+        "a background job, which macOS keeps on efficiency cores",
         "thermal pressure heavy",
         "CPU speed limited to 80 %",
         "GPU clocks held back by power cap, thermal slowdown",
         "virtual GPU",
         "41 % of CPU time was stolen by the hypervisor",
         "23 % of CPU time went to other processes",
+        "31 % of the GPU's time went to other processes",
         "2 other processes used the GPU",
     ]
-    assert [spoil.removable for spoil in spoils(BAD)] == 6 * [True] + 3 * [False]
-    assert [spoil.passing for spoil in spoils(BAD)] == 6 * [False] + 3 * [True]
+    assert [spoil.removable for spoil in spoils(BAD)] == 7 * [True] + 4 * [False]
+    assert [spoil.passing for spoil in spoils(BAD)] == 7 * [False] + 4 * [True]
 
 
 def test_one_other_process_on_the_gpu():
@@ -171,7 +222,7 @@ def test_one_other_process_on_the_gpu():
 
 
 def test_the_state_of_a_gpu_does_not_spoil_what_trains_on_the_cpu():
-    gpus = {"throttled", "virtual_gpu", "gpu_processes"}
+    gpus = {"throttled", "virtual_gpu", "gpu_processes", "gpu_other"}
     assert [s.condition for s in spoils(BAD, "cpu")] == [s.condition for s in spoils(BAD) if s.condition not in gpus]
 
 
@@ -292,7 +343,8 @@ def test_a_mac_is_asked_for_its_thermal_pressure_every_ten_seconds(monkeypatch):
             clock.now += 0.25
             watch.tick()
     assert asked == [1010.0, 1020.0]
-    assert watch.conditions()["thermal"] == "heavy"
+    seen = watch.conditions()
+    assert (seen["thermal"], seen["thermal_later"]) == ("nominal", "heavy")
 
 
 def test_commands_have_a_time_limit():

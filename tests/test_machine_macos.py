@@ -24,14 +24,32 @@ IDS = {
     "macbook-pro-intel": "macbookpro16-1-intel-core-i7-9750h-12cpu-16gb-amd-radeon-pro-5300m-intel-uhd-graphics-630",
     "mac-pro-2019": "macpro7-1-intel-xeon-w-3245-32cpu-192gb-2x-amd-radeon-pro-vega-ii",
 }
-FINE = {"power": "mains", "low_power": False, "thermal": "nominal", "speed_limit": 1.0, "virtual_gpu": False}
+FINE = {
+    "power": "mains",
+    "low_power": False,
+    "high_power": False,
+    "thermal": "nominal",
+    "speed_limit": 1.0,
+    "virtual_gpu": False,
+    "background": None,  # asked of the system, not of a command
+}
 STATES = {
     "macbook-air-m1": {**FINE, "power": "battery", "low_power": True, "thermal": "moderate"},
     "macbook-air-m2": {**FINE, "thermal": "heavy"},
-    "mac-mini-m2": {**FINE, "low_power": None},
-    "virtual-mac": {**FINE, "low_power": None, "thermal": None, "virtual_gpu": True},
+    "macbook-pro-m4-max": {**FINE, "high_power": True},
+    "mac-mini-m2": {**FINE, "low_power": None, "high_power": None},
+    "virtual-mac": {**FINE, "low_power": None, "high_power": None, "thermal": None, "virtual_gpu": True},
     "macbook-pro-intel": {**FINE, "speed_limit": 0.35},
-    "mac-pro-2019": {**FINE, "low_power": None},
+    "mac-pro-2019": {**FINE, "low_power": None, "high_power": None},
+}
+LOADS = {  # free share, swap in GB, GPU seconds by process
+    "macbook-air-m1": (0.09, 2.4332, None),
+    "macbook-pro-m1-pro": (0.4, 0.3361, {444: 0.0, 440: 38.814507416, 8123: 1.5}),
+    "macbook-pro-m3-pro": (0.62, 0.0, {444: 0.0, 440: 38.814507416, 8123: 1.5}),
+    "macbook-pro-m4-max": (0.81, 0.0, None),
+    "mac-mini-m2": (0.55, 0.0128, None),
+    "macbook-pro-intel": (0.71, 0.0, None),
+    "virtual-mac": (0.66, 0.0, None),
 }
 
 
@@ -50,7 +68,23 @@ def facts_of(said: dict[str, str]) -> facts.MachineFacts:
 def state_of(said: dict[str, str]) -> dict[str, object]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(macos, "run", lambda *command, **limits: say(said, *command, **limits))
+        patch.setattr(macos.fair, "background", lambda: None)
         return dict(macos.state())
+
+
+def load_of(said: dict[str, str]) -> macos.Load:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(macos, "run", lambda *command, **limits: say(said, *command, **limits))
+        return macos.load()
+
+
+@pytest.mark.parametrize("name", MACS)
+def test_load(name):
+    free, swap, gpu = LOADS.get(name, (None, None, None))
+    found = load_of(transcript("macs", name))
+    assert found.memory_free == free
+    assert found.swap_gb == (None if swap is None else pytest.approx(swap, abs=1e-4))
+    assert found.gpu_seconds == (None if gpu is None else pytest.approx(gpu))
 
 
 def test_every_recording_is_expected():
@@ -154,6 +188,93 @@ def test_low_power(printed, low):
 
 
 @pytest.mark.parametrize(
+    ("printed", "high"),
+    [
+        (" powermode            2\n", True),
+        (" powermode            0\n", False),
+        (" lowpowermode         1\n", False),  # a Mac that knows no high power
+        (" sleep 1 (sleep prevented by powerd)\n", None),
+        (" powermode            2", None),
+        ("", None),
+    ],
+)
+def test_high_power(printed, high):
+    assert macos.high_power(printed) is high
+
+
+@pytest.mark.parametrize(
+    ("printed", "free"),
+    [
+        ("The system has 8589934592 bytes of physical memory.\nSystem-wide memory free percentage: 7%\n", 0.07),
+        ("System-wide memory free percentage: 100%\n", 1.0),
+        ("System-wide memory free percentage: 101%\n", None),
+        ("System-wide memory free percentage: 4", None),
+        ("Systemweiter freier Speicher: 40%\n", None),
+        ("", None),
+    ],
+)
+def test_memory_free(printed, free):
+    assert macos.memory_free(printed) == free
+
+
+@pytest.mark.parametrize(
+    ("printed", "used"),
+    [
+        ("vm.swapusage: total = 2048.00M  used = 1000.00M  free = 1048.00M  (encrypted)\n", 1.048576),
+        ("vm.swapusage: total = 2048,00M  used = 1000,00M  free = 1048,00M  \n", 1.048576),
+        ("vm.swapusage: total = 2.00G  used = 1.00G  free = 1.00G  (encrypted)\n", None),  # no such unit is printed
+        ("vm.swapusage: total = 2048.00M  used = 1000.00M  fr", None),
+        ("", None),
+    ],
+)
+def test_swap(printed, used):
+    assert macos.swap_gb(printed) == (None if used is None else pytest.approx(used))
+
+
+def client(pid: int, *times: int) -> str:
+    usage = ",".join(f'{{"API"="Metal","lastSubmittedTime"=1,"accumulatedGPUTime"={time}}}' for time in times)
+    rows = [f'  "AppUsage" = ({usage})', f'  "IOUserClientCreator" = "pid {pid}, python"']
+    return "+-o AGXDeviceUserClient  <class AGXDeviceUserClient>\n" + "\n".join(rows) + "\n"
+
+
+def test_gpu_time_is_summed_over_the_clients_of_a_process():
+    assert macos.gpu_seconds(client(1, 10**9, 2 * 10**9) + client(2, 5 * 10**8) + client(1, 10**9)) == {1: 4.0, 2: 0.5}
+
+
+def test_a_client_without_a_creator_is_nobodys():
+    orphan = client(1, 10**9).replace("IOUserClientCreator", "Creator")
+    assert macos.gpu_seconds(orphan + client(2, 10**9)) == {2: 1.0}
+    assert macos.gpu_seconds(orphan) is None
+
+
+def test_what_others_used_of_the_gpu_between_two_looks():
+    before = macos.Load(0.5, 1.0, {1: 5.0, 2: 3.0, 3: 9.0})
+    after = macos.Load(0.4, 1.5, {1: 9.0, 2: 4.0, 4: 0.5})  # 3 has ended, 4 has begun
+    found = macos.load_between(before, after, own=1, seconds=10.0)
+    assert found == {"memory_free": 0.4, "swapped_gb": 0.5, "gpu_other": pytest.approx(0.15)}
+    assert macos.load_between(after, before, own=1, seconds=10.0)["swapped_gb"] == 0.0
+
+
+def test_load_that_is_unknown_at_one_end_is_unknown():
+    known, unknown = macos.Load(0.5, 1.0, {1: 5.0}), macos.Load(None, None, None)
+    assert set(macos.load_between(known, unknown, 1, 1.0).values()) == {None}
+    assert set(macos.load_between(unknown, known, 1, 1.0).values()) == {None}
+
+
+@pytest.mark.parametrize(
+    ("printed", "family"),
+    [
+        (transcript("macs", "macbook-pro-m5-max")["system_profiler"], "metal4"),
+        ("", ""),
+        ('{"SPDisplaysDataType": []}', ""),
+    ],
+)
+def test_metal_family(monkeypatch, printed, family):
+    monkeypatch.setattr(macos, "run", lambda *command, **limits: printed)
+    assert macos.metal_family() == family
+
+
+@pytest.mark.parametrize(
     ("printed", "pressure"),
     [
         *((f"com.apple.system.thermalpressurelevel {n}\n", word) for n, word in macos.THERMAL_LEVELS.items()),
@@ -235,12 +356,20 @@ def test_mangled_output_is_right_or_unknown(name, data):
     assert found.rosetta in (right.rosetta, None)
     fine, state = state_of(transcript("macs", name)), state_of(said)
     for key, value in state.items():
-        assert value in (fine[key], None) or (name, key) == ("virtual-mac", "thermal")
+        assert value in (fine[key], None) or (name, key) in (
+            ("virtual-mac", "thermal"),
+            ("macbook-pro-m4-max", "high_power"),
+        )
+    load, read = load_of(transcript("macs", name)), load_of(said)
+    assert read.memory_free in (load.memory_free, None)
+    assert read.swap_gb in (load.swap_gb, None)
+    assert set((read.gpu_seconds or {}).items()) <= set((load.gpu_seconds or {}).items())
 
 
 @REPEATABLE
 @given(st.text())
 def test_no_text_raises(text):
-    commands = ["sysctl", "ioreg", "system_profiler", "pmset", "notifyutil"]
+    commands = ["sysctl", "ioreg", "system_profiler", "pmset", "notifyutil", "memory_pressure"]
     facts_of(dict.fromkeys(commands, text))
     state_of(dict.fromkeys(commands, text + "\n"))
+    load_of(dict.fromkeys(commands, text + "\n"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..baselines import Entry, StoredPair, StoredRun
 from ..measurement import Measurement
+from ..worker.machine import PER_BATCH
 
 if TYPE_CHECKING:
     from ..forecast import Expected
@@ -156,6 +157,7 @@ def context(measurement: Measurement) -> list[tuple[str, str]]:
         ("changed", changed_versions(measurement)),
         ("work", work(measurement)),
         ("machine", conditions(measurement)),
+        ("counters", counters(measurement)),
     ]
 
 
@@ -226,11 +228,53 @@ def version_changes(before: Mapping[str, str], now: Mapping[str, str]) -> str:
 
 
 def conditions(measurement: Measurement) -> str:
-    """What spoiled the runs, each clause once."""
+    """What spoiled the runs, and what is worth knowing beside it, each clause once."""
     from ..worker.machine import spoils
 
-    found = [spoil for run in measurement.runs for spoil in spoils(run.conditions, measurement.device)]
-    return "; ".join(dict.fromkeys(spoil.clause for spoil in found))
+    found = [spoil.clause for run in measurement.runs for spoil in spoils(run.conditions, measurement.device)]
+    return "; ".join(dict.fromkeys([*found, *remarks(measurement)]))
+
+
+def remarks(measurement: Measurement) -> list[str]:
+    """What spoils no comparison by itself, and is worth knowing where one looks bad: each clause once."""
+    from ..worker.machine import remarks as of_run
+
+    found = [clause for run in measurement.runs for clause in of_run(run.conditions, measurement.device)]
+    stored = measurement.baseline.runs if measurement.baseline is not None else []
+    if stored and measurement.runs:
+        before, now = (run.get("high_power") for run in (stored[-1].conditions, measurement.runs[-1].conditions))
+        if None not in (before, now) and before != now:
+            found.append("high-power mode off -> on" if now else "high-power mode on -> off")
+    return list(dict.fromkeys(found))
+
+
+def counters(measurement: Measurement) -> str:
+    """`instructions +0.1 %, cycles +14.0 % a batch: the same work, so look at the machine`; empty where nobody counts.
+
+    Only on a CPU do they say who is to blame: while a GPU trains, the processor mostly waits.
+    """
+    stored = measurement.baseline.runs if measurement.baseline is not None else []
+    changes: dict[str, float] = {}
+    for name in ("instructions", "cycles"):
+        before = _counted([run.conditions for run in stored], name)
+        now = _counted([run.conditions for run in measurement.runs], name)
+        if before and now:
+            changes[name] = now / before - 1
+    slower = measurement.change or 0.0
+    if "instructions" not in changes:
+        return ""
+    told = ", ".join(f"{name} {percent(change, sign=True)}" for name, change in changes.items())
+    if measurement.device != "cpu" or slower <= 0:
+        return f"{told} a batch"
+    share = changes["instructions"] / slower
+    blame = "the same work, so look at the machine" if share < 1 / 3 else "more work, so look at the code"
+    return f"{told} a batch" + (f": {blame}" if not 1 / 3 <= share <= 2 / 3 else "")
+
+
+def _counted(conditions: Iterable[Mapping[str, object]], name: str) -> float | None:
+    figures = [one.get(name + PER_BATCH) for one in conditions]
+    known = [figure for figure in figures if isinstance(figure, float)]
+    return statistics.median(known) if known else None
 
 
 def freezes(measurement: Measurement) -> str:

@@ -17,9 +17,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .backends import BACKENDS, Backend
+from .backends import BACKENDS, Backend, variables
 from .loop import Trainable, block_length, checked, fence_seconds, measure, run_block, undisturbed
-from .machine import Watch, cool_down, machine_facts
+from .machine import Watch, cool_down, keep_awake, machine_facts, per_batch, user_interactive
 from .problems import Problem, first_line, out_of_memory, user_traceback
 from .process import die_with_parent, machine_lock, own_group
 from .sources import Source, call_builder, load, move
@@ -82,6 +82,8 @@ class Job:
         """Import the framework, set the device up, build the model and its optimizer, put the data on the device."""
         self.name, self.device = name, device
         self.examples = axes.get("batch_size")
+        keep_awake()
+        user_interactive()  # this thread, which drives the training; before a framework sets anything of its own
         with machine_lock(exclusive=False, waiting=self.waiting):
             start = time.perf_counter()
             self.progress("import", always=True)
@@ -96,7 +98,7 @@ class Job:
             return {
                 "import_seconds": imported - start,
                 "build_seconds": time.perf_counter() - imported,
-                "versions": self.backend.versions(),
+                "versions": {**self.backend.versions(), **variables()},
                 "examples": self.trainable.examples,
                 "parameters": self.trainable.parameters,
             }
@@ -172,7 +174,7 @@ class Job:
         return {
             "samples": samples,
             "batches_per_block": per_block,
-            "conditions": conditions,
+            "conditions": per_batch(conditions, len(samples) * per_block),
             "joules_per_batch": used / counted
             if used and counted
             else None,  # a counter that stood still knows nothing
@@ -210,10 +212,11 @@ class Job:
     def finish(self) -> dict[str, Any]:
         """Train one more batch for its own loss (the others are running means).
 
-        Conditions are those of turns; the time that the partner used the CPU is no load of others, and nobody can tell
-        the two apart.
+        Conditions are those of turns; what the partner used of CPU and GPU is no load of others, and nobody can tell the
+        two apart; turns of several lengths have no counts per batch.
         """
-        conditions = {} if self.watch is None else {**self.watch.conditions(), "other_load": None}
+        conditions = {} if self.watch is None else per_batch(self.watch.conditions(), 0)
+        conditions.update({key: None for key in ("other_load", "gpu_other") if key in conditions})
         with machine_lock(exclusive=False, waiting=self.waiting):  # it computes, and another session may be measuring
             loss = self.trainable.last_loss() if self.trainable.last_loss is not None else None
             if loss is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -14,6 +15,32 @@ from ..machine import Watch, heat
 
 BACKENDS: dict[str, str] = {"tensorflow": "tensorflow:TensorFlow", "torch": "torch:Torch", "jax": "jax:Jax"}
 """Backends of this package: name -> module and class below `backends`. Plugins add theirs by a hook."""
+
+
+VARIABLES = (
+    "MPS_MAX_COMMIT_COUNT",
+    "MPS_ENABLE_GEMM_PLUGIN",
+    "MPS_DEVICE_CACHE_SIZE",
+    "TF_MPS_DISABLE_ALLOCATION_CACHE",
+    "TURN_OFF_REMAPPER",
+    "TF_METAL_SYNCHRONOUS",
+    "TF_DISABLE_METAL",
+    "TF_ENABLE_ONEDNN_OPTS",
+    "TF_USE_LEGACY_KERAS",
+    "TF_XLA_FLAGS",
+    "XLA_FLAGS",
+    "OMP_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "CUDA_VISIBLE_DEVICES",
+    "PYTORCH_ENABLE_MPS_FALLBACK",
+    "PYTORCH_MPS_HIGH_WATERMARK_RATIO",
+)
+"""Environment variables that change what is computed where, or how fast."""
+
+
+def variables() -> dict[str, str]:
+    """Those of `VARIABLES` that are set: as much provenance as versions are."""
+    return {name: os.environ[name] for name in VARIABLES if name in os.environ}
 
 
 class Backend(ABC):

@@ -63,6 +63,9 @@ class Jax(KerasBackend):
     def lives_on(self, variable: Any) -> str:
         return "cpu" if next(iter(variable.value.devices())).platform == "cpu" else "gpu"
 
+    def try_jit(self) -> None:
+        float(self.jax.jit(lambda a: (a @ a).sum())(self.jax.numpy.ones((8, 8))))
+
     def stepper(self, model: Any, jit_compile: bool) -> Stepper:
         return _Stepper(model, self, jit_compile)
 

@@ -115,15 +115,19 @@ class KerasBackend(Backend):
         keras.utils.set_random_seed(seed)
         keras.config.set_dtype_policy(precision)
         if precision != "float32":
-            self._try_out(PRECISIONS[precision])
+            self.try_precision(precision)
 
     @abstractmethod
     def settle(self, index: int) -> None:
         """Make all that follows happen on `self.device`, a GPU's number `index`, alone; a CPU's run hides the GPUs."""
 
-    def _try_out(self, dtype: str) -> None:
-        """A convolution and a matrix product in `dtype`, where a device that has no kernels for it says so at once."""
-        ops = self.keras.ops
+    def try_precision(self, precision: str) -> None:
+        """A convolution and a matrix product in it, where a device that has no kernels for it says so at once.
+
+        Raises:
+            Problem: of kind ``device``, when this device cannot.
+        """
+        ops, dtype = self.keras.ops, PRECISIONS[precision]
         try:
             images, kernel = ops.ones((1, 8, 8, 8), dtype=dtype), ops.ones((3, 3, 8, 8), dtype=dtype)
             convolved = ops.conv(images, kernel, data_format="channels_last")
@@ -158,6 +162,10 @@ class KerasBackend(Backend):
     @abstractmethod
     def lives_on(self, variable: Any) -> str:
         """`cpu` or `gpu`: where a variable's value lies."""
+
+    @abstractmethod
+    def try_jit(self) -> None:
+        """Compile a small function as `jit_compile` would, and run it; whatever it raises says that this cannot be done."""
 
     @abstractmethod
     def stepper(self, model: Any, jit_compile: bool) -> Stepper:

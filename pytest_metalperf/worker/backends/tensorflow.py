@@ -81,6 +81,11 @@ class TensorFlow(KerasBackend):
     def lives_on(self, variable: Any) -> str:
         return "gpu" if "GPU" in variable.value.device.upper() else "cpu"
 
+    def try_jit(self) -> None:
+        tf = self.tf
+        with tf.device(self.place_name):
+            float(tf.function(lambda a: tf.reduce_sum(a @ a), jit_compile=True)(tf.ones((8, 8))))
+
     def stepper(self, model: Any, jit_compile: bool) -> Stepper:  # noqa: ARG002
         return _Stepper(model, self.tf, on_gpu=self.device != "cpu")
 

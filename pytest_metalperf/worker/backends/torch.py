@@ -78,6 +78,9 @@ class Torch(KerasBackend):
     def lives_on(self, variable: Any) -> str:
         return "cpu" if variable.value.device.type == "cpu" else "gpu"
 
+    def try_jit(self) -> None:
+        float(self.torch.compile(lambda a: (a @ a).sum())(self.torch.ones((8, 8), device=self.where)))
+
     def stepper(self, model: Any, jit_compile: bool) -> Stepper:
         return _Stepper(model, self, jit_compile)
 

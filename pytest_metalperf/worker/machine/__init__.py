@@ -1,7 +1,24 @@
-"""The machine a run happens on: who it is (`machine_facts`) and what may spoil a run on it (`Watch`, `spoils`)."""
+"""The machine a run happens on: who it is (`machine_facts`), what may spoil a run on it (`Watch`), what makes it fair."""
 
-from .conditions import Spoil, Watch, spoils, worse
+from .conditions import Spoil, Watch, remarks, spoils, worse
 from .cooling import cool_down, heat
+from .counters import PER_BATCH, per_batch
 from .facts import MachineFacts, machine_facts, slug
+from .fair import keep_awake, user_interactive
 
-__all__ = ["MachineFacts", "Spoil", "Watch", "cool_down", "heat", "machine_facts", "slug", "spoils", "worse"]
+__all__ = [
+    "PER_BATCH",
+    "MachineFacts",
+    "Spoil",
+    "Watch",
+    "cool_down",
+    "heat",
+    "keep_awake",
+    "machine_facts",
+    "per_batch",
+    "remarks",
+    "slug",
+    "spoils",
+    "user_interactive",
+    "worse",
+]

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from . import energy, linux, macos, nvidia
+from . import counters, energy, linux, macos, nvidia
 from .trace import Point, Trace
 
 if TYPE_CHECKING:
@@ -25,6 +25,12 @@ SPEED_LIMIT = 1.0
 THERMAL_LIMIT = "heavy"
 """The first thermal pressure that counts: a fanless Mac soon gets to "moderate", and trains at an even rate there."""
 
+LATER = "_later"
+"""Ends the key of a state that was worse during the run, or after it, than at its launch."""
+_LASTS = ("high_power", "virtual_gpu", "background")  # states that no run changes
+LITTLE_MEMORY = 0.10  # share that is free
+SWAPPED_GB = 0.1  # in one run
+
 _THERMAL_LEVELS = tuple(macos.THERMAL_LEVELS.values())
 _WORDS = {"power": ("mains", "battery"), "thermal": _THERMAL_LEVELS}
 """Conditions told in words, from good to bad."""
@@ -39,9 +45,9 @@ PRESSURE_INTERVAL = 10.0  # seconds: macOS tells its thermal pressure by a comma
 class Watch:
     """Conditions during one run: `watch = Watch("gpu")`, the run with a `tick` between blocks, `watch.conditions()`.
 
-    Shares are 0..1 of the CPU time between the two. States are read at both ends and the worse is kept; one that could
-    not be read at either end is None, unless the other end is bad already. Keys that this system cannot know are left
-    out.
+    Shares are 0..1 of the CPU time between the two, `gpu_other` of the time. States are those at the launch, which a gate can
+    go by: pressure may rise within a run whose rate stays the same. One that was worse later has a second key, `thermal_later`.
+    What could not be read is None; keys that this system cannot know are left out.
 
     Args:
         device: that trains: `cpu`, `gpu`, `gpu:1`, …, or `live` for the user's own objects, wherever they are.
@@ -53,6 +59,7 @@ class Watch:
         self._clock = clock
         self._load1 = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         self._state = _state()
+        self._pressure = self._state.get("thermal")
         self._gpus = nvidia.watched(device)
         self._gpu = self._gpus[0] if self._gpus and _trains_on_gpu(device) else None
         self._clocks = nvidia.sample(self._gpus)
@@ -61,6 +68,8 @@ class Watch:
         self._temperatures: list[int] = []
         self._others: list[int | None] = []
         self._look()
+        self._load = macos.load() if sys.platform == "darwin" else None
+        self._counts = counters.counting()
         self._cpu = _cpu_times()
         self._own = _own_seconds()
         self._energy = energy.counting(self._gpu)
@@ -78,7 +87,7 @@ class Watch:
             self._trace.add(Point(seconds, self._gpu.clock_mhz(), self._gpu.power_w(), self._look()))
         if sys.platform == "darwin" and seconds >= self._pressure_due:
             self._pressure_due = seconds + PRESSURE_INTERVAL
-            self._state["thermal"] = worse("thermal", self._state.get("thermal"), macos.pressure())
+            self._pressure = worse("thermal", self._pressure, macos.pressure())
 
     def joules(self) -> float | None:
         """Energy used since the watch began, of the NVIDIA GPU that trains or of a Mac's chip; None is unknown."""
@@ -93,8 +102,15 @@ class Watch:
         cpu, own = _cpu_times(), _own_seconds()  # before the commands that read states, which are a load of their own
         self._look()
         clocks = nvidia.sample(self._gpus)
+        counts = self._counts()
         now = _state()
-        seen: State = {key: worse(key, before, now.get(key)) for key, before in self._state.items()}
+        if "thermal" in now:
+            now["thermal"] = worse("thermal", self._pressure, now["thermal"])
+        seen = {**self._state, **later(self._state, now)}
+        if self._load is not None:
+            seen |= macos.load_between(self._load, macos.load(), os.getpid(), self._clock() - self._start)
+        if counts is not None:
+            seen["instructions"], seen["cycles"] = float(counts.instructions), float(counts.cycles)
         if self._load1 is not None:
             seen["load1"] = self._load1
         if sys.platform in ("linux", "darwin"):
@@ -140,8 +156,19 @@ def shares(before: CpuTimes | None, after: CpuTimes | None, own: float) -> tuple
     return _clip((after.stolen - before.stolen) / total), _clip(other / total)
 
 
+def later(launch: State, now: State) -> State:
+    """The states that got worse since the launch, each under its second key; what is unknown now is no worse."""
+    found: State = {}
+    for key, before in launch.items():
+        after = now.get(key)
+        if key not in _LASTS and after is not None and after != before and worse(key, before, after) == after:
+            found[key + LATER] = after
+    return found
+
+
 def worse(key: str, before: object, after: object) -> float | str | bool | None:
     """The worse of two states of one condition; unknown is worse than good, and bad is worse than unknown."""
+    key = key.removesuffix(LATER)
     if key == "speed_limit":
         limits = [limit for limit in (before, after) if isinstance(limit, float)]
         return min(limits) if len(limits) == 2 or any(limit < SPEED_LIMIT for limit in limits) else None
@@ -178,11 +205,26 @@ def spoils(conditions: Mapping[str, object], device: str = "gpu") -> list[Spoil]
     return list(_found(conditions, device != "cpu"))
 
 
+def remarks(conditions: Mapping[str, object], device: str = "gpu") -> list[str]:
+    """What spoils no comparison by itself, and is worth knowing beside one that looks bad."""
+    began = {key.removesuffix(LATER): value for key, value in conditions.items() if key.endswith(LATER)}
+    found = [f"{spoil.clause} later in the run" for spoil in spoils(began, device)]
+    free = _number(conditions.get("memory_free"), 1.0)
+    if free < LITTLE_MEMORY:
+        found.append(f"{100 * free:.0f} % of memory free")
+    swapped = _number(conditions.get("swapped_gb"))
+    if swapped > SWAPPED_GB:
+        found.append(f"{swapped:.1f} GB swapped out during the run")
+    return found
+
+
 def _found(conditions: Mapping[str, object], on_gpu: bool) -> Iterator[Spoil]:
     if conditions.get("power") == "battery":
         yield Spoil("power", "running on battery", removable=True)
     if conditions.get("low_power") is True:
         yield Spoil("low_power", "low-power mode", removable=True)
+    if conditions.get("background") is True:
+        yield Spoil("background", "a background job, which macOS keeps on efficiency cores", removable=True)
     thermal = conditions.get("thermal")
     if thermal in _THERMAL_LEVELS[_THERMAL_LEVELS.index(THERMAL_LIMIT) :]:
         yield Spoil("thermal", f"thermal pressure {thermal}", removable=True)
@@ -199,6 +241,9 @@ def _found(conditions: Mapping[str, object], on_gpu: bool) -> Iterator[Spoil]:
         yield Spoil("stolen", f"{100 * stolen:.0f} % of CPU time was stolen by the hypervisor", passing=True)
     if other > OTHER_LOAD_LIMIT:
         yield Spoil("other_load", f"{100 * other:.0f} % of CPU time went to other processes", passing=True)
+    gpu_other = _number(conditions.get("gpu_other"))
+    if on_gpu and gpu_other > OTHER_LOAD_LIMIT:
+        yield Spoil("gpu_other", f"{100 * gpu_other:.0f} % of the GPU's time went to other processes", passing=True)
     sharers = int(_number(conditions.get("gpu_processes")))
     if on_gpu and sharers >= 1:
         yield Spoil("gpu_processes", f"{sharers} other process{'es' * (sharers > 1)} used the GPU", passing=True)

@@ -9,10 +9,12 @@ import json
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from . import chips
+from . import chips, fair
 from .reading import UNKNOWN, CpuTimes, fields, lines, run, whole
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .reading import Hardware, State
 
 SYSCTL = "/usr/sbin/sysctl"
@@ -145,6 +147,12 @@ def displays(system_profiler: str) -> list[Gpu] | None:
     return found
 
 
+def metal_family() -> str:
+    """The family of the GPU that knows the most of Metal, "metal4"; empty where system_profiler tells none."""
+    told = displays(run("/usr/sbin/system_profiler", "SPDisplaysDataType", "-json", timeout=10.0)) or []
+    return max((gpu.metal for gpu in told if gpu.metal != UNKNOWN), default="")
+
+
 def gpu_names(gpus: list[Gpu] | None) -> tuple[str, ...]:
     """What to call the GPUs; an Apple GPU without its number of cores could be either of two."""
     if gpus is None:
@@ -162,9 +170,11 @@ def state() -> State:
     return {
         "power": power(run("/usr/bin/pmset", "-g", "batt")),
         "low_power": low_power(settings),
+        "high_power": high_power(settings),
         "thermal": None if vm else pressure(),
         "speed_limit": speed_limit(run("/usr/bin/pmset", "-g", "therm")),
         "virtual_gpu": vm,  # no virtual Mac has a GPU of its own
+        "background": fair.background(),
     }
 
 
@@ -187,6 +197,13 @@ def low_power(pmset: str) -> bool | None:
     return "1" in found if found else None
 
 
+def high_power(pmset: str) -> bool | None:
+    """` powermode 2`, where the Mac has that mode; one that has none says only ` lowpowermode`."""
+    found = [match[1] for line in lines(pmset) if (match := re.fullmatch(r"\s*powermode\s+([012])\s*", line))]
+    low_only = any(re.fullmatch(r"\s*lowpowermode\s+[01]\s*", line) for line in lines(pmset))
+    return "2" in found if found else False if low_only else None
+
+
 def thermal(notifyutil: str) -> str | None:
     """`com.apple.system.thermalpressurelevel 0`. A key that nobody posts reads 0 too, as in a virtual Mac."""
     match = re.fullmatch(r"com\.apple\.system\.thermalpressurelevel\s+(\d)\s*\n", notifyutil)
@@ -200,6 +217,75 @@ def speed_limit(pmset_therm: str) -> float | None:
     if limits:
         return min(limits)
     return 1.0 if any("No CPU power status has been recorded" in line for line in lines(pmset_therm)) else None
+
+
+class Load(NamedTuple):
+    """Who uses the memory and the GPU; None is unknown."""
+
+    memory_free: float | None
+    """Share of memory."""
+    swap_gb: float | None
+    """Swap space in use, in GB."""
+    gpu_seconds: Mapping[int, float] | None
+    """GPU time by process id, each since some moment in the past."""
+
+
+def load() -> Load:
+    """The load of this moment."""
+    return Load(
+        memory_free(run("/usr/bin/memory_pressure", "-Q")),
+        swap_gb(run(SYSCTL, "vm.swapusage")),
+        gpu_seconds(run("/usr/sbin/ioreg", "-r", "-d", "1", "-w", "0", "-c", "AGXDeviceUserClient")),
+    )
+
+
+def memory_free(memory_pressure: str) -> float | None:
+    """`System-wide memory free percentage: 62%` as a share."""
+    found = (re.fullmatch(r"System-wide memory free percentage: (\d{1,3})%", line) for line in lines(memory_pressure))
+    shares = [int(match[1]) / 100 for match in found if match and int(match[1]) <= 100]
+    return shares[0] if len(shares) == 1 else None
+
+
+def swap_gb(swapusage: str) -> float | None:
+    """`vm.swapusage: total = 2048.00M  used = 320.50M  free = 1727.50M  (encrypted)`; a comma in some countries."""
+    pattern = r"vm\.swapusage: total = \S+\s+used = (\d{1,9})[.,](\d\d)M\s+free = .*"
+    found = [match for line in lines(swapusage) if (match := re.fullmatch(pattern, line))]
+    return int(found[0][1] + found[0][2]) / 100 * 2**20 / 1e9 if len(found) == 1 else None
+
+
+def gpu_seconds(ioreg: str) -> dict[int, float] | None:
+    """GPU time by process, from the clients of Apple's GPU driver: nanoseconds, a list of them for each client.
+
+    Keys are sorted, so what a client used stands before the process that made it. A client that used nothing has an empty
+    list; a Mac without such clients tells nothing.
+    """
+    found: dict[int, float] = {}
+    used: float | None = None
+    for line in lines(ioreg):
+        if line.startswith("+-o "):
+            used = None
+        elif match := re.fullmatch(r'[\s|]*"AppUsage" = (\(.*\))', line):
+            used = sum(int(time) for time in re.findall(r'"accumulatedGPUTime"=(\d{1,18})[,}]', match[1])) / 1e9
+        elif used is not None and (match := re.fullmatch(r'[\s|]*"IOUserClientCreator" = "pid (\d{1,9}), .*"', line)):
+            found[int(match[1])] = found.get(int(match[1]), 0.0) + used
+            used = None
+    return found or None
+
+
+def load_between(before: Load, after: Load, own: int, seconds: float) -> State:
+    """What happened to memory and GPU in so many seconds; `own` is the process whose use is no load."""
+    frees = [one.memory_free for one in (before, after) if one.memory_free is not None]
+    swaps = [one.swap_gb for one in (before, after) if one.swap_gb is not None]
+    gpu = None
+    if before.gpu_seconds is not None and after.gpu_seconds is not None and seconds > 0:
+        others = {pid: time for pid, time in after.gpu_seconds.items() if pid != own}
+        # a client that is gone takes its time with it: what went back counts as nothing, never as less
+        gpu = sum(max(0.0, time - before.gpu_seconds.get(pid, 0.0)) for pid, time in others.items()) / seconds
+    return {
+        "memory_free": min(frees) if len(frees) == 2 else None,
+        "swapped_gb": max(0.0, swaps[1] - swaps[0]) if len(swaps) == 2 else None,
+        "gpu_other": None if gpu is None else min(1.0, gpu),
+    }
 
 
 def cpu_times() -> CpuTimes | None:

@@ -1,0 +1,98 @@
+"""Known symptoms of a broken environment: what a log says, why, and the fix.
+
+Their words are those of TensorFlow's, PyTorch's, JAX' and pip's own messages, as users have posted them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from .environment import METAL_FIX, METAL_PYTHONS
+
+
+class Symptom(NamedTuple):
+    """What shows a known trouble.
+
+    Attributes:
+        pattern: a regular expression that its message holds.
+        cause: a clause that says what is wrong.
+        fix: what to do.
+    """
+
+    pattern: str
+    cause: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.cause}; fix: {self.fix}"
+
+
+SYMPTOMS = (
+    Symptom(
+        r"Library not loaded: @rpath/_pywrap_tensorflow_internal\.so",
+        "tensorflow-metal does not load with TensorFlow 2.20 or later",
+        METAL_FIX,
+    ),
+    Symptom(
+        r"[Ss]ymbol not found: _*ZN3tsl8internal10LogMessageC1EPKcii|libmetal_plugin\.dylib.*[Ss]ymbol not found",
+        "tensorflow-metal 1.1.0 and older do not load with TensorFlow 2.18 or later",
+        METAL_FIX,
+    ),
+    Symptom(
+        r"platform is already registered with name: ?\"?METAL",
+        "TensorFlow found two Metal plugins, or one by two paths",
+        "leave one of tensorflow-metal and tensorflow-metal-plugin, in a fresh virtual environment",
+    ),
+    Symptom(
+        r"No matching distribution found for tensorflow-metal(?!-)",
+        "tensorflow-metal has no wheel for this Python",
+        f"use {METAL_PYTHONS}",
+    ),
+    Symptom(
+        r"incompatible architecture|mach-o, but wrong architecture",
+        "Python and a library are compiled for different processors",
+        "use a native arm64 Python, and install everything anew in it",
+    ),
+    Symptom(
+        r"[Ii]llegal (hardware )?instruction(?! was encountered)|ended by SIGILL"
+        r"|compiled to use AVX instructions, but these aren't available",
+        "the library uses instructions that this processor has not (x86-64 code with AVX under Rosetta or on an old CPU)",
+        "on Apple silicon use a native arm64 Python; elsewhere a build for this CPU",
+    ),
+    Symptom(
+        r"No supported GPU was found\.",
+        "tensorflow-metal found no GPU, as in a virtual machine",
+        "use real hardware, or --metal-devices cpu",
+    ),
+    Symptom(
+        r"Could not find compiler for platform METAL|could not find registered platform with id",
+        "XLA does not compile for Metal",
+        "leave jit_compile off on this device",
+    ),
+    Symptom(
+        r"compiled using NumPy 1\.x cannot be run in\s+NumPy 2|_ARRAY_API not found",
+        "a library was built for NumPy 1 and NumPy 2 is installed",
+        "pip install 'numpy<2', or a newer release of that library",
+    ),
+    Symptom(
+        r"default_memory_space is not supported",
+        "jax-metal does not work with jax 0.5 or later",
+        "pip uninstall jax-metal, and train on the CPU of JAX",
+    ),
+    Symptom(
+        r"MPS framework doesn't support float64",
+        "Apple's GPU has no float64, and a builder or its data asks for it",
+        "make them float32",
+    ),
+    Symptom(
+        r"MPS backend out of memory",
+        "PyTorch's share of the memory that CPU and GPU have in common is full",
+        "try a smaller batch_size; PYTORCH_MPS_HIGH_WATERMARK_RATIO is that share",
+    ),
+)
+
+
+def diagnosis(text: str) -> Symptom | None:
+    """The first known symptom that a message or a log shows; None where none does."""
+    return next((one for one in SYMPTOMS if re.search(one.pattern, text)), None)

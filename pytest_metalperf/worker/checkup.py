@@ -1,0 +1,120 @@
+"""What one backend can do here, found out in a process that may break: devices, a second of training, precisions, XLA.
+
+`main` prints a JSON object a line as soon as it knows something, so that a crash or a deadline loses only what is left.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from .backends import BACKENDS
+from .backends.keras import PRECISIONS, KerasBackend
+from .loop import checked
+from .problems import Problem, first_line
+from .sources import load
+
+TRAINED_SECONDS = 1.0
+EXAMPLES = 8
+CLASSES = 10
+
+
+def small() -> Any:
+    """A convolution, a normalisation and a dense layer, with the same weights and batch on every device and backend."""
+    import keras
+    import numpy
+
+    rng = numpy.random.default_rng(0)
+    inputs = keras.Input((32, 32, 3))
+    h = keras.layers.Conv2D(16, 3, strides=2, activation="relu")(inputs)
+    h = keras.layers.GlobalAveragePooling2D()(keras.layers.BatchNormalization()(h))
+    logits = keras.layers.Activation("linear", dtype="float32")(keras.layers.Dense(CLASSES)(h))
+    model = keras.Model(inputs, logits)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    for variable in model.trainable_variables:
+        variable.assign(rng.normal(scale=0.3, size=variable.shape).astype("float32"))
+    x = rng.normal(size=(EXAMPLES, 32, 32, 3)).astype("float32")
+    return model, (x, rng.integers(CLASSES, size=EXAMPLES).astype("int32"))
+
+
+def checkup(name: str, device: str) -> Iterator[dict[str, Any]]:
+    """What there is to tell of backend `name`, one fact at a time.
+
+    Args:
+        name: one of this package's backends.
+        device: `cpu`, `gpu`, or empty for the GPU if there is one.
+
+    Raises:
+        Problem: for what does not work at all; what was told before stands.
+    """
+    backend: KerasBackend = load({"kind": "reference", "package": "backends", "name": BACKENDS[name]})()
+    yield {"versions": backend.versions()}
+    if device != "cpu":  # to look for GPUs is to set them up, which a CPU's run must not do
+        devices = backend.devices()
+        missing = "" if "gpu" in devices else backend.why_missing("gpu", devices)
+        yield {"devices": devices, "missing": missing}
+        device = device or ("cpu" if missing else "gpu")
+    yield {"device": device}
+    backend.place(device, "float32", 0)
+    yield train(backend)
+    yield {"precisions": {name: _works(functools.partial(backend.try_precision, name)) for name in PRECISIONS}}
+    yield {"jit": _works(backend.try_jit)}
+
+
+def train(backend: KerasBackend) -> dict[str, Any]:
+    """Loss and gradient norm of fixed weights, then a second of training; seconds of its fastest step.
+
+    Raises:
+        Problem: when the loss is not finite, or no weight changes.
+    """
+    trainable = backend.trainable(small(), "checkup", {"batch_size": EXAMPLES})
+    loss, norm = (math.nan, math.nan) if trainable.loss_and_gradient is None else trainable.loss_and_gradient()
+    before = trainable.checksums() if trainable.checksums is not None else []
+    checked(trainable.fence(trainable.step()), "in the first batch")
+    steps, best, start = 1, math.inf, time.perf_counter()
+    while time.perf_counter() - start < TRAINED_SECONDS or steps < 2:
+        since = time.perf_counter()
+        value = trainable.fence(trainable.step())
+        best, steps = min(best, time.perf_counter() - since), steps + 1
+    checked(value, "while training")
+    if trainable.checksums is not None and trainable.checksums() == before:
+        raise Problem("training", "no weight changed in a second of training")
+    return {"loss": float(loss), "gradient_norm": float(norm), "steps": steps, "seconds": best}
+
+
+def _works(what: Callable[[], object]) -> str:
+    """Why something does not work, in one line; empty where it does."""
+    try:
+        what()
+    except Problem as problem:
+        return problem.message
+    except Exception as error:
+        return first_line(error)
+    return ""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`checkup BACKEND [DEVICE]`: facts as lines of JSON on the stream that was standard output; 1 when it ends in an error."""
+    told = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what frameworks print is no JSON
+    name, device = [*arguments, ""][:2]
+    try:
+        for fact in checkup(name, device):
+            print(json.dumps(fact), file=told, flush=True)
+    except Problem as problem:
+        print(json.dumps({"error": problem.message, "kind": problem.kind}), file=told, flush=True)
+        return 1
+    except Exception as error:
+        print(json.dumps({"error": first_line(error), "kind": "worker"}), file=told, flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,82 @@
+"""What is known of the machine and the work beside a verdict: told where it looks bad, and only the launch's state gates."""
+
+from __future__ import annotations
+
+import pytest
+
+HEAD = "fake-model[[]b8[]] on cpu (fake) is *"
+COUNTED = {"instructions": 1e10, "cycles": 4e9}
+
+
+@pytest.fixture
+def stored(suite):
+    """A baseline of a machine in order."""
+    suite.set(jitter=0.0, conditions={"power": "mains", "thermal": "nominal", "high_power": False, **COUNTED})
+    suite.run("--metal-update-baselines").assert_outcomes(passed=1)
+    return suite
+
+
+def test_counts_are_stored_by_the_batch(stored):
+    (entry,) = stored.stored.values()
+    run = entry["runs"][0]
+    assert run["conditions"]["instructions_per_batch"] == pytest.approx(1e10 / run["batches"], rel=1e-4)
+    assert "instructions" not in run["conditions"]
+
+
+@pytest.mark.parametrize(
+    ("times", "told"),
+    [
+        ((1.0, 1.5), "instructions +0.0 %, cycles +50.0 % a batch: the same work, so look at the machine"),
+        ((1.5, 1.5), "instructions +50.0 %, cycles +50.0 % a batch: more work, so look at the code"),
+        ((1.25, 1.5), "instructions +25.0 %, cycles +50.0 % a batch"),
+    ],
+)
+def test_a_slowdown_is_told_with_what_the_processor_did(stored, times, told):
+    counts = {key: total * more for (key, total), more in zip(COUNTED.items(), times, strict=True)}
+    stored.set(seconds=0.15, jitter=0.0, conditions=counts)
+    result = stored.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([HEAD, f"  counters  {told}"])
+
+
+def test_nothing_is_said_where_nobody_counts(stored):
+    stored.set(seconds=0.15, jitter=0.0, conditions={})
+    stored.run().stdout.no_fnmatch_line("*counters*")
+
+
+def test_what_came_later_is_told_and_takes_nothing_back(stored):
+    later = {"power": "mains", "power_later": "battery", "memory_free": 0.06, "swapped_gb": 2.0, "high_power": True}
+    stored.set(seconds=0.15, jitter=0.0, conditions=later)
+    result = stored.run()
+    result.assert_outcomes(failed=1)
+    told = "running on battery later in the run; 6 % of memory free; 2.0 GB swapped out during the run; high-power mode off -> on"
+    result.stdout.fnmatch_lines([HEAD, f"  machine   {told}"])
+
+
+def test_an_inconclusive_verdict_has_its_remarks_below_the_table(stored):
+    stored.set(seconds=0.15, jitter=0.0, conditions={"power": "battery", "swapped_gb": 2.0})
+    result = stored.run()
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["inconclusive: running on battery; *"])
+    result.stdout.fnmatch_lines(["fake-model*@cpu:fake: 2.0 GB swapped out during the run"])
+
+
+def test_a_verdict_within_says_nothing_of_it(stored):
+    stored.set(seconds=0.1, jitter=0.0, conditions={"swapped_gb": 2.0})
+    stored.run().stdout.no_fnmatch_line("*swapped*")
+
+
+def test_a_background_job_is_not_recorded(suite):
+    suite.set(conditions={"background": True})
+    result = suite.run("--metal-update-baselines")
+    result.stdout.fnmatch_lines(
+        ["*not recorded, and nothing stored: a background job, which macOS keeps on efficiency cores*"]
+    )
+
+
+def test_variables_that_change_the_speed_are_provenance(stored, monkeypatch):
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    stored.set(seconds=0.15, jitter=0.0)
+    result = stored.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([HEAD, "  changed   TF_ENABLE_ONEDNN_OPTS none -> 0"])
