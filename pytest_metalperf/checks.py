@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from .baselines import BaselineError, Store
 from .diagnosis import diagnosis
 from .environment import (
     FRAMEWORKS,
@@ -18,7 +17,7 @@ from .environment import (
     numbers,
     pair_loads,
 )
-from .parity import agree, tolerance
+from .rounding import agree, tolerance
 from .worker.machine import MachineFacts, spoils
 
 State = Literal["ok", "note", "bad"]
@@ -159,7 +158,7 @@ def _pair(tensorflow: str, metal: str, fix: str) -> Finding:
 def _keras(env: Environment) -> Iterator[Finding]:
     if not env.backends:
         return
-    keras = env.version("keras")
+    keras = env.version("keras") or env.version("keras-nightly")
     if not keras:
         yield bad("keras", "Keras is not installed", "pip install 'keras>=3.5'")
     elif numbers(keras) < (3, 0):
@@ -250,6 +249,13 @@ def _said(state: object) -> str:
 
 def of_baselines(folder: Path, machine: str) -> Finding:
     """Whether there is a baseline that tests on this machine would be compared with."""
+    try:
+        from .baselines import (  # here: without msgspec the doctor must still say that it is missing
+            BaselineError,
+            Store,
+        )
+    except ImportError as error:
+        return bad("baselines", f"cannot be read: {error}", "pip install --force-reinstall pytest-metalperf")
     try:
         store = Store(folder, machine)
     except BaselineError as error:

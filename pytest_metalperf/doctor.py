@@ -22,17 +22,23 @@ from typing import Any, NoReturn
 from . import checks
 from .checks import Finding
 from .environment import FRAMEWORKS, Environment, environment
-from .worker.machine import Watch, machine_facts
+from .worker.machine import Watch, machine_facts, slug
 from .worker.machine.macos import metal_family
 from .worker.process import machine_lock
 
 SECONDS = 27.0
+KILL_SECONDS = 2.0
+WAIT_SECONDS = 5.0  # for a measurement on this machine to end: one may take minutes
 LOOK_SECONDS = 0.5  # at the machine's load, before anything of ours runs
 
 _CHILD = (
-    "import sys; p = sys.argv.pop(1); p in sys.path or sys.path.append(p); from pytest_metalperf.worker import checkup"
+    "import sys; p = sys.argv.pop(1); p in sys.path or sys.path.insert(0, p); from pytest_metalperf.worker import checkup"
 )
 _CHILD += "; sys.exit(checkup.main(sys.argv[1:]))"
+
+
+class _Busy(Exception):
+    """Another session measures."""
 
 
 class Child:
@@ -51,7 +57,7 @@ class Child:
         self._log = folder / f"{backend}-{device or 'any'}.log"
         with self._told.open("wb") as told, self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _CHILD, str(Path(__file__).parent.parent), backend, device],
+                [sys.executable, "-c", _CHILD, str(Path(__file__).parent.parent), str(os.getpid()), backend, device],
                 stdin=subprocess.DEVNULL,
                 stdout=told,
                 stderr=log,
@@ -79,7 +85,8 @@ class Child:
         with contextlib.suppress(OSError, AttributeError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
-        self._process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # one that hangs in a driver cannot even be killed
+            self._process.wait(KILL_SECONDS)
 
 
 def _signal_name(number: int) -> str:
@@ -172,10 +179,12 @@ def examine(env: Environment, asked: argparse.Namespace, names: Sequence[str], h
         names: backends to look at.
         hear: takes findings.
     """
-    metal = metal_family() if env.facts.system == "macos" else ""
-    for finding in [*checks.of_environment(env), *checks.of_machine(env.facts, conditions(), metal)]:
+    for finding in checks.of_environment(env):
         hear(finding)
-    hear(checks.of_baselines(Path(asked.baselines), asked.machine or env.facts.id))
+    metal = metal_family() if env.facts.system == "macos" else ""
+    for finding in checks.of_machine(env.facts, conditions(), metal):
+        hear(finding)
+    hear(checks.of_baselines(Path(asked.baselines), slug(asked.machine) if asked.machine else env.facts.id))
     told: dict[str, dict[str, Any]] = {}
 
     def tell(child: Child, ended: bool) -> None:
@@ -187,11 +196,14 @@ def examine(env: Environment, asked: argparse.Namespace, names: Sequence[str], h
                 hear(checks.of_parity(child.backend, told[child.backend]["gpu"], told[child.backend]["cpu"]))
 
     def waiting(seconds: float) -> None:
-        if seconds < 2:  # told about once a second
-            print("doctor: waiting for a measurement on this machine to end", file=sys.stderr, flush=True)
+        if seconds > WAIT_SECONDS:
+            raise _Busy
 
-    with machine_lock(exclusive=False, waiting=waiting):  # which it would disturb
-        watched(names, asked.timeout, tell)
+    try:
+        with machine_lock(exclusive=False, waiting=waiting):  # a measurement would be disturbed
+            watched(names, asked.timeout, tell)
+    except _Busy:
+        hear(checks.note("backends", "not tried: a measurement runs on this machine", "again when it has ended"))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -210,7 +222,11 @@ def main(arguments: Sequence[str]) -> int:
         if not asked.json:
             print(shown(finding), flush=True)
 
-    examine(env, asked, names or env.backends, hear)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that folders and children go
+    try:
+        examine(env, asked, names or env.backends, hear)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     bad = any(finding.state == "bad" for finding in findings)
     if asked.json:
         report = {"ok": not bad, "machine": env.facts.as_dict(), "findings": [one._asdict() for one in findings]}

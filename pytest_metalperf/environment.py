@@ -33,6 +33,7 @@ PACKAGES = (
     "tensorflow-macos",
     *PLUGINS,
     "keras",
+    "keras-nightly",
     "tf-keras",
     "torch",
     "jax",

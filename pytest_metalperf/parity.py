@@ -6,26 +6,14 @@ the order in which each device adds, and the precision in which it multiplies.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from .reports import speedups
+from .rounding import agree, tolerance
 from .workload import Workload
 
 SAME_WORK = frozenset({"precision", "jit_compile", "remat", "input"})
 """Axes that say how a step is computed, not what is: variants that differ in nothing else have the same data."""
-
-TOLERANCES = {
-    "float32": 0.01,  # GPUs multiply float32 as TF32, with 10 bits of mantissa (0.1 %), and sum in another order
-    "mixed_float16": 0.05,  # 10 bits in every activation too, and small gradients lose bits below 6e-5
-    "mixed_bfloat16": 0.05,  # 7 bits of mantissa: 0.4 % in every rounding, part of which averages out
-}
-"""Relative differences of loss and gradient norm that are rounding. Between TensorFlow, PyTorch and JAX on a CPU they were at
-most 2e-7 and 7e-5 (`tests/test_backends.py`); how far apart a CPU and a GPU are has not been measured yet."""
-
-SMALLEST = 1e-3
-"""Below it differences count as shares of it: a loss that small, of a batch learnt by heart, is made of rounding errors."""
 
 
 class Figures(NamedTuple):
@@ -44,18 +32,6 @@ def other_work(of: Workload, over: Workload) -> list[str]:
         for key in sorted(set(one) | set(other))
         if one.get(key) != other.get(key)
     ]
-
-
-def tolerance(precisions: Iterable[str]) -> float:
-    """Of two precisions the lower one's."""
-    return max(TOLERANCES[precision] for precision in precisions)
-
-
-def agree(one: float, other: float, tolerance: float) -> bool:
-    """Whether two figures are the same but for rounding; what is not finite agrees with nothing, itself included."""
-    if not (math.isfinite(one) and math.isfinite(other)):
-        return False
-    return abs(one - other) <= tolerance * max(abs(one), abs(other), SMALLEST)
 
 
 def mismatch(of: Workload, over: Workload, computed: Figures, expected: Figures) -> str:

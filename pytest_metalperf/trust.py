@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from .gate import Judgement
 
 Conditions = Mapping[str, object]
+YOUNGER = ("background", "gpu_other")
+"""Conditions that baselines of earlier versions know nothing of."""
 OF_A_GPU = ("throttled", "virtual_gpu", "gpu_other")
 
 
@@ -66,13 +68,18 @@ def calm(runs: Sequence[AnyRun], stored: Sequence[Conditions], device: str) -> l
 
 
 def unusual(fresh: Conditions, stored: Sequence[Conditions], device: str) -> list[Spoil]:
-    """What spoils a fresh run and did not spoil at least half of the stored ones as well: like compares with like."""
-    before = [{spoil.condition for spoil in spoils(one, device)} for one in stored]
-    return [
-        spoil
-        for spoil in spoils(fresh, device)
-        if 2 * sum(spoil.condition in kinds for kinds in before) < max(1, len(before))
-    ]
+    """What spoils a fresh run and did not spoil at least half of the stored ones as well: like compares with like.
+
+    Of a condition that is younger than the format, stored runs that do not know it are not asked; where none does, it may
+    have been the same then.
+    """
+    found = []
+    for spoil in spoils(fresh, device):
+        asked = [one for one in stored if spoil.condition not in YOUNGER or spoil.condition in one]
+        same = sum(spoil.condition in {before.condition for before in spoils(one, device)} for one in asked)
+        if (asked or not stored or spoil.condition not in YOUNGER) and 2 * same < max(1, len(asked)):
+            found.append(spoil)
+    return found
 
 
 def of_pair(*sides: tuple[str, Conditions]) -> dict[str, Any]:

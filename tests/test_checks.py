@@ -181,3 +181,9 @@ def test_no_environment_raises(packages, variables, plugins, facts, machine):
     found = checks.of_environment(Environment((3, 13, 0), machine, facts, packages, plugins, variables))
     assert found[0].check == "python"
     assert all(one.fix for one in found if one.state == "bad")
+
+
+def test_a_nightly_tensorflow_has_a_nightly_keras():
+    nightly = env(tensorflow=None, tf_nightly="2.22.0", tensorflow_metal=None, keras=None, keras_nightly="3.16.0")
+    (found,) = (one for one in checks.of_environment(nightly) if one.check == "keras")
+    assert found.state == "ok"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 HEAD = "fake-model[[]b8[]] on cpu (fake) is *"
-COUNTED = {"instructions": 1e10, "cycles": 4e9}
+COUNTED = {"instructions_per_batch": 1.23456e9, "cycles_per_batch": 4e8}
 
 
 @pytest.fixture
@@ -16,18 +16,17 @@ def stored(suite):
     return suite
 
 
-def test_counts_are_stored_by_the_batch(stored):
+def test_counts_are_stored_to_five_digits(stored):
     (entry,) = stored.stored.values()
-    run = entry["runs"][0]
-    assert run["conditions"]["instructions_per_batch"] == pytest.approx(1e10 / run["batches"], rel=1e-4)
-    assert "instructions" not in run["conditions"]
+    assert entry["runs"][0]["conditions"]["instructions_per_batch"] == 1.2346e9
 
 
 @pytest.mark.parametrize(
     ("times", "told"),
     [
         ((1.0, 1.5), "instructions +0.0 %, cycles +50.0 % a batch: the same work, so look at the machine"),
-        ((1.5, 1.5), "instructions +50.0 %, cycles +50.0 % a batch: more work, so look at the code"),
+        ((1.5, 1.5), "instructions +50.0 %, cycles +50.0 % a batch: more of them, so look at the code*"),
+        ((0.7, 1.5), "instructions -30.0 %, cycles +50.0 % a batch"),
         ((1.25, 1.5), "instructions +25.0 %, cycles +50.0 % a batch"),
     ],
 )
@@ -37,6 +36,11 @@ def test_a_slowdown_is_told_with_what_the_processor_did(stored, times, told):
     result = stored.run()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines([HEAD, f"  counters  {told}"])
+
+
+def test_nobody_is_blamed_for_what_is_no_slowdown(stored):
+    stored.set(seconds=0.1001, jitter=0.0, conditions={key: total * 1.001 for key, total in COUNTED.items()})
+    stored.run("--metal-strict").stdout.no_fnmatch_line("*look at*")
 
 
 def test_nothing_is_said_where_nobody_counts(stored):

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -141,12 +142,21 @@ def test_baselines_are_looked_for_where_and_for_whom_it_is_said(doctor_of, tmp_p
     assert (code, "bad   baselines           there/ci.json" in out) == (1, True)
 
 
-def test_a_measurement_elsewhere_is_waited_for(doctor_of, tmp_path):
+def test_a_measurement_elsewhere_is_waited_for_a_while(doctor_of, tmp_path):
     with (tmp_path / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         threading.Timer(1.2, fcntl.flock, (lock, fcntl.LOCK_UN)).start()
-        code, _, err = doctor_of()
-    assert (code, err) == (0, "doctor: waiting for a measurement on this machine to end\n")
+        code, out, _ = doctor_of()
+    assert (code, "not tried" in out) == (0, False)
+
+
+def test_a_long_measurement_elsewhere_is_not_disturbed(doctor_of, monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "WAIT_SECONDS", 0.5)
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        code, out, _ = doctor_of()
+    assert code == 0
+    assert "note  backends            not tried: a measurement runs on this machine\n" in out
 
 
 def test_ctrl_c(doctor_of, monkeypatch):
@@ -165,7 +175,7 @@ def test_conditions_are_read(monkeypatch):
 # the processes
 
 HEAD = "import json, os, subprocess, sys, time\ndef tell(**facts): print(json.dumps(facts), flush=True)\n"
-HEAD += "backend, device = sys.argv[2:]\n"
+HEAD += "backend, device = sys.argv[3:]\n"
 
 
 def watch(monkeypatch, script, seconds=20.0):
@@ -220,6 +230,46 @@ def test_nothing_is_left_when_telling_breaks(monkeypatch, tmp_path):
     assert not any(runs(int(pid)) for pid in (tmp_path / "pids").read_text().split())
 
 
+DOCTOR = """
+from pytest_metalperf import doctor
+imports, _, end = doctor._CHILD.partition("; sys.exit")
+doctor._CHILD = f"{imports}; import time; checkup.checkup = lambda *_: time.sleep(60); sys.exit{end}"
+doctor.watched(["jax"], 60.0, lambda child, ended: None)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes by their parent")
+def test_children_end_with_a_doctor_that_is_killed():
+    busy = subprocess.Popen([sys.executable, "-c", DOCTOR], cwd=ROOT)
+    until, children = time.monotonic() + 20, []
+    while not children and time.monotonic() < until:
+        time.sleep(0.1)
+        children = psutil.Process(busy.pid).children()
+    time.sleep(1.0)  # until it has tied itself to its parent
+    busy.kill()
+    busy.wait()
+    assert children
+    while time.monotonic() < until and any(runs(child.pid) for child in children):
+        time.sleep(0.05)
+    assert not any(runs(child.pid) for child in children)
+
+
+def test_sigterm_is_handled_only_while_it_examines(doctor_of):
+    before = signal.getsignal(signal.SIGTERM)
+    doctor_of()
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_the_doctor_works_where_what_the_plugin_needs_is_broken(tmp_path):
+    for name in ("msgspec", "numpy", "scipy", "execnet", "psutil", "pytest", "filelock", "cloudpickle"):
+        (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} is broken')")
+    command = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from pytest_metalperf import doctor"
+    command += "; doctor.watched = lambda *_: None; sys.exit(doctor.main([]))"
+    done = subprocess.run([sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "bad   baselines           cannot be read: msgspec is broken\n" in done.stdout
+
+
 @pytest.mark.parametrize(
     "junk", [b"hello", b"", b"{'a': 1}", b"[]", b"42", b"null", b"\xff\x00", b'[["a", 1]]', b'"ab"']
 )
@@ -267,7 +317,7 @@ def fake(name, device):
     yield {{"asked": [name, device]}}
     {end}
 checkup.checkup = fake
-sys.exit(checkup.main({arguments}))
+sys.exit(checkup.main([str(os.getppid()), *{arguments}]))
 """
 
 

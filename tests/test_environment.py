@@ -20,6 +20,7 @@ from pytest_metalperf.environment import (
     plugin_libraries,
     site_folders,
 )
+from pytest_metalperf.worker.backends import variables
 from pytest_metalperf.worker.machine import MachineFacts
 
 REPEATABLE = settings(derandomize=True, max_examples=100, deadline=None)
@@ -248,3 +249,8 @@ def test_what_brings_no_framework():
 )
 def test_apple_silicon_whatever_python_is_compiled_for(machine, where, apple):
     assert env(machine, where).apple is apple
+
+
+def test_a_variable_that_is_no_text_is_told_all_the_same(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--dump=\udcff")  # bytes that no encoding names
+    assert variables()["XLA_FLAGS"] == "--dump=?"

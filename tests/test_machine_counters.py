@@ -46,13 +46,14 @@ def test_counts_are_since_the_start():
 
 
 def test_unknown_at_either_end_is_unknown():
-    assert since(lambda: None)() is None
+    assert since(lambda: None) is None
     told = iter([Counts(1, 1), None])
     assert since(lambda: next(told))() is None
 
 
 def test_this_system_tells_counts_or_nothing():
-    found = counters.counting()()
+    counts = counters.counting()
+    found = counts() if counts is not None else None
     assert found is None or (found.instructions > 0 and found.cycles > 0)
 
 
@@ -102,8 +103,18 @@ def test_another_processor_has_no_such_system_call(monkeypatch):
     assert PerfCounters(((SOFTWARE, TASK_CLOCK), (SOFTWARE, TASK_CLOCK))).counts() is None
 
 
-def test_counts_are_stored_by_the_batch():
-    seen = {"instructions": 1000.0, "cycles": 500.0, "power": "mains"}
-    assert per_batch(seen, 10) == {"instructions_per_batch": 100.0, "cycles_per_batch": 50.0, "power": "mains"}
-    assert per_batch(seen, 0) == {"power": "mains"}
-    assert per_batch({"power": None}, 10) == {"power": None}
+def test_counts_are_told_by_the_batch(monkeypatch):
+    trained = []
+    monkeypatch.setattr(counters, "counting", lambda: lambda: Counts(1000, 500))
+    assert per_batch(lambda: trained.append(1), 10) == {"instructions_per_batch": 100.0, "cycles_per_batch": 50.0}
+    assert trained == [1]
+
+
+def test_where_nobody_counts_nothing_is_trained_for_it(monkeypatch):
+    monkeypatch.setattr(counters, "counting", lambda: None)
+    assert per_batch(lambda: pytest.fail("trained"), 10) == {}
+
+
+def test_counts_that_are_lost_on_the_way_are_unknown(monkeypatch):
+    monkeypatch.setattr(counters, "counting", lambda: lambda: None)
+    assert per_batch(lambda: None, 10) == {}

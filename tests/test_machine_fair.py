@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -76,7 +77,7 @@ def test_the_thread_that_trains_is_user_interactive_on_a_mac(monkeypatch):
 
 def test_a_mac_is_kept_awake_once(monkeypatch):
     started = []
-    monkeypatch.setattr(subprocess, "Popen", lambda command, **streams: started.append(command))
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **streams: started.append(command) or SimpleNamespace())
     monkeypatch.setattr(fair.sys, "platform", "darwin")
     monkeypatch.setattr(fair, "_awake", [])
     fair.keep_awake()

@@ -241,6 +241,11 @@ def test_gpu_time_is_summed_over_the_clients_of_a_process():
     assert macos.gpu_seconds(client(1, 10**9, 2 * 10**9) + client(2, 5 * 10**8) + client(1, 10**9)) == {1: 4.0, 2: 0.5}
 
 
+def test_the_order_of_keys_does_not_matter():
+    head, used, creator, _ = client(1, 10**9).split("\n")
+    assert macos.gpu_seconds("\n".join([head, creator, used, ""]) + client(2, 10**9)) == {1: 1.0, 2: 1.0}
+
+
 def test_a_client_without_a_creator_is_nobodys():
     orphan = client(1, 10**9).replace("IOUserClientCreator", "Creator")
     assert macos.gpu_seconds(orphan + client(2, 10**9)) == {2: 1.0}

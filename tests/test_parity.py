@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_metalperf.parity import SMALLEST, TOLERANCES, Figures, agree, mismatch, other_work, tolerance
+from pytest_metalperf.parity import Figures, mismatch, other_work
+from pytest_metalperf.rounding import SMALLEST, TOLERANCES, agree, tolerance
 from pytest_metalperf.workload import PRECISIONS, Workload
 
 NAN, INFINITE = float("nan"), float("inf")

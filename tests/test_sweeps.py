@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_metalperf.reports import words
+
 SWEEP = """
 import pytest
 
@@ -59,3 +61,12 @@ def test_what_fitted_another_day_is_known_from_the_baseline(sweep):
 
 def test_one_size_is_no_sweep(sweep):
     sweep.run("-k", "16").stdout.no_fnmatch_line("*most examples*")
+
+
+def test_what_is_known_of_a_full_memory_stays_below_the_sentence():
+    message = "the gpu ran out of memory\n  known     its share is full; fix: a smaller batch"
+    assert words.fitted(message, 16).splitlines() == [
+        "the gpu ran out of memory: a batch of 16 has fitted here, so try a batch_size between the two",
+        "  known     its share is full; fix: a smaller batch",
+    ]
+    assert words.fitted("the gpu ran out of memory", None) == "the gpu ran out of memory: try a smaller batch_size"

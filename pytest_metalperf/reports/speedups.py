@@ -145,11 +145,12 @@ def reason(speedup: Speedup) -> str:
 
 
 def conditions(speedup: Speedup) -> str:
-    """What spoiled pairs, each clause once."""
-    from ..worker.machine import spoils
+    """What spoiled pairs, and what is worth knowing beside it, each clause once."""
+    from ..worker.machine import remarks, spoils
 
-    found = [spoil for pair in speedup.figures for spoil in spoils(pair.conditions, speedup.device)]
-    return "; ".join(dict.fromkeys(spoil.clause for spoil in found))
+    found = [spoil.clause for pair in speedup.figures for spoil in spoils(pair.conditions, speedup.device)]
+    found += [clause for pair in speedup.figures for clause in remarks(pair.conditions, speedup.device)]
+    return "; ".join(dict.fromkeys(found))
 
 
 def line(speedup: Speedup) -> str:

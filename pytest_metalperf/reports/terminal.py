@@ -202,6 +202,8 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
     out += [(text, "yellow") for text in _conditions(measured)]
     unclear = {result.workload.id: words.remarks(result) for result in measured if result.verdict == "inconclusive"}
     out += [(f"{key}: {'; '.join(found)}", "yellow") for key, found in unclear.items() if found]
+    open_ones = {one.id: speedups.conditions(one) for one in compared_sides if one.verdict == "inconclusive"}
+    out += [(f"{key}: {found}", "yellow") for key, found in open_ones.items() if found]
     tails = {result.workload.id: words.freezes(result) for result in measured if result.runs and result.verdict}
     out += [(f"{key}: {tail}", "yellow") for key, tail in tails.items() if tail]
     out += [(text, "yellow") for text in _trust([*measured, *compared_sides])]

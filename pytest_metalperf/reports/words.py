@@ -264,11 +264,15 @@ def counters(measurement: Measurement) -> str:
     if "instructions" not in changes:
         return ""
     told = ", ".join(f"{name} {percent(change, sign=True)}" for name, change in changes.items())
-    if measurement.device != "cpu" or slower <= 0:
+    if measurement.device != "cpu" or measurement.verdict != "slower" or slower <= 0:
         return f"{told} a batch"
     share = changes["instructions"] / slower
-    blame = "the same work, so look at the machine" if share < 1 / 3 else "more work, so look at the code"
-    return f"{told} a batch" + (f": {blame}" if not 1 / 3 <= share <= 2 / 3 else "")
+    blame = ""
+    if abs(share) < 1 / 3:
+        blame = ": the same work, so look at the machine"
+    elif share > 2 / 3:
+        blame = ": more of them, so look at the code (threads that wait for others in a loop count too)"
+    return f"{told} a batch{blame}"
 
 
 def _counted(conditions: Iterable[Mapping[str, object]], name: str) -> float | None:
@@ -297,10 +301,11 @@ def broken(message: str, details: str) -> str:
 
 
 def fitted(message: str, largest: int | None) -> str:
-    """A full memory, with the largest batch that is known to fit."""
+    """A full memory, with the largest batch that is known to fit; what more is known of it stays below."""
+    message, line, known = message.partition("\n")
     if largest is None:
-        return f"{message}: try a smaller batch_size"
-    return f"{message}: a batch of {largest} has fitted here, so try a batch_size between the two"
+        return f"{message}: try a smaller batch_size{line}{known}"
+    return f"{message}: a batch of {largest} has fitted here, so try a batch_size between the two{line}{known}"
 
 
 def not_parametrised(nodeid: str) -> str:

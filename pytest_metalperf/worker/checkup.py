@@ -18,6 +18,7 @@ from .backends import BACKENDS
 from .backends.keras import PRECISIONS, KerasBackend
 from .loop import checked
 from .problems import Problem, first_line
+from .process import die_with_parent
 from .sources import load
 
 TRAINED_SECONDS = 1.0
@@ -100,10 +101,14 @@ def _works(what: Callable[[], object]) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`checkup BACKEND [DEVICE]`: facts as lines of JSON on the stream that was standard output; 1 when it ends in an error."""
+    """`checkup PARENT BACKEND [DEVICE]`: facts as lines of JSON on the stream that was standard output; 1 for an error.
+
+    It ends with its parent, whose process id is the first argument.
+    """
+    parent, name, device = [*arguments, ""][:3]
+    die_with_parent(int(parent))
     told = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what frameworks print is no JSON
-    name, device = [*arguments, ""][:2]
     try:
         for fact in checkup(name, device):
             print(json.dumps(fact), file=told, flush=True)

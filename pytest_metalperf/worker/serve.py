@@ -169,12 +169,15 @@ class Job:
             )
             used = _between(joules[0], watch.joules())
             conditions = watch.conditions()
-        per_block = self.steps_per_block * trainable.batches_per_step
+            block, per_block = self.steps_per_block, self.steps_per_block * trainable.batches_per_step
+            conditions |= self._guarded(
+                lambda: per_batch(lambda: run_block(trainable, block, self.backend.clock), per_block), "measuring"
+            )
         counted = (len(samples) - 1) * per_block
         return {
             "samples": samples,
             "batches_per_block": per_block,
-            "conditions": per_batch(conditions, len(samples) * per_block),
+            "conditions": conditions,
             "joules_per_batch": used / counted
             if used and counted
             else None,  # a counter that stood still knows nothing
@@ -213,9 +216,9 @@ class Job:
         """Train one more batch for its own loss (the others are running means).
 
         Conditions are those of turns; what the partner used of CPU and GPU is no load of others, and nobody can tell the
-        two apart; turns of several lengths have no counts per batch.
+        two apart.
         """
-        conditions = {} if self.watch is None else per_batch(self.watch.conditions(), 0)
+        conditions = {} if self.watch is None else self.watch.conditions()
         conditions.update({key: None for key in ("other_load", "gpu_other") if key in conditions})
         with machine_lock(exclusive=False, waiting=self.waiting):  # it computes, and another session may be measuring
             loss = self.trainable.last_loss() if self.trainable.last_loss is not None else None

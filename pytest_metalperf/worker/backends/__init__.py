@@ -40,7 +40,10 @@ VARIABLES = (
 
 def variables() -> dict[str, str]:
     """Those of `VARIABLES` that are set: as much provenance as versions are."""
-    return {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    set_here = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    return {
+        name: value.encode("utf-8", "replace").decode() for name, value in set_here.items()
+    }  # bytes that are no text
 
 
 class Backend(ABC):

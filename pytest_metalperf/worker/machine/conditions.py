@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from . import counters, energy, linux, macos, nvidia
+from . import energy, linux, macos, nvidia
 from .trace import Point, Trace
 
 if TYPE_CHECKING:
@@ -69,7 +69,6 @@ class Watch:
         self._others: list[int | None] = []
         self._look()
         self._load = macos.load() if sys.platform == "darwin" else None
-        self._counts = counters.counting()
         self._cpu = _cpu_times()
         self._own = _own_seconds()
         self._energy = energy.counting(self._gpu)
@@ -102,15 +101,12 @@ class Watch:
         cpu, own = _cpu_times(), _own_seconds()  # before the commands that read states, which are a load of their own
         self._look()
         clocks = nvidia.sample(self._gpus)
-        counts = self._counts()
         now = _state()
         if "thermal" in now:
             now["thermal"] = worse("thermal", self._pressure, now["thermal"])
         seen = {**self._state, **later(self._state, now)}
         if self._load is not None:
             seen |= macos.load_between(self._load, macos.load(), os.getpid(), self._clock() - self._start)
-        if counts is not None:
-            seen["instructions"], seen["cycles"] = float(counts.instructions), float(counts.cycles)
         if self._load1 is not None:
             seen["load1"] = self._load1
         if sys.platform in ("linux", "darwin"):

@@ -33,7 +33,7 @@ _INHERIT, _NO_KERNEL, _NO_HYPERVISOR = 1 << 1, 1 << 5, 1 << 6  # bits of perf_ev
 _ATTRIBUTE_BYTES = 112  # PERF_ATTR_SIZE_VER5
 _CLOSE_ON_EXEC = 8  # PERF_FLAG_FD_CLOEXEC
 PER_BATCH = "_per_batch"
-"""Ends the keys of counts that were divided by the batches of a run."""
+"""Ends the keys of counts."""
 MOST_THREADS = 200  # two files each, of the 1,024 that a process usually may have
 
 
@@ -44,35 +44,45 @@ class Counts(NamedTuple):
     cycles: int
 
 
-def per_batch(conditions: State, batches: int) -> State:
-    """`conditions` with their counts divided by the batches in which they were counted."""
-    found = dict(conditions)
-    for key in Counts._fields:
-        total = found.pop(key, None)
-        if isinstance(total, float) and batches:
-            found[key + PER_BATCH] = total / batches
-    return found
-
-
 Counting = Callable[[], "Counts | None"]
 
 
-def counting() -> Counting:
-    """A function that tells the counts since now, or None for unknown."""
+def per_batch(train: Callable[[], object], batches: int) -> State:
+    """The counts of some training by the batch, `instructions_per_batch` and `cycles_per_batch`; empty where nobody counts.
+
+    For steps that are not timed: to count costs time at every switch of threads. Where nothing counts, nothing is trained.
+
+    Args:
+        train: trains `batches` batches.
+        batches: at least 1.
+    """
+    counts = counting()
+    if counts is None:
+        return {}
+    train()
+    found = counts()
+    return {} if found is None else {key + PER_BATCH: n / batches for key, n in found._asdict().items()}
+
+
+def counting() -> Counting | None:
+    """A function that tells the counts since now; None where this system tells none."""
     if sys.platform == "darwin":
         return since(rusage)
     if sys.platform == "linux":
-        return PerfCounters(((0, _INSTRUCTIONS), (0, _CYCLES))).counts
-    return lambda: None
+        perf = PerfCounters(((0, _INSTRUCTIONS), (0, _CYCLES)))
+        return perf.counts if perf.counts() is not None else None
+    return None
 
 
-def since(total: Counting) -> Counting:
-    """What `total` has grown by since now; None while it is unknown, or stands still."""
+def since(total: Counting) -> Counting | None:
+    """A function that tells what `total` has grown by since now, None if it stood still; None if it is unknown."""
     start = total()
+    if start is None:
+        return None
 
     def counts() -> Counts | None:
         now = total()
-        if start is None or now is None or now.instructions <= start.instructions or now.cycles <= start.cycles:
+        if now is None or now.instructions <= start.instructions or now.cycles <= start.cycles:
             return None
         return Counts(now.instructions - start.instructions, now.cycles - start.cycles)
 

@@ -28,12 +28,13 @@ def keep_awake() -> None:
 
     _awake.append(os.getpid())
     with contextlib.suppress(OSError):
-        subprocess.Popen(
+        guard = subprocess.Popen(
             ["/usr/bin/caffeinate", "-i", "-s", "-w", str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        guard.returncode = 0  # nobody waits for it, and it outlives this object: no warning of that
 
 
 def user_interactive() -> bool:

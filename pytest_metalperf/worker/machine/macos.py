@@ -256,19 +256,21 @@ def swap_gb(swapusage: str) -> float | None:
 def gpu_seconds(ioreg: str) -> dict[int, float] | None:
     """GPU time by process, from the clients of Apple's GPU driver: nanoseconds, a list of them for each client.
 
-    Keys are sorted, so what a client used stands before the process that made it. A client that used nothing has an empty
-    list; a Mac without such clients tells nothing.
+    A client that used nothing has an empty list; a Mac without such clients tells nothing.
     """
     found: dict[int, float] = {}
     used: float | None = None
+    owner: int | None = None
     for line in lines(ioreg):
         if line.startswith("+-o "):
-            used = None
+            used = owner = None
         elif match := re.fullmatch(r'[\s|]*"AppUsage" = (\(.*\))', line):
             used = sum(int(time) for time in re.findall(r'"accumulatedGPUTime"=(\d{1,18})[,}]', match[1])) / 1e9
-        elif used is not None and (match := re.fullmatch(r'[\s|]*"IOUserClientCreator" = "pid (\d{1,9}), .*"', line)):
-            found[int(match[1])] = found.get(int(match[1]), 0.0) + used
-            used = None
+        elif match := re.fullmatch(r'[\s|]*"IOUserClientCreator" = "pid (\d{1,9}), .*"', line):
+            owner = int(match[1])
+        if used is not None and owner is not None:
+            found[owner] = found.get(owner, 0.0) + used
+            used = owner = None
     return found or None
 
 
