@@ -31,9 +31,7 @@ KILL_SECONDS = 2.0
 WAIT_SECONDS = 5.0  # for a measurement on this machine to end: one may take minutes
 LOOK_SECONDS = 0.5  # at the machine's load, before anything of ours runs
 
-_CHILD = (
-    "import sys; p = sys.argv.pop(1); p in sys.path or sys.path.insert(0, p); from pytest_metalperf.worker import checkup"
-)
+_CHILD = "import sys; p = sys.argv.pop(1); p in sys.path or sys.path.insert(0, p); from pytest_metalperf.worker import checkup"
 _CHILD += "; sys.exit(checkup.main(sys.argv[1:]))"
 
 
