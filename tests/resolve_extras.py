@@ -10,12 +10,15 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pytest_metalperf.environment import numbers, pair_loads
 
 PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
 MAC, INTEL_MAC, LINUX = "aarch64-apple-darwin", "x86_64-apple-darwin", "x86_64-unknown-linux-gnu"
+
+AT_ONCE = 4  # they wait for the index
 
 Resolved = Mapping[str, str]
 Rule = Callable[[Resolved], str]
@@ -96,15 +99,21 @@ def problem(found: Resolved, rule: Rule) -> str:
     )
 
 
+def checked(extra: str, platform: str, python: str, rule: Rule) -> tuple[Resolved, str]:
+    """A resolution, and what is wrong with it."""
+    try:
+        found = resolved(extra, platform, python)
+    except ValueError as error:
+        return {}, f"does not resolve: {error}"
+    return found, problem(found, rule)
+
+
 def main() -> int:
     """Resolve every case; 1 when one of them is wrong."""
     wrong = 0
-    for extra, platform, python, rule in CASES:
-        try:
-            found = resolved(extra, platform, python)
-            why = problem(found, rule)
-        except ValueError as error:
-            found, why = {}, f"does not resolve: {error}"
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        looked = list(pool.map(lambda case: checked(*case), CASES))
+    for (extra, platform, python, _), (found, why) in zip(CASES, looked, strict=True):
         told = [
             f"{name} {found[name]}"
             for name in ("tensorflow", "tensorflow-cpu", "tensorflow-metal", "torch", "jax")
