@@ -110,10 +110,8 @@ def _pins(env: Environment) -> Iterator[Finding]:
 
 def _plugin(env: Environment) -> Iterator[Finding]:
     there = [f"{name} {env.version(name)}" for name in PLUGINS if env.version(name)]
-    metal, twice = (
-        env.version("tensorflow-metal"),
-        "which aborts: 'platform is already registered with name: \"METAL\"'",
-    )
+    metal = env.version("tensorflow-metal")
+    twice = "which aborts: 'platform is already registered with name: \"METAL\"'"
     if len(there) > 1:
         yield bad("plugin", f"both {' and '.join(there)}, {twice}", "uninstall one of them")
     elif there and len(env.plugins) > 1:
@@ -250,10 +248,7 @@ def _said(state: object) -> str:
 def of_baselines(folder: Path, machine: str) -> Finding:
     """Whether there is a baseline that tests on this machine would be compared with."""
     try:
-        from .baselines import (  # here: without msgspec the doctor must still say that it is missing
-            BaselineError,
-            Store,
-        )
+        from .baselines import BaselineError, Store  # here: it must work, and tell, without msgspec
     except ImportError as error:
         return bad("baselines", f"cannot be read: {error}", "pip install --force-reinstall pytest-metalperf")
     try:

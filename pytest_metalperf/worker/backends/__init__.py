@@ -40,10 +40,9 @@ VARIABLES = (
 
 def variables() -> dict[str, str]:
     """Those of `VARIABLES` that are set: as much provenance as versions are."""
-    set_here = {name: os.environ[name] for name in VARIABLES if name in os.environ}
-    return {
-        name: value.encode("utf-8", "replace").decode() for name, value in set_here.items()
-    }  # bytes that are no text
+    there = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    # bytes that are no text could not travel to the parent
+    return {name: value.encode("utf-8", "replace").decode() for name, value in there.items()}
 
 
 class Backend(ABC):
