@@ -28,6 +28,8 @@ from .workload import Workload
 
 START_SECONDS = 120.0
 TAIL_LINES = 12
+USABLE = 0.9
+"""Share of a device's memory that workers may hold together while they prepare."""
 _END = object()
 _OF_THE_ENVIRONMENT = ("backend", "device", "worker")
 _OUR_FRAMES = (".zip/pytest_metalperf/", 'File "<string>"', 'File "<remote exec>"')  # of a native crash's traceback
@@ -108,6 +110,7 @@ class Fleet:
         self.folder = Path(tempfile.mkdtemp(prefix="pytest-metalperf-"))
         self._group = execnet.Group()
         self._archives: dict[Path, tuple[str, bytes]] = {}
+        self._fitting: dict[str, int] = {}
         self._workers: list[Worker] = []
         self._started = 0
 
@@ -204,12 +207,16 @@ class Fleet:
     ) -> Iterator[Run]:
         """`count` fresh runs: prepared side by side, unless the plan forbids it, and measured one after the other.
 
+        On a GPU the first is alone, and tells how many its memory holds: where it is short, frameworks choose other
+        algorithms, with less workspace, and runs of the same code differ.
+
         Raises:
             WorkerError: when one of them breaks; the rest are ended.
         """
         left = count
         while left:
-            side = 1 if plan.alone else min(left, side_by_side())
+            most = side_by_side() if workload.device == "cpu" else self._fitting.get(workload.id, 1)
+            side = 1 if plan.alone else min(left, most)
             workers = self.prepared([Request(workload, backend)] * side, plan, hear)
             try:
                 for worker in workers:
@@ -223,10 +230,23 @@ class Fleet:
                     self.wait([worker], hear, plan.timeout)
                     worker.kill()
                     worker.results["measure"].setdefault("conditions", {})[PREPARED_BESIDE] = side - 1.0
-                    yield run_of(worker.results, self.session)
+                    run = run_of(worker.results, self.session)
+                    if side == 1:
+                        self._fitting[workload.id] = min(side_by_side(), self._fit(run))
+                    yield run
             finally:
                 kill(workers)
             left -= side
+
+    def _fit(self, run: Run) -> int:
+        """How many workers the device's memory holds, by what a run alone took: of NVIDIA's, else of the machine's own."""
+        import psutil
+
+        free, peak = run.conditions.get("gpu_memory_free"), run.peak_memory_bytes
+        if free is None and not (peak and self.local):
+            return side_by_side()
+        taken = 1 - free if free is not None else (peak or 0) / psutil.virtual_memory().total
+        return max(1, int(USABLE / max(taken, 0.01)))
 
     def wait(
         self,

@@ -298,7 +298,7 @@ def test_ticks_are_half_a_second_apart():
     for _ in range(41):
         watch.tick()
         clock.now += 0.0625
-    assert watch.trace() == [[seconds, None, None, None] for seconds in (0.5, 1.0, 1.5, 2.0, 2.5)]
+    assert watch.trace() == [[seconds, None, None, None, None] for seconds in (0.5, 1.0, 1.5, 2.0, 2.5)]
 
 
 def test_a_block_longer_than_the_distance_of_ticks_has_one():

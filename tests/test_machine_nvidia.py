@@ -13,6 +13,15 @@ from pytest_metalperf.worker.machine import Watch, linux, nvidia, nvml
 UUIDS = ("GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "GPU-8932aaaa-0000-0000-0000-000000000000", "GPU-1234")
 PCI = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 OWN, PARENT, SIBLING, CHILD, STRANGER, GONE = 100, 10, 101, 200, 300, 999
+KNOWN_OF_A_GPU = (
+    "throttled",
+    "gpu_clock_mhz",
+    "gpu_power_w",
+    "gpu_busy",
+    "gpu_temperature",
+    "gpu_memory_free",
+    "gpu_processes",
+)
 PARENTS = {OWN: PARENT, PARENT: 1, SIBLING: PARENT, CHILD: OWN, STRANGER: 1}
 
 
@@ -26,6 +35,8 @@ class FakeNvml:
         self.clock = 1980
         self.temperature = 61
         self.milliwatts = 642_500
+        self.percent = 97
+        self.memory = 80_000_000_000, 60_000_000_000
         self.millijoules = 5_000_000
         self.reasons = 0x1
         self.pids = [os.getpid()]
@@ -66,6 +77,14 @@ class FakeNvml:
 
     def nvmlDeviceGetPowerUsage(self, handle, power):
         power._obj.value = self.milliwatts
+
+    def nvmlDeviceGetMemoryInfo(self, handle, memory):
+        assert ctypes.sizeof(memory._obj) == 24
+        memory._obj.total, memory._obj.free = self.memory
+
+    def nvmlDeviceGetUtilizationRates(self, handle, rates):
+        assert ctypes.sizeof(rates._obj) == 8
+        rates._obj.gpu, rates._obj.memory = self.percent, 12
 
     def nvmlDeviceGetTotalEnergyConsumption(self, handle, energy):
         energy._obj.value = self.millijoules
@@ -115,6 +134,8 @@ READS = [  # a figure, its value, and the calls that can tell it
     (nvml.Device.clock_mhz, 1980, ("nvmlDeviceGetClockInfo",)),
     (nvml.Device.temperature, 61, ("nvmlDeviceGetTemperature",)),
     (nvml.Device.power_w, 642.5, ("nvmlDeviceGetPowerUsage",)),
+    (nvml.Device.busy, 0.97, ("nvmlDeviceGetUtilizationRates",)),
+    (nvml.Device.memory_free, 0.75, ("nvmlDeviceGetMemoryInfo",)),
     (nvml.Device.joules, 5000.0, ("nvmlDeviceGetTotalEnergyConsumption",)),
     (nvml.Device.reasons, 1, ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")),
 ]
@@ -198,7 +219,7 @@ def test_no_nvml(monkeypatch, status):
         assert watch.joules() is None
     finally:
         nvml.opened.cache_clear()
-    names = ("throttled", "gpu_clock_mhz", "gpu_power_w", "gpu_temperature", "gpu_processes")
+    names = KNOWN_OF_A_GPU
     assert {name: seen[name] for name in names} == dict.fromkeys(names)
 
 
@@ -370,10 +391,10 @@ def test_what_a_run_sees(fake, monkeypatch):
     clock = Clock()
     fake.clock, fake.temperature = 210, 30  # still at rest
     watch = Watch("gpu", clock)
-    for fake.clock, fake.temperature, fake.milliwatts in (
-        (1980, 60, 600_000),
-        (1500, 71, 500_000),
-        (1965, 65, 700_000),
+    for fake.clock, fake.temperature, fake.milliwatts, fake.percent in (
+        (1980, 60, 600_000, 40),
+        (1500, 71, 500_000, 100),
+        (1965, 65, 700_000, 70),
     ):
         clock.now += 0.5
         watch.tick()
@@ -385,11 +406,13 @@ def test_what_a_run_sees(fake, monkeypatch):
     seen = watch.conditions()
     assert seen["gpu_clock_mhz"] == 1965.0
     assert seen["gpu_power_w"] == 650.0
+    assert seen["gpu_busy"] == 0.7
+    assert seen["gpu_memory_free"] == 0.75
     assert seen["gpu_temperature"] == 71.0
     assert seen["gpu_processes"] == 2.0
     assert seen["throttled"] == "hardware thermal slowdown"
     assert watch.joules() == pytest.approx(1234.0)
-    assert watch.trace()[1] == [1.0, 1500, 500.0, 71]
+    assert watch.trace()[1] == [1.0, 1500, 500.0, 71, 1.0]
     assert not [key for key, value in seen.items() if type(value) is int]
 
 
@@ -405,15 +428,15 @@ def test_one_unknown_count_of_processes_is_no_zero(fake):
 
 
 def test_a_driver_that_tells_nothing(fake):
-    fake.fails = tuple(name for name in dir(FakeNvml) if name.startswith("nvmlDeviceGet") and name[13] not in "HU")
+    fake.fails = tuple(
+        name for name in dir(FakeNvml) if name.startswith("nvmlDeviceGet") and name[13:15] not in ("Ha", "UU")
+    )
     fake.fails = tuple(name for name in fake.fails if name != "nvmlDeviceGetCount_v2")
     clock = Clock()
     watch = Watch("gpu", clock)
     clock.now += 0.5
     watch.tick()
     seen = watch.conditions()
-    assert {
-        seen[name] for name in ("throttled", "gpu_clock_mhz", "gpu_power_w", "gpu_temperature", "gpu_processes")
-    } == {None}
+    assert {seen[name] for name in KNOWN_OF_A_GPU} == {None}
     assert watch.joules() is None
-    assert watch.trace() == [[0.5, None, None, None]]
+    assert watch.trace() == [[0.5, None, None, None, None]]

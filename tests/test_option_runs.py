@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 
@@ -45,6 +47,31 @@ def test_two_tests_of_one_workload_store_what_the_larger_asks(suite):
     suite.run("--metal-update-baselines").assert_outcomes(passed=2)
     (entry,) = suite.stored.values()
     assert len(entry["runs"]) == 4
+
+
+GIGA = 1_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("free", "memory", "beside"),
+    [
+        (
+            0.55,
+            GIGA,
+            [0, 1, 1, 1, 1],
+        ),  # of a GPU that tells what it holds: twice what one run took fits into nine tenths
+        (0.4, GIGA, [0, 0, 0, 0, 0]),
+        (0.99, GIGA, [0, 3, 3, 3, 3]),
+        (None, 1_000 * GIGA, [0, 0, 0, 0, 0]),  # of one that shares the machine's memory
+        (None, None, [0, 3, 3, 3, 3]),
+    ],
+)
+def test_a_gpu_prepares_no_more_at_once_than_its_memory_holds(suite, free, memory, beside):
+    suite.monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    suite.set(gpus=["gpu"], conditions={"gpu_memory_free": free}, peak=memory)
+    suite.run("--metal-devices=gpu", "--metal-runs=5", "--metal-update-baselines").assert_outcomes(passed=1)
+    (entry,) = suite.stored.values()
+    assert [run["conditions"]["prepared_beside"] for run in entry["runs"]] == beside
 
 
 def test_none_is_refused(suite):

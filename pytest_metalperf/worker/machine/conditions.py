@@ -30,6 +30,8 @@ LATER = "_later"
 _LASTS = ("high_power", "virtual_gpu", "background")  # states that no run changes
 LITTLE_MEMORY = 0.10  # share that is free
 SWAPPED_GB = 0.1  # in one run
+WAITING_LIMIT = 0.80
+"""Share of the time in which a GPU runs a kernel, below which its host bounds the steps."""
 
 _THERMAL_LEVELS = tuple(macos.THERMAL_LEVELS.values())
 _WORDS = {"power": ("mains", "battery"), "thermal": _THERMAL_LEVELS}
@@ -83,7 +85,7 @@ class Watch:
         if self._gpu is None:
             self._trace.add(Point(seconds))
         else:
-            self._trace.add(Point(seconds, self._gpu.clock_mhz(), self._gpu.power_w(), self._look()))
+            self._trace.add(Point(seconds, self._gpu.clock_mhz(), self._gpu.power_w(), self._look(), self._gpu.busy()))
         if sys.platform == "darwin" and seconds >= self._pressure_due:
             self._pressure_due = seconds + PRESSURE_INTERVAL
             self._pressure = worse("thermal", self._pressure, macos.pressure())
@@ -93,7 +95,9 @@ class Watch:
         return self._energy()
 
     def trace(self) -> list[list[float | None]]:
-        """What the ticks saw, at most 300 of them: seconds since the start, clock in MHz, power in W, temperature in °C."""
+        """What the ticks saw, at most 300 of them: seconds since the start, clock in MHz, power in W, temperature in
+        °C, share of the time in which the GPU ran a kernel.
+        """
         return [list(point) for point in self._trace.points]
 
     def conditions(self) -> State:
@@ -118,7 +122,9 @@ class Watch:
             if _trains_on_gpu(self._device):
                 seen["gpu_clock_mhz"] = self._trace.median_clock()
                 seen["gpu_power_w"] = self._trace.median_power()
+                seen["gpu_busy"] = self._trace.median_busy()
                 seen["gpu_temperature"] = _real(max(self._temperatures, default=None))
+                seen["gpu_memory_free"] = None if self._gpu is None else self._gpu.memory_free()
                 seen["gpu_processes"] = _real(most(self._others))
         return seen
 
@@ -208,6 +214,9 @@ def remarks(conditions: Mapping[str, object], device: str = "gpu") -> list[str]:
     free = _number(conditions.get("memory_free"), 1.0)
     if free < LITTLE_MEMORY:
         found.append(f"{100 * free:.0f} % of memory free")
+    busy = _number(conditions.get("gpu_busy"), 1.0)
+    if device != "cpu" and busy < WAITING_LIMIT:
+        found.append(f"the GPU computed for {100 * busy:.0f} % of the time and waited for its host otherwise")
     swapped = _number(conditions.get("swapped_gb"))
     if swapped > SWAPPED_GB:
         found.append(f"{swapped:.1f} GB swapped out during the run")

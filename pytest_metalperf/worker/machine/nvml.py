@@ -23,6 +23,10 @@ class _Violation(ctypes.Structure):
     _fields_ = (("reference_us", ctypes.c_ulonglong), ("violation_ns", ctypes.c_ulonglong))
 
 
+class _Memory(ctypes.Structure):
+    _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
+
+
 class _OldProcess(ctypes.Structure):
     _fields_ = (("pid", ctypes.c_uint), ("memory", ctypes.c_ulonglong))
 
@@ -34,6 +38,10 @@ class _Process(ctypes.Structure):
         ("gpu_instance", ctypes.c_uint),
         ("compute_instance", ctypes.c_uint),
     )
+
+
+class _Utilization(ctypes.Structure):
+    _fields_ = (("gpu", ctypes.c_uint), ("memory", ctypes.c_uint))
 
 
 _PROCESS_CALLS: tuple[tuple[str, type[_OldProcess] | type[_Process]], ...] = (
@@ -73,6 +81,17 @@ class Device:
         """Watts of the whole board: an average over the last second, and of this moment on GA100 and before Ampere."""
         milliwatts = self._number("nvmlDeviceGetPowerUsage", ctypes.c_uint())
         return None if milliwatts is None else milliwatts / 1000
+
+    def busy(self) -> float | None:
+        """Share of the last moments (a sixth of a second to a second) in which it ran a kernel, 0..1."""
+        found = _Utilization()
+        return found.gpu / 100 if self._call("nvmlDeviceGetUtilizationRates", ctypes.byref(found)) else None
+
+    def memory_free(self) -> float | None:
+        """Share of its memory that no process holds, 0..1."""
+        found = _Memory()
+        done = self._call("nvmlDeviceGetMemoryInfo", ctypes.byref(found))
+        return found.free / found.total if done and found.total else None
 
     def joules(self) -> float | None:
         """Energy since the driver was loaded, in joules; Volta and later."""

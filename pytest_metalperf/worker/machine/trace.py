@@ -21,6 +21,8 @@ class Point(NamedTuple):
     power_w: float | None = None
     temperature: int | None = None
     """Degrees Celsius."""
+    busy: float | None = None
+    """Share of the moments before, in which the GPU ran a kernel."""
 
 
 class Trace:
@@ -50,6 +52,10 @@ class Trace:
     def median_power(self) -> float | None:
         """Of the points that know it, in watts."""
         return _median(point.power_w for point in self.points)
+
+    def median_busy(self) -> float | None:
+        """Of the points that know it, a share of the time."""
+        return _median(point.busy for point in self.points)
 
 
 def _median(values: Iterable[float | None]) -> float | None:

@@ -1,0 +1,101 @@
+"""What share of the device a step uses: `python tests/speed/ceiling.py --model resnet50v2 --size full --batch 32`.
+
+Two ceilings are measured on the device with JAX: the rate of a large product in the precision that the step multiplies in,
+and the bandwidth of a large copy (bytes read and written). The step's FLOP (convolutions and products, from its
+fingerprint) over the first and its bytes (what XLA's cost analysis says that its fusions read and write) over the second
+are the times that it cannot go below; they are printed beside the time that it takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pytest_metalperf.worker.backends import BACKENDS
+from pytest_metalperf.worker.backends.keras import build_all
+from pytest_metalperf.worker.models import REFERENCE_MODELS
+from pytest_metalperf.worker.sources import load
+
+SIDE = 8192
+COPIED = 2**31  # bytes
+
+
+def seconds_of(work: Callable[[], Any], jax: Any, repeats: int = 10) -> float:
+    """The median of some turns, after two that are not counted."""
+    taken = []
+    for _ in range(repeats + 2):
+        start = time.perf_counter()
+        jax.block_until_ready(work())
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken[2:])
+
+
+def ceilings(jax: Any, dtype: str, side: int, copied: int) -> tuple[float, float]:
+    """FLOP/s of a product, and bytes/s of a copy."""
+    one, other = (jax.random.normal(jax.random.key(seed), (side, side), dtype) for seed in (0, 1))
+    product = jax.jit(lambda a, b: a @ b)
+    source = jax.random.normal(jax.random.key(2), (copied // 4,), "float32")
+    copy = jax.jit(lambda a: a + 1)
+    rate = 2 * side**3 / seconds_of(lambda: product(one, other), jax)
+    return rate, 2 * copied / seconds_of(lambda: copy(source), jax)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="gpu")
+    parser.add_argument("--model", default="resnet50v2", choices=sorted(REFERENCE_MODELS))
+    parser.add_argument("--size", default="full", choices=("quick", "standard", "full"))
+    parser.add_argument("--batch", type=int, nargs="*", default=[32])
+    parser.add_argument("--precision", nargs="*", default=["float32"])
+    parser.add_argument("--side", type=int, default=SIDE)
+    parser.add_argument("--copied", type=int, default=COPIED)
+    asked = parser.parse_args()
+    model = REFERENCE_MODELS[asked.model]
+    backend = load({"kind": "reference", "package": "backends", "name": BACKENDS["jax"]})()
+    backend.place(asked.device, asked.precision[0], 0)
+    jax = backend.jax
+    measured = {}
+    for precision in asked.precision:
+        dtype = {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}.get(precision, "float32")
+        measured[precision] = rate, bandwidth = ceilings(jax, dtype, asked.side, asked.copied)
+        print(f"{dtype} product {rate / 1e12:.1f} TFLOP/s, copy {bandwidth / 1e12:.3f} TB/s", flush=True)
+    for precision in asked.precision:
+        rate, bandwidth = measured[precision]
+        for batch in asked.batch:
+            backend.keras.config.set_dtype_policy(precision)
+            axes = {**model.sizes[asked.size], "batch_size": batch}
+            made, host = model.builder()(**axes)
+            made.jit_compile = True
+            given = backend._there(host)
+            build_all(made, given)
+            stepper = backend.stepper(made, True)
+
+            def per_step(steps: int, stepper: Any = stepper, given: Any = given) -> float:
+                start = time.perf_counter()
+                for _ in range(steps):
+                    outputs = stepper(itertools.repeat(given))
+                backend.fence(outputs)
+                return (time.perf_counter() - start) / steps
+
+            per_step(3)
+            steps = max(3, round(0.5 / max(per_step(3), 1e-4)))
+            seconds = statistics.median(per_step(steps) for _ in range(5))
+            stepper.release()
+            said = stepper._step.lower(stepper._taken(), given).compile().cost_analysis()
+            flop, moved = float(stepper.work(given)["flop"]), float(said["bytes accessed"])
+            print(
+                f"{asked.model} {asked.size} b{batch} {precision}: {1000 * seconds:.2f} ms;"
+                f" {flop / 1e12:.2f} TFLOP need {1000 * flop / rate:.2f} ms, {moved / 1e9:.1f} GB need"
+                f" {1000 * moved / bandwidth:.2f} ms; {flop / seconds / 1e12:.0f} TFLOP/s are"
+                f" {100 * flop / seconds / rate:.0f} % of the product's",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
