@@ -44,6 +44,12 @@ def test_grouped_convolutions_have_fewer_inputs_for_each_output():
     assert flop(grouped) == FORWARD / 3 + PRODUCT
 
 
+def test_places_between_dilated_images_are_no_work():
+    dilated = PROGRAM.replace("stride = [2, 2]", "lhs_dilate = [2, 2]")
+    assert dilated != PROGRAM
+    assert flop(dilated) == FORWARD / 4 + PRODUCT
+
+
 def test_a_program_without_either_has_no_flop():
     assert flop("func.func public @main() {\n  return\n}\n") is None
     assert flop("") is None

@@ -18,6 +18,7 @@ _OPERATION = re.compile(r'(?<![\w.])"?(?:stablehlo|chlo)\.(\w+)')
 _CALL = re.compile(r"\bcall @([\w$.-]+)")
 _TYPES = r".*: \(tensor<([^>]*)>, tensor<([^>]*)>\) -> tensor<([^>]*)>"
 _CONVOLUTION = re.compile(r"stablehlo\.convolution\(.*?dim_numbers = \[(.*?)\]x\[(.*?)\]->" + _TYPES)
+_DILATED = re.compile(r"\blhs_dilate = \[(.*?)\]")
 _PRODUCT = re.compile(r"stablehlo\.dot_general .*?contracting_dims = \[(.*?)\] x \[.*?\]" + _TYPES)
 
 Total = TypeVar("Total")
@@ -40,7 +41,10 @@ def _flop(body: str) -> float:
     total = 0.0
     for line in body.splitlines():
         if found := _CONVOLUTION.search(line):
-            total += 2.0 * _multiplications(found[1].split(","), found[2].split(","), *map(_shape, found.groups()[2:]))
+            dilated = _DILATED.search(line)
+            zeros = math.prod(map(int, dilated[1].split(","))) if dilated else 1
+            shapes = map(_shape, found.groups()[2:])
+            total += 2.0 * _multiplications(found[1].split(","), found[2].split(","), *shapes, zeros)
         elif found := _PRODUCT.search(line):
             inner = [_shape(found[2])[int(axis)] for axis in found[1].split(",") if axis.strip()]
             total += 2.0 * math.prod(_shape(found[4])) * math.prod(inner)
@@ -48,15 +52,16 @@ def _flop(body: str) -> float:
 
 
 def _multiplications(
-    of_images: list[str], of_kernel: list[str], images: list[int], kernel: list[int], out: list[int]
+    of_images: list[str], of_kernel: list[str], images: list[int], kernel: list[int], out: list[int], zeros: int
 ) -> float:
     """Of a convolution: counted from its outputs, or from its inputs where those have fewer.
 
-    The gradient of a strided or unpadded convolution has more outputs than inputs, most of which meet zeros.
+    The gradient of a strided or unpadded convolution has more outputs than inputs, most of which meet zeros; so do the
+    outputs of a transposed convolution's own gradient, where only one of `zeros` places in the images is not padding.
     """
     taps = math.prod(size for name, size in zip(of_kernel, kernel, strict=True) if name.strip() != "o")
     features = next(size for name, size in zip(of_images, images, strict=True) if name.strip() == "f")
-    return min(math.prod(out) * taps, math.prod(images) * math.prod(kernel) / features)
+    return min(math.prod(out) * taps / zeros, math.prod(images) * math.prod(kernel) / features)
 
 
 def _shape(tensor: str) -> list[int]:

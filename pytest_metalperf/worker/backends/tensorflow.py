@@ -191,7 +191,8 @@ class _Stepper(Stepper):
                     needed.add(operation)
                     left += [*(tensor.op for tensor in operation.inputs), *operation.control_inputs]
             counts = [
-                _convolution_flop(operation)
+                _gradient_flop(operation)
+                or _product_flop(operation)
                 or ops.get_stats_for_node_def(graph, operation.node_def, "flops").value
                 or 0.0
                 for operation in needed
@@ -201,7 +202,15 @@ class _Stepper(Stepper):
         return float(sum(counts)) or None
 
 
-def _convolution_flop(operation: Any) -> float:
+def _product_flop(operation: Any) -> float:
+    """Of a product of batches of matrices, for which the registry looks for another attribute that says "transposed"."""
+    if not operation.type.startswith("BatchMatMul"):
+        return 0.0
+    of = operation.inputs[0].shape.as_list()
+    return float(2 * operation.outputs[0].shape.num_elements() * of[-2 if operation.get_attr("adj_x") else -1])
+
+
+def _gradient_flop(operation: Any) -> float:
     """Of a convolution's gradients, which the registry counts as if there were no strides: what the forward pass costs."""
     if operation.type not in ("Conv2DBackpropInput", "Conv2DBackpropFilter"):
         return 0.0

@@ -165,7 +165,6 @@ class _Stepper(Stepper):
         from torch.utils.flop_counter import FlopCounterMode
 
         backend = self._backend
-        memory = backend.peak_memory() if backend.where.type == "cuda" else None
         convolution = backend.torch.ops.aten.convolution_backward
         flop = FlopCounterMode(display=False, custom_mapping={convolution: convolution_backward_flop})
         with flop, _operations(backend.device != "cpu") as seen:
@@ -175,7 +174,6 @@ class _Stepper(Stepper):
             on_cpu=seen.on_cpu + self._fallbacks,
             flop=float(flop.get_total_flops()) or None,
             parameters=parameters,
-            memory_bytes=memory,
         )
 
 
