@@ -115,7 +115,7 @@ class Fleet:
         self._started = 0
 
     def start(self, place: Place = HERE) -> Worker:
-        """A fresh worker at `place` that has said hello.
+        """A fresh worker at `place`; `wait` hears its hello, so that several import their code at once.
 
         Raises:
             WorkerError: when the interpreter or host cannot be reached.
@@ -325,11 +325,6 @@ class Worker:
                 f"no worker could be started at {spec}: {type(error).__name__}: {str(error).strip() or 'it ended at once'}",
             ) from None
         self._channel.setcallback(self._put, endmarker=_END)
-        try:
-            fleet.wait([self])
-        except BaseException:
-            self.kill()
-            raise
 
     def _put(self, message: Any) -> None:
         self.heard = time.monotonic()

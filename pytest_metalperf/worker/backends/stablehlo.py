@@ -43,8 +43,8 @@ def _flop(body: str) -> float:
         if found := _CONVOLUTION.search(line):
             dilated = _DILATED.search(line)
             zeros = math.prod(map(int, dilated[1].split(","))) if dilated else 1
-            shapes = map(_shape, found.groups()[2:])
-            total += 2.0 * _multiplications(found[1].split(","), found[2].split(","), *shapes, zeros)
+            images, kernel, out = map(_shape, found.groups()[2:])
+            total += 2.0 * _multiplications(found[1].split(","), found[2].split(","), images, kernel, out, zeros)
         elif found := _PRODUCT.search(line):
             inner = [_shape(found[2])[int(axis)] for axis in found[1].split(",") if axis.strip()]
             total += 2.0 * math.prod(_shape(found[4])) * math.prod(inner)
