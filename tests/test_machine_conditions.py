@@ -52,6 +52,8 @@ FINE = {
     "gpu_clock_mhz": 210.0,
     "gpu_temperature": 95.0,
     "gpu_power_w": 700.0,
+    "gpu_busy": 0.96,
+    "gpu_memory_free": 0.1,
 }
 
 
@@ -160,11 +162,15 @@ def test_what_got_worse_since_the_launch(launch, now, found):
         ({"memory_free": 0.5, "swapped_gb": 0.05}, []),
         ({"swapped_gb": 1.23}, ["1.2 GB swapped out during the run"]),
         ({"memory_free": None, "swapped_gb": None}, []),
+        ({"gpu_busy": 0.29}, ["the GPU computed for 29 % of the time and waited for its host otherwise"]),
+        ({"gpu_busy": 0.88}, []),
+        ({"gpu_busy": None}, []),
         (FINE, []),
     ],
 )
 def test_remarks(seen, said):
     assert remarks(seen) == said
+    assert remarks(seen, "cpu") == [remark for remark in said if "GPU" not in remark]
     assert spoils({key: value for key, value in seen.items() if key.endswith("_later")}) == []
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import statistics
 
-from pytest_metalperf.fleet import Fleet, Plan, Request, kill
+from pytest_metalperf.fleet import Fleet, Plan, Request, WorkerError, kill
 from pytest_metalperf.worker.models import REFERENCE_MODELS
 from pytest_metalperf.workload import Workload
 
@@ -43,8 +43,13 @@ def main() -> None:
             try:
                 for (workload, *_), worker in zip(requests, workers, strict=True):
                     worker.ask("measure", batches=asked.steps, least_blocks=asked.steps, least_seconds=0.0)
-                    fleet.wait([worker])
-                    worker.kill()
+                    try:
+                        fleet.wait([worker])
+                    except WorkerError as error:
+                        print(f"{workload.id}: {error}", flush=True)
+                        continue
+                    finally:
+                        worker.kill()
                     samples = worker.results["measure"]["samples"]
                     spread = (max(samples) - min(samples)) / statistics.median(samples)
                     print(
