@@ -72,9 +72,9 @@ def side_by_side() -> int:
     return max(1, min(4, os.cpu_count() or 1))
 
 
-def took(id: str, wall: float, measured: Sequence[float]) -> Took:  # noqa: A002
-    """From the wall time of `len(measured)` runs and the seconds that each of them measured."""
-    rounds = math.ceil(len(measured) / side_by_side())
+def took(id: str, wall: float, measured: Sequence[float], beside: Sequence[float]) -> Took:  # noqa: A002
+    """From the wall time of some runs, the seconds that each measured, and how many others were prepared beside each."""
+    rounds = sum(1 / (1 + others) for others in beside)
     return Took(id, max(0.0, wall - sum(measured)) / rounds, sum(measured) / len(measured))
 
 

@@ -15,7 +15,7 @@ from .baselines import Anchor, AnyEntry, Entry, RatioAnchor, SpeedupEntry, Store
 from .forecast import Expected, Took, guess, second_look, took
 from .git import revision
 from .measurement import Measurement, PairFigure, Run, Speedup
-from .metrics import SECONDS, Metric
+from .metrics import PREPARED_BESIDE, SECONDS, Metric
 from .models import Known, Model, find, known_models
 from .settings import SettingError, Settings, baselines_folder, call_keys, devices
 from .sources import parameters_of, source_of
@@ -271,7 +271,8 @@ class MetalSession:
                 self.on_progress(None)
             if workload.id not in self.took and not plan.sustained:
                 measured = [sum(run.samples) * run.batches_per_block for run in runs[before:]]
-                self.took[workload.id] = took(workload.id, time.monotonic() - since, measured)
+                beside = [run.conditions.get(PREPARED_BESIDE, 0.0) for run in runs[before:]]
+                self.took[workload.id] = took(workload.id, time.monotonic() - since, measured, beside)
         return list(runs)
 
     def wait_since_look(self, workload: Workload, seconds: float) -> None:

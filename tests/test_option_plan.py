@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_metalperf.forecast import took
+
 REFERENCE = "def test_it(metal_bench):\n    metal_bench('resnet50v2-head')\n"
 
 
@@ -70,3 +72,8 @@ def test_under_against(suite):
 def test_other_tests_do_not_run_either(suite):
     suite.write("def test_plain():\n    assert False\n\ndef test_it(metal_bench):\n    metal_bench('fake-model')\n")
     assert suite.run("--metal-plan").ret == pytest.ExitCode.OK
+
+
+def test_what_preparing_takes_is_learned_from_runs_alone_and_side_by_side():
+    learned = took("x", 24.0, [1.0, 1.0, 1.0, 1.0], [0.0, 2.0, 2.0, 2.0])
+    assert (learned.prepare, learned.measure) == (pytest.approx(10.0), 1.0)
