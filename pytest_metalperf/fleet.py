@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .diagnosis import diagnosis
-from .forecast import side_by_side
+from .forecast import fitting, side_by_side
 from .measurement import Run, run_of
 from .metrics import PREPARED_BESIDE
 from .parcel import BOOTSTRAP, HERE, Place, archive, import_path
@@ -28,8 +28,6 @@ from .workload import Workload
 
 START_SECONDS = 120.0
 TAIL_LINES = 12
-USABLE = 0.9
-"""Share of a device's memory that workers may hold together while they prepare."""
 _END = object()
 _OF_THE_ENVIRONMENT = ("backend", "device", "worker")
 _OUR_FRAMES = (".zip/pytest_metalperf/", 'File "<string>"', 'File "<remote exec>"')  # of a native crash's traceback
@@ -162,6 +160,25 @@ class Fleet:
         finally:
             worker.kill()
 
+    def building(self, request: Request) -> Worker:
+        """A worker that is asked to build a workload.
+
+        Raises:
+            WorkerError: when it cannot be reached.
+        """
+        workload, backend, place = request
+        worker = self.start(place)
+        worker.ask(
+            "prepare",
+            backend=backend,
+            source=dict(workload.source),
+            name=workload.name,
+            device=workload.device,
+            axes=dict(workload.axes),
+            seed=workload.seed,
+        )
+        return worker
+
     def prepared(
         self,
         requests: Sequence[Request],
@@ -178,18 +195,8 @@ class Fleet:
         """
         workers: list[Worker] = []
         try:
-            for workload, backend, place in requests:
-                worker = self.start(place)
-                workers.append(worker)
-                worker.ask(
-                    "prepare",
-                    backend=backend,
-                    source=dict(workload.source),
-                    name=workload.name,
-                    device=workload.device,
-                    axes=dict(workload.axes),
-                    seed=workload.seed,
-                )
+            for request in requests:
+                workers.append(self.building(request))  # noqa: PERF401 - where one fails, those before it are ended
             if built is not None:
                 self.wait(workers, hear, plan.timeout)
                 built(workers)
@@ -232,21 +239,20 @@ class Fleet:
                     worker.results["measure"].setdefault("conditions", {})[PREPARED_BESIDE] = side - 1.0
                     run = run_of(worker.results, self.session)
                     if side == 1:
-                        self._fitting[workload.id] = min(side_by_side(), self._fit(run))
+                        self._fitting[workload.id] = fitting(self._taken(run))
                     yield run
             finally:
                 kill(workers)
             left -= side
 
-    def _fit(self, run: Run) -> int:
-        """How many workers the device's memory holds, by what a run alone took: of NVIDIA's, else of the machine's own."""
+    def _taken(self, run: Run) -> float:
+        """The share of memory that a run alone took: of an NVIDIA GPU's, else of this machine's own; 0 is unknown."""
         import psutil
 
-        free, peak = run.conditions.get("gpu_memory_free"), run.peak_memory_bytes
-        if free is None and not (peak and self.local):
-            return side_by_side()
-        taken = 1 - free if free is not None else (peak or 0) / psutil.virtual_memory().total
-        return max(1, int(USABLE / max(taken, 0.01)))
+        free = run.conditions.get("gpu_memory_free")
+        if free is not None:
+            return float(1 - free)
+        return (run.peak_memory_bytes or 0) / psutil.virtual_memory().total if self.local else 0.0
 
     def wait(
         self,

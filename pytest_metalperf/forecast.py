@@ -11,6 +11,7 @@ from typing import Any
 from .baselines import Entry
 from .worker.models import REFERENCE_MODELS
 
+USABLE = 0.9  # share of a device's memory that workers may hold together while they prepare
 START_SECONDS = 7.0  # a worker, TensorFlow's import, the model and its optimizer, on two cores
 
 # First batch and step in seconds at 64 px on a CPU of two cores (batch 8; CycleGAN 1, style transfer 4): TensorFlow
@@ -70,6 +71,11 @@ class Expected:
 def side_by_side() -> int:
     """Workers that prepare at once on this machine."""
     return max(1, min(4, os.cpu_count() or 1))
+
+
+def fitting(taken: float) -> int:
+    """Workers that prepare at once where one alone takes this share of the memory; 0 is unknown."""
+    return max(1, min(side_by_side(), int(USABLE / max(taken, 0.01))))
 
 
 def took(id: str, wall: float, measured: Sequence[float], beside: Sequence[float]) -> Took:  # noqa: A002

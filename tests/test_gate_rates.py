@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from gate_simulation import ROWS, World, simulate
 
+from pytest_metalperf.gate import Rule
+
 TRIALS = 1500
 
 
@@ -55,6 +57,21 @@ def test_smallest_visible_is_seen_nine_times_in_ten(row: str) -> None:
 @pytest.mark.parametrize("row", ["1 %, 0", "5 %, 0", "1 %, 2 %, three sessions"])
 def test_exactly_the_tolerance(row: str) -> None:
     assert simulate(ROWS[row], 1.05, 1000).slower <= 0.12
+
+
+QUIET = 0.0054  # run noise of a step that an H100 bounds
+
+
+@pytest.mark.parametrize(
+    ("layout", "session_sd", "seen"), [((3, 3, 3), 0.0, 0.99), ((3, 3, 3), 0.003, 0.95), ((5,), 0.0, 0.0)]
+)
+def test_a_small_tolerance_wants_three_sessions(layout: tuple[int, ...], session_sd: float, seen: float) -> None:
+    """A step 5 % longer at a tolerance of 2 %: seen on a quiet machine of which three sessions are stored, and no other."""
+    rule, world = Rule(tolerance=0.02), World(QUIET, session_sd, layout=layout, workloads=1)
+    longer, same = simulate(world, 1.05, 300, rule), simulate(world, 1.0, 300, rule)
+    assert same.slower == 0
+    assert longer.slower >= seen
+    assert longer.slower + longer.inconclusive == 1
 
 
 def test_faster_is_the_mirror_image() -> None:

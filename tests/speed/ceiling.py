@@ -17,11 +17,8 @@ from typing import Any
 
 from pytest_metalperf.worker.backends import BACKENDS
 from pytest_metalperf.worker.backends.keras import build_all
-from pytest_metalperf.worker.models import REFERENCE_MODELS
+from pytest_metalperf.worker.models import REFERENCE_MODELS, ReferenceModel
 from pytest_metalperf.worker.sources import load
-
-SIDE = 8192
-COPIED = 2**31  # bytes
 
 
 def seconds_of(work: Callable[[], Any], jax: Any, repeats: int = 10) -> float:
@@ -44,6 +41,29 @@ def ceilings(jax: Any, dtype: str, side: int, copied: int) -> tuple[float, float
     return rate, 2 * copied / seconds_of(lambda: copy(source), jax)
 
 
+def step_of(backend: Any, model: ReferenceModel, axes: dict[str, int]) -> tuple[float, float, float]:
+    """Seconds, FLOP and bytes of a compiled step."""
+    made, host = model.builder()(**axes)
+    made.jit_compile = True
+    batch = backend._there(host)
+    build_all(made, batch)
+    stepper = backend.stepper(made, True)
+
+    def per_step(steps: int) -> float:
+        start = time.perf_counter()
+        for _ in range(steps):
+            outputs = stepper(itertools.repeat(batch))
+        backend.fence(outputs)
+        return (time.perf_counter() - start) / steps
+
+    per_step(3)
+    steps = max(3, round(0.5 / max(per_step(3), 1e-4)))
+    seconds = statistics.median(per_step(steps) for _ in range(5))
+    stepper.release()
+    said = stepper._step.lower(stepper._taken(), batch).compile().cost_analysis()
+    return seconds, float(stepper.work(batch)["flop"]), float(said["bytes accessed"])
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -52,42 +72,19 @@ def main() -> None:
     parser.add_argument("--size", default="full", choices=("quick", "standard", "full"))
     parser.add_argument("--batch", type=int, nargs="*", default=[32])
     parser.add_argument("--precision", nargs="*", default=["float32"])
-    parser.add_argument("--side", type=int, default=SIDE)
-    parser.add_argument("--copied", type=int, default=COPIED)
+    parser.add_argument("--side", type=int, default=8192, help="of the matrices of the product")
+    parser.add_argument("--copied", type=int, default=2**31, help="bytes")
     asked = parser.parse_args()
     model = REFERENCE_MODELS[asked.model]
     backend = load({"kind": "reference", "package": "backends", "name": BACKENDS["jax"]})()
     backend.place(asked.device, asked.precision[0], 0)
-    jax = backend.jax
-    measured = {}
     for precision in asked.precision:
-        dtype = {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}.get(precision, "float32")
-        measured[precision] = rate, bandwidth = ceilings(jax, dtype, asked.side, asked.copied)
+        backend.keras.config.set_dtype_policy(precision)
+        dtype = precision.removeprefix("mixed_")
+        rate, bandwidth = ceilings(backend.jax, dtype, asked.side, asked.copied)
         print(f"{dtype} product {rate / 1e12:.1f} TFLOP/s, copy {bandwidth / 1e12:.3f} TB/s", flush=True)
-    for precision in asked.precision:
-        rate, bandwidth = measured[precision]
         for batch in asked.batch:
-            backend.keras.config.set_dtype_policy(precision)
-            axes = {**model.sizes[asked.size], "batch_size": batch}
-            made, host = model.builder()(**axes)
-            made.jit_compile = True
-            given = backend._there(host)
-            build_all(made, given)
-            stepper = backend.stepper(made, True)
-
-            def per_step(steps: int, stepper: Any = stepper, given: Any = given) -> float:
-                start = time.perf_counter()
-                for _ in range(steps):
-                    outputs = stepper(itertools.repeat(given))
-                backend.fence(outputs)
-                return (time.perf_counter() - start) / steps
-
-            per_step(3)
-            steps = max(3, round(0.5 / max(per_step(3), 1e-4)))
-            seconds = statistics.median(per_step(steps) for _ in range(5))
-            stepper.release()
-            said = stepper._step.lower(stepper._taken(), given).compile().cost_analysis()
-            flop, moved = float(stepper.work(given)["flop"]), float(said["bytes accessed"])
+            seconds, flop, moved = step_of(backend, model, {**model.sizes[asked.size], "batch_size": batch})
             print(
                 f"{asked.model} {asked.size} b{batch} {precision}: {1000 * seconds:.2f} ms;"
                 f" {flop / 1e12:.2f} TFLOP need {1000 * flop / rate:.2f} ms, {moved / 1e9:.1f} GB need"

@@ -10,21 +10,11 @@ from __future__ import annotations
 import argparse
 import shutil
 from pathlib import Path
-from typing import Any
+
+from reference import NAMES, request
 
 from pytest_metalperf.fleet import Fleet, Worker, WorkerError
 from pytest_metalperf.rounding import TOLERANCES
-from pytest_metalperf.worker.models import REFERENCE_MODELS
-
-
-def built(fleet: Fleet, asked: argparse.Namespace, name: str, device: str, precision: str) -> Worker:
-    """A worker that is asked to build a model."""
-    model = REFERENCE_MODELS[name]
-    axes: dict[str, Any] = {**model.sizes[asked.size], "precision": precision, "jit_compile": asked.backend == "jax"}
-    source = {"kind": "reference", "package": "models", "name": model.build}
-    worker = fleet.start()
-    worker.ask("prepare", backend=asked.backend, source=source, name=name, device=device, axes=axes, seed=0)
-    return worker
 
 
 def figures(worker: Worker) -> tuple[float, float]:
@@ -39,14 +29,17 @@ def main() -> None:
     parser.add_argument("--backend", default="tensorflow")
     parser.add_argument("--device", default="gpu")
     parser.add_argument("--size", default="standard", choices=("quick", "standard", "full"))
-    parser.add_argument("--models", default=",".join(REFERENCE_MODELS))
+    parser.add_argument("--models", default=NAMES)
     asked = parser.parse_args()
     fleet = Fleet(session="deviation")
     try:
         for name in asked.models.split(","):
             file = fleet.folder / f"{name}.npz"
-            first = built(fleet, asked, name, "cpu", "float32")
-            others = {precision: built(fleet, asked, name, asked.device, precision) for precision in TOLERANCES}
+            first = fleet.building(request(name, "cpu", asked.backend, asked.size))
+            others = {
+                precision: fleet.building(request(name, asked.device, asked.backend, asked.size, precision=precision))
+                for precision in TOLERANCES
+            }
             first.ask("parity", load="", save=str(file))
             fleet.wait([first])
             loss, norm = figures(first)

@@ -9,11 +9,9 @@ from __future__ import annotations
 import argparse
 import statistics
 
-from pytest_metalperf.fleet import Fleet, Plan, Request, WorkerError, kill
-from pytest_metalperf.worker.models import REFERENCE_MODELS
-from pytest_metalperf.workload import Workload
+from reference import NAMES, request
 
-MODELS = ("resnet50v2", "resnet50v2-head", "mobilenetv3", "densenet121", "cyclegan", "style-transfer")
+from pytest_metalperf.fleet import Fleet, Plan, WorkerError, kill
 
 
 def main() -> None:
@@ -23,7 +21,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--size", default="standard", choices=("quick", "standard", "full"))
     parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--models", default=",".join(MODELS))
+    parser.add_argument("--models", default=NAMES)
     parser.add_argument("--side", type=int, default=3, help="workers that prepare side by side")
     asked = parser.parse_args()
     fleet, plan = Fleet(session="legs"), Plan(asked.steps, 1)
@@ -31,14 +29,7 @@ def main() -> None:
     try:
         for first in range(0, len(names), asked.side):
             some = names[first : first + asked.side]
-            requests = []
-            for name in some:
-                model = REFERENCE_MODELS[name]
-                source = {"kind": "reference", "package": "models", "name": model.build}
-                axes = dict(model.sizes[asked.size])
-                requests.append(
-                    Request(Workload(name, asked.device, asked.backend, axes, source=source), asked.backend)
-                )
+            requests = [request(name, asked.device, asked.backend, asked.size) for name in some]
             workers = fleet.prepared(requests, plan, lambda *_: None)
             try:
                 for (workload, *_), worker in zip(requests, workers, strict=True):
