@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import os
 import shutil
 import warnings
 import xml.etree.ElementTree as ElementTree
@@ -50,6 +51,9 @@ metal_machine = test machine
 addopts = -p no:cacheprovider
 """
 
+
+for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
+    os.environ.pop(name, None)  # what our tests start is no worker of pytest-xdist, even where they run in one
 
 left_open: list[Suite] = []
 

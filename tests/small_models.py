@@ -37,6 +37,21 @@ def small(batch_size: int = 8, planted: str = "", optimizer: str = "adam"):
     return model, batch(batch_size)
 
 
+def wrapped(batch_size: int = 8):
+    """The same, with all but its input inside a layer that fixes `training`, as ResNet50V2's base is in fine-tuning."""
+    import keras
+
+    class Fixed(keras.layers.Wrapper):
+        def call(self, inputs):
+            return self.layer(inputs, training=False)
+
+    inner = keras.Model(*network(keras))
+    inputs = keras.Input((16, 16, 3))
+    model = keras.Model(inputs, Fixed(inner)(inputs))
+    model.compile(optimizer="adam", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model, batch(batch_size)
+
+
 def other_model(keras, planted: str):
     """A model whose loss does something more: on the CPU, or with a variable that is made in the first step."""
 

@@ -193,6 +193,12 @@ def test_a_state_is_updated_once_a_step_under_remat(fleet, backend):
 
 
 @every_backend
+def test_layers_inside_a_layer_are_checkpointed(fleet, backend):
+    plain, other = (small(fleet, backend, *TRAINED[:2], function="wrapped", remat=remat) for remat in (False, True))
+    assert other["first_batch"]["first_loss"] == pytest.approx(plain["first_batch"]["first_loss"], rel=1e-5)
+
+
+@every_backend
 def test_doubles_are_cast_as_fit_casts_them(fleet, plain, backend):
     found = small(fleet, backend, *TRAINED, function="doubles", input="host")
     assert found["first_batch"]["first_loss"] == pytest.approx(plain(backend)[1]["first_batch"]["first_loss"], rel=1e-5)

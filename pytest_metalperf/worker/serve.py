@@ -104,9 +104,7 @@ class Job:
             }
 
     def _built(self, builder: Callable[..., Any], name: str, axes: Mapping[str, Any]) -> Trainable:
-        with self.backend.building(axes):
-            built = call_builder(builder, name, axes)
-        return self.backend.trainable(built, name, axes)
+        return self.backend.trainable(call_builder(builder, name, axes), name, axes)
 
     def first_batch(self) -> dict[str, Any]:
         """Trace, compile and train the first batch; its time is its own figure."""

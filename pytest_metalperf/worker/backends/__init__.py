@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
@@ -65,10 +64,6 @@ class Backend(ABC):
         Raises:
             Problem: of kind ``device``, when the device is not there or cannot do that precision.
         """
-
-    def building(self, axes: Mapping[str, Any]) -> contextlib.AbstractContextManager[Any]:  # noqa: ARG002
-        """What must be in force while a builder runs, beside device and precision: gradient checkpointing."""
-        return contextlib.nullcontext()
 
     @abstractmethod
     def trainable(self, built: Any, name: str, axes: Mapping[str, Any]) -> Trainable:

@@ -139,16 +139,6 @@ class KerasBackend(Backend):
                 " use precision float32, or another device",
             ) from error
 
-    def building(self, axes: Mapping[str, Any]) -> contextlib.AbstractContextManager[Any]:
-        """Around the builder: layers take gradient checkpointing from the scope in which they are made."""
-        if not axes.get("remat"):
-            return contextlib.nullcontext()
-        scope: Any = getattr(self.keras, "RematScope", None)
-        if scope is None:
-            raise Problem("backend", f"remat needs keras.RematScope, which Keras {self.keras.__version__} has not yet")
-        made: contextlib.AbstractContextManager[Any] = scope(mode="full")
-        return made
-
     # what differs between the backends
 
     @abstractmethod
@@ -207,10 +197,8 @@ class KerasBackend(Backend):
         jit_compile = bool(axes.get("jit_compile", self.framework == "jax"))
         model.jit_compile = jit_compile
         try:
-            if axes.get("remat"):
-                remat.settle(model, self.keras.remat)
             build_all(model, batch)
-            if axes.get("remat") and not remat.settle(model, self.keras.remat):
+            if axes.get("remat") and not remat.checkpoint(model, self.keras):
                 raise Problem("builder", f"{name} has no layer that can be checkpointed: leave remat out")
             stepper = self.stepper(model, jit_compile)
             batches = self._feed(batch, host, str(axes.get("input", "device")))
