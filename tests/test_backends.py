@@ -258,6 +258,16 @@ def test_a_step_has_no_model_to_look_at(fleet, backend):
     assert found["finish"]["work"] is None
 
 
+def test_axes_that_a_step_does_not_hear_of_are_refused(fleet):
+    with pytest.raises(WorkerError) as error:
+        small(fleet, "tensorflow", function="step_only", remat=True, input="pipeline", jit_compile=False)
+    assert error.value.kind == "builder"
+    assert error.value.message == (
+        "small returns a step, which remat and input cannot reach: let the builder take that as an argument,"
+        " or return a compiled model and its batch"
+    )
+
+
 @every_backend
 @pytest.mark.parametrize("device", ["gpu", "gpu:3"])
 def test_a_gpu_that_is_not_there(fleet, backend, device):

@@ -22,9 +22,12 @@ from .loop import Trainable, block_length, checked, fence_seconds, measure, run_
 from .machine import Watch, cool_down, keep_awake, machine_facts, per_batch, user_interactive
 from .problems import Problem, first_line, out_of_memory, user_traceback
 from .process import die_with_parent, machine_lock, own_group
-from .sources import Source, call_builder, load, move
+from .sources import Source, call_builder, load, move, takes
 
 SKIPPED_UPDATES = 20  # a loss scale that starts at 2**15 and halves with every update it skips is at its end by then
+
+OF_A_MODEL = {"jit_compile": False, "remat": False, "input": "device"}
+"""Axes that act on the model which a builder returns, and what leaves it as it is."""
 
 
 class Job:
@@ -104,7 +107,19 @@ class Job:
             }
 
     def _built(self, builder: Callable[..., Any], name: str, axes: Mapping[str, Any]) -> Trainable:
-        return self.backend.trainable(call_builder(builder, name, axes), name, axes)
+        trainable = self.backend.trainable(call_builder(builder, name, axes), name, axes)
+        if trainable.checksums is None:  # a step of the user's own
+            given = takes(builder)
+            lost = [
+                axis for axis, default in OF_A_MODEL.items() if axes.get(axis, default) != default and not given(axis)
+            ]
+            if lost:
+                raise Problem(
+                    "builder",
+                    f"{name} returns a step, which {' and '.join(lost)} cannot reach: let the builder take that as an"
+                    " argument, or return a compiled model and its batch",
+                )
+        return trainable
 
     def first_batch(self) -> dict[str, Any]:
         """Trace, compile and train the first batch; its time is its own figure."""

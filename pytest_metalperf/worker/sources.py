@@ -104,16 +104,22 @@ def moved(path: str, old: str, new: str) -> str:
     return str(Path(new) / resolved.relative_to(old))
 
 
-def call_builder(function: Callable[..., Any], name: str, axes: Mapping[str, Any]) -> Any:
-    """Call a builder with those `axes` that it declares; `precision` and `jit_compile` are set around it anyway."""
+def takes(function: Callable[..., Any]) -> Callable[[str], bool]:
+    """Whether a builder declares an argument of that name."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        parameters = ()  # type: ignore[assignment]
+        return lambda name: False
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
     declared = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    return lambda name: takes_all or name in declared
+
+
+def call_builder(function: Callable[..., Any], name: str, axes: Mapping[str, Any]) -> Any:
+    """Call a builder with those `axes` that it declares; others act on the model that it returns, or are set around it."""
+    given = takes(function)
     try:
-        return function(**{key: value for key, value in axes.items() if takes_all or key in declared})
+        return function(**{key: value for key, value in axes.items() if given(key)})
     except Problem:
         raise
     except BaseException as error:  # sys.exit, pytest.skip
