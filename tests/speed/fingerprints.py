@@ -7,10 +7,13 @@ second trace (TensorFlow) and an operation that the CPU does (on a GPU). Prints 
 from __future__ import annotations
 
 import argparse
+import itertools
 from pathlib import Path
 from typing import Any
 
-from pytest_metalperf.fleet import Fleet, Plan
+from reference import fresh_runs
+
+from pytest_metalperf.fleet import Fleet, Plan, Request
 from pytest_metalperf.workload import Workload
 
 
@@ -20,7 +23,11 @@ def works(fleet: Fleet, asked: argparse.Namespace, count: int, **axes: Any) -> l
     source = {"kind": "import", "module": "small_models", "file": file, "name": "small", "root": str(Path(file).parent)}
     workload = Workload("small", asked.device, asked.backend, axes, source)
     plan = Plan(2, 1, least_blocks=2, least_seconds=0.0)
-    return [run.work for run in fleet.run(workload, asked.backend, plan, count, lambda *_: None)]
+    runs = fresh_runs(fleet, Request(workload, asked.backend), plan, asked.side)
+    try:
+        return [run.work for run in itertools.islice(runs, count)]
+    finally:
+        runs.close()
 
 
 def main() -> None:
@@ -31,12 +38,14 @@ def main() -> None:
     parser.add_argument(
         "--each", type=int, default=20, help="unchanged runs, and planted changes of all kinds together"
     )
+    parser.add_argument("--side", type=int, default=2, help="workers that prepare side by side")
     asked = parser.parse_args()
-    planted: dict[str, dict[str, Any]] = {"an operation more": {"planted": "extra"}, "SGD": {"optimizer": "sgd"}}
-    if asked.backend == "tensorflow":
-        planted["a second trace"] = {"planted": "retrace"}
+    planted: dict[str, dict[str, Any]] = {}
     if asked.device != "cpu" and asked.backend != "jax":
         planted["an operation on the CPU"] = {"planted": "on_cpu"}
+    if asked.backend == "tensorflow":
+        planted["a second trace"] = {"planted": "retrace"}
+    planted |= {"an operation more": {"planted": "extra"}, "SGD": {"optimizer": "sgd"}}
     fleet = Fleet(session="fingerprints")
     try:
         first, *unchanged = works(fleet, asked, asked.each + 1)

@@ -1,10 +1,12 @@
-"""A request for a reference model, as the commands of this folder ask a fleet for it."""
+"""What the commands of this folder ask a fleet for: reference models, and fresh runs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from pytest_metalperf.fleet import Request
+from pytest_metalperf.fleet import Fleet, Plan, Request, kill
+from pytest_metalperf.measurement import Run, run_of
 from pytest_metalperf.models import known_models
 from pytest_metalperf.worker.models import REFERENCE_MODELS
 from pytest_metalperf.workload import Workload
@@ -16,3 +18,20 @@ def request(name: str, device: str, backend: str, size: str, **axes: Any) -> Req
     """`name` at one of its sizes."""
     model = known_models([])[name]
     return Request(Workload(name, device, backend, {**model.sizes[size], **axes}, model.source), backend)
+
+
+def fresh_runs(fleet: Fleet, request: Request, plan: Plan, side: int) -> Iterator[Run]:
+    """Fresh runs for as long as they are asked for, `side` of them prepared at once and measured one after the other."""
+    while True:
+        workers = fleet.prepared([request] * side, plan, lambda *_: None)
+        try:
+            for worker in workers:
+                worker.ask(
+                    "measure", batches=plan.batches, least_blocks=plan.least_blocks, least_seconds=plan.least_seconds
+                )
+                worker.ask("finish")
+                fleet.wait([worker])
+                worker.kill()
+                yield run_of(worker.results, fleet.session)
+        finally:
+            kill(workers)

@@ -15,9 +15,11 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_metalperf.fleet import Fleet, Plan, Request, kill
+from reference import fresh_runs
+
+from pytest_metalperf.fleet import Fleet, Plan, Request
 from pytest_metalperf.gate import Rule, RunFigure, judge
-from pytest_metalperf.measurement import Run, run_of
+from pytest_metalperf.measurement import Run
 from pytest_metalperf.workload import Workload
 
 DEPTH = 20
@@ -30,18 +32,7 @@ def runs(fleet: Fleet, asked: argparse.Namespace, depth: int, side: int) -> Iter
     source = {"kind": "import", "module": "dense", "file": file, "name": "dense", "root": str(Path(file).parent)}
     axes = {"depth": depth, "width": asked.width, "batch_size": asked.width}
     workload = Workload("dense", asked.device, asked.backend, axes, source)
-    plan = Plan(10, 3)
-    while True:
-        workers = fleet.prepared([Request(workload, asked.backend)] * side, plan, lambda *_: None)
-        try:
-            for worker in workers:
-                worker.ask("measure", batches=plan.batches, least_blocks=10, least_seconds=plan.least_seconds)
-                worker.ask("finish")
-                fleet.wait([worker])
-                worker.kill()
-                yield run_of(worker.results, fleet.session)
-        finally:
-            kill(workers)
+    return fresh_runs(fleet, Request(workload, asked.backend), Plan(10, 3), side)
 
 
 def main() -> None:
