@@ -153,8 +153,8 @@ def main() -> None:
         made.jit_compile = asked.backend == "jax"
         return way(backend, made, backend._there(host))
 
-    made = {"ours": ours, "fit": lambda: theirs(fit), "by hand": lambda: theirs(by_hand)}
-    ways = {name: made[name]() for name in (list(made)[::-1] if asked.ours_last else made)}
+    makers = {"ours": ours, "fit": lambda: theirs(fit), "by hand": lambda: theirs(by_hand)}
+    ways = {name: makers[name]() for name in (list(makers)[::-1] if asked.ours_last else makers)}
     for seconds in ways.values():  # trace, compile, and bring clocks up
         seconds(2)
     steps = max(3, round(LEAST_SECONDS / max(ways["ours"](5), 1e-4)))

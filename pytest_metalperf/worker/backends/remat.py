@@ -29,8 +29,11 @@ def checkpoint(model: Any, keras: Any) -> int:
         raise Problem("backend", f"remat needs keras.RematScope, which Keras {keras.__version__} has not yet")
     with keras.RematScope(mode="full"):
         mode = keras.layers.Identity()._remat_mode
+    layers = list(model._flatten_layers())
+    for part in (part for layer in layers for part in (layer, *getattr(layer, "operations", ()))):
+        part._remat_mode = None  # a scope of the builder's own may have set it, where it cannot be too
     count = 0
-    for layer in model._flatten_layers():
+    for layer in layers:
         inside = list(layer._flatten_layers(include_self=False))
         stateful = bool(layer.non_trainable_variables) and layer.trainable
         if inside or stateful or getattr(layer, "seed_generator", None) is not None:
