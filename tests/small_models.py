@@ -77,7 +77,8 @@ def on_cpu(model, loss):
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return loss + 0.0 * tf.stop_gradient(tf.numpy_function(lambda value: value, [loss], tf.float32))
+        of_host = tf.ensure_shape(tf.numpy_function(lambda value: value, [loss], tf.float32), [])
+        return loss + 0.0 * tf.stop_gradient(of_host)
     weights = model.trainable_variables[0].value
     return loss + 0.0 * weights.detach().cpu().sum().to(loss.device)
 

@@ -238,6 +238,17 @@ def test_fingerprint_shows_a_retrace(fleet, plain):
     assert small(fleet, "tensorflow", *TRAINED, planted="retrace")["finish"]["work"]["traces"] == 2
 
 
+@pytest.mark.parametrize("backend", ["tensorflow", "torch"])
+def test_fingerprint_shows_an_operation_that_a_gpu_would_leave_to_the_cpu(fleet, plain, backend):
+    """Which of them the CPU does shows where there is a GPU (`tests/speed/fingerprints.py --device gpu`)."""
+    work, before = (
+        small(fleet, backend, *TRAINED, planted="on_cpu")["finish"]["work"],
+        plain(backend)[1]["finish"]["work"],
+    )
+    assert work["operations"] != before["operations"]
+    assert work["operations_on_cpu"] == {}  # of a run on a CPU
+
+
 # what cannot be
 
 

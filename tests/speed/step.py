@@ -1,14 +1,18 @@
 """Our step against the framework's own: `python tests/speed/step.py --backend jax --device gpu --model resnet50v2 --size full`.
 
-Three of the same model in one process take turns: our step as a run times it, Keras' `fit` on batches that lie on the
-device, and a loop written by hand around the same model (no metrics, no checks). Prints seconds per batch of each, and the
-ratios ours / theirs with quartiles over the rounds. Small images in small batches (`--image 32 --batch 1`) leave what the
-host does for a step, which is all that the three can differ in.
+Five of the same model in one process take turns, in another order each round: our step as a run times it, Keras' `fit` on
+batches that lie on the device, a loop of nothing but Keras' `train_step` (not with JAX, where `fit` does not use it), a loop
+written by hand (no metrics, no checks), and that loop once more, which shows by how much two of the same differ. Prints
+seconds per batch of each and the ratios, for every process (each second one builds ours last, which moves it in memory) and
+over all. Small images in small batches (`--image 32 --batch 1`) leave what the host does for a step, which is all that they
+can differ in.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -19,12 +23,16 @@ from pytest_metalperf.worker.loop import run_block
 from pytest_metalperf.worker.models import REFERENCE_MODELS
 from pytest_metalperf.worker.sources import load
 
-LEAST_SECONDS = 0.5
+OURS, FIT, KERAS, HAND, AGAIN = "ours", "fit", "Keras' train_step", "by hand", "by hand again"
+RATIOS = (OURS, FIT), (OURS, KERAS), (OURS, HAND), (KERAS, HAND), (AGAIN, HAND)
+LEAST_SECONDS = 0.25
 """Of one turn."""
 
 
 def fit(backend: Any, model: Any, batch: Any) -> Callable[[int], float]:
-    """Seconds per batch of `fit`, which answers for so many steps less what an epoch costs by itself."""
+    """Seconds per batch of `fit`, from the end of its first step to the end of its last but one."""
+    from keras import tree
+
     given = tuple(part for part in batch if part is not None)
 
     def batches() -> Any:
@@ -37,18 +45,47 @@ def fit(backend: Any, model: Any, batch: Any) -> Callable[[int], float]:
             data = data.apply(backend.tf.data.experimental.prefetch_to_device(backend.place_name, 2))
     else:
         data = batches()
+    model.make_train_function()
+    called = model.train_function
+    begun: list[float] = []
+    last: list[Any] = []
 
-    def epoch(steps: int) -> float:
-        start = time.perf_counter()
-        model.fit(data, steps_per_epoch=steps, epochs=1, verbose=0)
-        return time.perf_counter() - start
+    def noted(*arguments: Any) -> Any:
+        if last:
+            if len(begun) in (0, steps_now[0]):
+                float(tree.flatten(last[0])[0] + 0)
+            begun.append(time.perf_counter())
+        last[:] = [called(*arguments)]
+        return last[0]
 
-    return lambda steps: (epoch(2 * steps + 1) - epoch(steps + 1)) / steps
+    steps_now = [0]
+    model.train_function = noted
+
+    def seconds(steps: int) -> float:
+        begun.clear()
+        last.clear()
+        steps_now[0] = steps
+        model.fit(data, steps_per_epoch=steps + 2, epochs=1, verbose=0)
+        last.clear()
+        return (begun[steps] - begun[0]) / steps
+
+    return seconds
+
+
+def train_step(backend: Any, model: Any, batch: Any) -> Callable[[int], float]:
+    """Seconds per batch of Keras' own step, called by nothing else."""
+    given = tuple(part for part in batch if part is not None)
+    step = backend.tf.function(model.train_step) if backend.framework == "tensorflow" else model.train_step
+    return timed(lambda: step(given)["loss"], lambda loss: float(loss + 0))
 
 
 def by_hand(backend: Any, model: Any, batch: Any) -> Callable[[int], float]:
     """Seconds per batch of the loop that the framework's guide writes."""
-    step, value = {"tensorflow": _tensorflow, "torch": _torch, "jax": _jax}[backend.framework](backend, model, batch)
+    return timed(*{"tensorflow": _tensorflow, "torch": _torch, "jax": _jax}[backend.framework](backend, model, batch))
+
+
+def timed(step: Callable[[], Any], value: Callable[[Any], float]) -> Callable[[int], float]:
+    """Seconds per step, until the last one's loss is known."""
 
     def seconds(steps: int) -> float:
         start = time.perf_counter()
@@ -118,29 +155,14 @@ def _jax(backend: Any, model: Any, batch: Any) -> tuple[Callable[[], Any], Calla
     return step, lambda loss: float(loss + 0)
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--backend", default="tensorflow", choices=sorted(BACKENDS))
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--model", default="resnet50v2-head", choices=sorted(REFERENCE_MODELS))
-    parser.add_argument("--size", default="quick", choices=("quick", "standard", "full"))
-    parser.add_argument("--image", type=int, help="pixels, in the place of the size's own")
-    parser.add_argument("--batch", type=int, help="examples, in the place of the size's own")
-    parser.add_argument(
-        "--ours-last", action="store_true", help="build ours after the others, which moves it in memory"
-    )
-    parser.add_argument("--rounds", type=int, default=12)
-    asked = parser.parse_args()
-
+def measured(asked: argparse.Namespace, ours_last: bool) -> list[dict[str, float]]:
+    """Seconds per batch of each way in each round, in this process."""
     backend = load({"kind": "reference", "package": "backends", "name": BACKENDS[asked.backend]})()
     backend.place(asked.device, "float32", 0)
-    model = REFERENCE_MODELS[asked.model]
-    given = {key: value for key, value in (("image_size", asked.image), ("batch_size", asked.batch)) if value}
-    axes = {**model.sizes[asked.size], **given}
+    axes = axes_of(asked)
 
     def built() -> tuple[Any, Any]:
-        made, host = model.builder()(**axes)
+        made, host = REFERENCE_MODELS[asked.model].builder()(**axes)
         made.optimizer.build(made.trainable_variables)
         return made, host
 
@@ -153,23 +175,60 @@ def main() -> None:
         made.jit_compile = asked.backend == "jax"
         return way(backend, made, backend._there(host))
 
-    makers = {"ours": ours, "fit": lambda: theirs(fit), "by hand": lambda: theirs(by_hand)}
-    ways = {name: makers[name]() for name in (list(makers)[::-1] if asked.ours_last else makers)}
+    makers = {OURS: ours, FIT: lambda: theirs(fit), KERAS: lambda: theirs(train_step)}
+    makers |= {HAND: lambda: theirs(by_hand), AGAIN: lambda: theirs(by_hand)}
+    if asked.backend == "jax":
+        del makers[KERAS]
+    ways = {name: makers[name]() for name in (list(makers)[::-1] if ours_last else makers)}
     for seconds in ways.values():  # trace, compile, and bring clocks up
         seconds(2)
-    steps = max(3, round(LEAST_SECONDS / max(ways["ours"](5), 1e-4)))
+    steps = max(3, round(LEAST_SECONDS / max(ways[OURS](5), 1e-4)))
     rounds: list[dict[str, float]] = []
-    for number in range(asked.rounds):
-        order = list(ways) if number % 2 == 0 else list(ways)[::-1]
-        rounds.append({name: ways[name](steps) for name in order})
+    dice = random.Random(0)
+    for _ in range(asked.rounds):
+        rounds.append({name: ways[name](steps) for name in dice.sample(list(ways), len(ways))})
+    return rounds
+
+
+def axes_of(asked: argparse.Namespace) -> dict[str, Any]:
+    """The size's, but for what was asked."""
+    given = {key: value for key, value in (("image_size", asked.image), ("batch_size", asked.batch)) if value}
+    return {**REFERENCE_MODELS[asked.model].sizes[asked.size], **given}
+
+
+def main() -> None:
+    """Measure in fresh processes, and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--backend", default="tensorflow", choices=sorted(BACKENDS))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--model", default="resnet50v2-head", choices=sorted(REFERENCE_MODELS))
+    parser.add_argument("--size", default="quick", choices=("quick", "standard", "full"))
+    parser.add_argument("--image", type=int, help="pixels, in the place of the size's own")
+    parser.add_argument("--batch", type=int, help="examples, in the place of the size's own")
+    parser.add_argument("--rounds", type=int, default=12, help="in each process")
+    parser.add_argument("--processes", type=int, default=2)
+    asked = parser.parse_args()
+
+    axes = axes_of(asked)
     place = f"{asked.model}[{axes['image_size']}px,b{axes['batch_size']}]@{asked.device}:{asked.backend}"
-    milliseconds = {name: 1000 * statistics.median(one[name] for one in rounds) for name in ways}
-    print(f"{place}: " + ", ".join(f"{name} {value:.3f} ms" for name, value in milliseconds.items()))
-    for name in ("fit", "by hand"):
-        low, middle, high = statistics.quantiles([one["ours"] / one[name] for one in rounds], n=4)
-        print(
-            f"{place}: ours / {name} {middle:.4f} (quartiles {low:.4f} to {high:.4f}, {asked.rounds} rounds of {steps})"
-        )
+    medians: dict[tuple[str, str], list[float]] = {}
+    for process in range(asked.processes):
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            rounds = pool.apply(measured, (asked, process % 2 == 1))
+        milliseconds = {name: 1000 * statistics.median(one[name] for one in rounds) for name in rounds[0]}
+        print(f"{place}: " + ", ".join(f"{name} {value:.3f} ms" for name, value in milliseconds.items()))
+        for pair in RATIOS:
+            if set(pair) <= set(milliseconds):
+                low, middle, high = statistics.quantiles([one[pair[0]] / one[pair[1]] for one in rounds], n=4)
+                medians.setdefault(pair, []).append(middle)
+                print(
+                    f"{place}: {' / '.join(pair)} {middle:.4f} (quartiles of the rounds {low:.4f} to {high:.4f})",
+                    flush=True,
+                )
+    for pair, each in medians.items():
+        error = statistics.stdev(each) / len(each) ** 0.5 if len(each) > 1 else float("nan")
+        known = f"{statistics.fmean(each):.4f} +- {error:.4f} (standard error over {len(each)} processes)"
+        print(f"{place}: {' / '.join(pair)}: {known}")
 
 
 if __name__ == "__main__":
