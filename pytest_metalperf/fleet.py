@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .diagnosis import diagnosis
-from .forecast import fitting, side_by_side
+from .forecast import fitting, gpu_share, side_by_side
 from .measurement import Run, run_of
 from .metrics import PREPARED_BESIDE
 from .parcel import BOOTSTRAP, HERE, Place, archive, import_path
@@ -246,13 +246,11 @@ class Fleet:
             left -= side
 
     def _taken(self, run: Run) -> float:
-        """The share of memory that a run alone took: of an NVIDIA GPU's, else of this machine's own; 0 is unknown."""
+        """The share of its GPU's memory that a run alone took; a Mac's is the machine's own."""
         import psutil
 
-        free = run.conditions.get("gpu_memory_free")
-        if free is not None:
-            return float(1 - free)
-        return (run.peak_memory_bytes or 0) / psutil.virtual_memory().total if self.local else 0.0
+        common = psutil.virtual_memory().total if self.local and sys.platform == "darwin" else None
+        return gpu_share(run.conditions.get("gpu_memory_free"), run.peak_memory_bytes, common)
 
     def wait(
         self,

@@ -37,6 +37,33 @@ def small(batch_size: int = 8, planted: str = "", optimizer: str = "adam"):
     return model, batch(batch_size)
 
 
+def recurrent(batch_size: int = 8, unroll: bool = False):
+    """A loop over time, or all its steps written out."""
+    import keras
+
+    inputs = keras.Input((16, 16, 3))
+    h = keras.layers.LSTM(4, unroll=unroll)(keras.layers.Reshape((16, 48))(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(CLASSES)(h))
+    model.compile(optimizer="adam", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model, batch(batch_size)
+
+
+def right_in_eager(batch_size: int = 8):
+    """What a faulty GPU plugin does: a layer that is wrong in graphs alone."""
+    import keras
+
+    class Faulty(keras.layers.Layer):
+        def call(self, inputs):
+            import tensorflow as tf
+
+            return inputs if tf.executing_eagerly() else 300 * inputs
+
+    inputs, outputs = network(keras, dropout=0.0)
+    model = keras.Model(inputs, Faulty()(outputs))
+    model.compile(optimizer="adam", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model, batch(batch_size)
+
+
 def wrapped(batch_size: int = 8):
     """The same, with all but its input inside a layer that fixes `training`, as ResNet50V2's base is in fine-tuning."""
     import keras

@@ -211,6 +211,11 @@ def test_jax_without_compilation(fleet, plain):
     assert other["finish"]["work"]["operations"] == {}
 
 
+def test_tensorflow_computes_its_parity_in_a_graph_as_it_trains(fleet):
+    found = small(fleet, "tensorflow", parity(), *TRAINED[:1], function="right_in_eager")
+    assert found["parity"]["loss"] == pytest.approx(found["first_batch"]["first_loss"], rel=1e-4)
+
+
 @every_backend
 def test_half_precision_scales_its_gradient(fleet, plain, backend):
     weights, found = plain(backend)
@@ -247,6 +252,16 @@ def test_fingerprint_shows_an_operation_that_a_gpu_would_leave_to_the_cpu(fleet,
     )
     assert work["operations"] != before["operations"]
     assert work["operations_on_cpu"] == {}  # of a run on a CPU
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_flop_of_a_loop_are_unknown(fleet, backend):
+    loop, plain = (
+        small(fleet, backend, *TRAINED, function="recurrent", unroll=unroll)["finish"]["work"]["flop"]
+        for unroll in (False, True)
+    )
+    assert loop is None
+    assert plain > 8 * 16 * 2 * (48 + 4) * 16  # of the forward pass
 
 
 # what cannot be

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_metalperf.worker.machine import counters
-from pytest_metalperf.worker.machine.counters import Counts, PerfCounters, parse_rusage, per_batch, since
+from pytest_metalperf.worker.machine.counters import Counts, PerfCounters, parse_peak, parse_rusage, per_batch, since
 
 SOFTWARE, TASK_CLOCK = 1, 1  # PERF_TYPE_SOFTWARE counts where virtual machines have no hardware counters: nanoseconds
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="perf is Linux'")
@@ -34,9 +34,16 @@ def test_a_mac_that_does_not_count_knows_nothing(told):
     assert parse_rusage(told) is None
 
 
+def test_the_peak_footprint_of_a_process_on_a_mac():
+    assert parse_peak(info(1, 1)) == 240  # its own offset
+    assert parse_peak(bytes(296)) is None
+    assert parse_peak(info(1, 1)[:-1]) is None
+
+
 @given(st.binary(max_size=400))
 def test_no_bytes_raise(told):
     parse_rusage(told)
+    parse_peak(told)
 
 
 def test_counts_are_since_the_start():

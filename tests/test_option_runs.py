@@ -6,6 +6,8 @@ import os
 
 import pytest
 
+from pytest_metalperf.forecast import gpu_share
+
 
 def test_so_many_processes_and_runs_are_stored(suite):
     suite.run("--metal-runs=4", "--metal-update-baselines").assert_outcomes(passed=1)
@@ -62,8 +64,7 @@ GIGA = 1_000_000_000
         ),  # of a GPU that tells what it holds: twice what one run took fits into nine tenths
         (0.4, GIGA, [0, 0, 0, 0, 0]),
         (0.99, GIGA, [0, 3, 3, 3, 3]),
-        (None, 1_000 * GIGA, [0, 0, 0, 0, 0]),  # of one that shares the machine's memory
-        (None, None, [0, 3, 3, 3, 3]),
+        (None, GIGA, [0, 0, 0, 0, 0]),  # of one that tells nothing
     ],
 )
 def test_a_gpu_prepares_no_more_at_once_than_its_memory_holds(suite, free, memory, beside):
@@ -72,6 +73,20 @@ def test_a_gpu_prepares_no_more_at_once_than_its_memory_holds(suite, free, memor
     suite.run("--metal-devices=gpu", "--metal-runs=5", "--metal-update-baselines").assert_outcomes(passed=1)
     (entry,) = suite.stored.values()
     assert [run["conditions"]["prepared_beside"] for run in entry["runs"]] == beside
+
+
+@pytest.mark.parametrize(
+    ("free", "peak", "common", "share"),
+    [
+        (0.75, GIGA, None, 0.25),
+        (0.75, 8 * GIGA, 16 * GIGA, 0.25),  # what the GPU tells goes first
+        (None, 4 * GIGA, 16 * GIGA, 0.25),  # a Mac's
+        (None, 4 * GIGA, None, 1.0),
+        (None, None, 16 * GIGA, 1.0),
+    ],
+)
+def test_what_a_run_takes_of_a_gpu_is_all_of_it_where_nobody_knows(free, peak, common, share):
+    assert gpu_share(free, peak, common) == share
 
 
 def test_none_is_refused(suite):

@@ -54,3 +54,33 @@ def test_a_program_without_either_has_no_flop():
     assert flop("func.func public @main() {\n  return\n}\n") is None
     assert flop("") is None
     assert operations("") == {}
+
+
+LOOP = """module @jit_step {
+  func.func public @main(%arg0: tensor<8x64xf32>, %arg1: tensor<64x64xf32>) -> tensor<8x64xf32> {
+    %0 = stablehlo.dot_general %arg0, %arg1, contracting_dims = [1] x [0] : (tensor<8x64xf32>, tensor<64x64xf32>) -> tensor<8x64xf32>
+    %1:2 = stablehlo.while(%iterArg = %c, %iterArg_0 = %0) : tensor<i32>, tensor<8x64xf32>
+    cond {
+      %2 = stablehlo.compare LT, %iterArg, %c_1, SIGNED : (tensor<i32>, tensor<i32>) -> tensor<i1>
+      stablehlo.return %2 : tensor<i1>
+    } do {
+      %2 = func.call @body(%iterArg_0) : (tensor<8x64xf32>) -> tensor<8x64xf32>
+      stablehlo.return %iterArg, %2 : tensor<i32>, tensor<8x64xf32>
+    }
+    return %1#1 : tensor<8x64xf32>
+  }
+  func.func private @body(%arg0: tensor<8x64xf32>) -> tensor<8x64xf32> {
+    WHAT
+    return %0 : tensor<8x64xf32>
+  }
+}
+"""  # noqa: E501
+
+
+def test_flop_are_unknown_where_a_product_lies_in_a_loop():
+    product = (
+        "%0 = stablehlo.dot_general %arg0, %cst, contracting_dims = [1] x [0]"
+        " : (tensor<8x64xf32>, tensor<64x64xf32>) -> tensor<8x64xf32>"
+    )
+    assert flop(LOOP.replace("WHAT", product)) is None
+    assert flop(LOOP.replace("WHAT", "%0 = stablehlo.tanh %arg0 : tensor<8x64xf32>")) == 2 * 8 * 64 * 64

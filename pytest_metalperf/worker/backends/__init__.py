@@ -11,6 +11,8 @@ from typing import Any
 
 from ..loop import Clock, Trainable
 from ..machine import Watch, heat
+from ..machine.counters import peak_footprint
+from ..machine.reading import fields, read
 
 BACKENDS: dict[str, str] = {"tensorflow": "tensorflow:TensorFlow", "torch": "torch:Torch", "jax": "jax:Jax"}
 """Backends of this package: name -> module and class below `backends`. Plugins add theirs by a hook."""
@@ -91,10 +93,12 @@ class Backend(ABC):
 
 
 def process_peak_memory() -> int | None:
-    """The largest resident set of this process in bytes (getrusage counts kilobytes on Linux, bytes on macOS)."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak) if sys.platform == "darwin" else int(peak) * 1024
+    """The most memory that this process has held, in bytes; None is unknown.
+
+    macOS: the footprint, which counts what Metal allocates and what was compressed. Linux: the resident set since this
+    program began (VmHWM, proc(5)); getrusage's would begin with that of the process that started it, which is pytest.
+    """
+    if sys.platform == "darwin":
+        return peak_footprint()
+    kilobytes = fields(read("/proc/self/status")).get("VmHWM", "").partition(" ")[0]
+    return int(kilobytes) * 1024 if kilobytes.isdigit() else None

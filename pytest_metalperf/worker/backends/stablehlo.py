@@ -32,9 +32,27 @@ def operations(program: str) -> Counter[str]:
 def flop(program: str) -> float | None:
     """Floating-point operations of convolutions and products, two for every multiplication with its addition.
 
-    Places where a kernel meets padding count like others. None where there is neither.
+    Places where a kernel meets padding count like others. None where there is neither, or where one lies in a loop: how often
+    that runs cannot be told from the text.
     """
+    loops = _loops(program)
+    called = set(_CALL.findall(loops))
+    if _flop(loops) or any(_over_calls(program, _flop, operator.add, name) for name in called):
+        return None
     return _over_calls(program, _flop, operator.add) or None
+
+
+def _loops(program: str) -> str:
+    """The lines of all loops, their conditions and bodies."""
+    found = []
+    depth, inside = 0, False
+    for line in program.splitlines():
+        inside = inside or "stablehlo.while" in line
+        if inside:
+            found.append(line)
+            depth += line.count("{") - line.count("}")
+            inside = bool(depth) or line.strip() != "}"
+    return "\n".join(found)
 
 
 def _flop(body: str) -> float:
@@ -69,8 +87,10 @@ def _shape(tensor: str) -> list[int]:
     return [int(size) for size in tensor.split("x")[:-1]]
 
 
-def _over_calls(program: str, count: Callable[[str], Total], add: Callable[[Total, Total], Total]) -> Total:
-    """What `count` finds in `main` and, for every call, in what it calls."""
+def _over_calls(
+    program: str, count: Callable[[str], Total], add: Callable[[Total, Total], Total], function: str = "main"
+) -> Total:
+    """What `count` finds in a function and, for every call, in what it calls."""
     starts = [(match[1], match.start()) for match in _FUNCTION.finditer(program)]
     bounds = [start for _, start in starts] + [len(program)]
     bodies = {name: program[start:end] for (name, start), end in zip(starts, bounds[1:], strict=True)}
@@ -85,4 +105,4 @@ def _over_calls(program: str, count: Callable[[str], Total], add: Callable[[Tota
             counted[name] = found
         return counted[name]
 
-    return total("main")
+    return total(function)

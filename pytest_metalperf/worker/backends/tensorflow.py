@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..loop import Trainable
-from ..problems import Problem
+from ..problems import Problem, first_line
 from ..work import facts
 from . import process_peak_memory
 from .keras import AHEAD, Batch, KerasBackend, Stepper, loss_of, named
@@ -86,7 +87,23 @@ class TensorFlow(KerasBackend):
         with tf.device(self.place_name):
             float(tf.function(lambda a: tf.reduce_sum(a @ a), jit_compile=True)(tf.ones((8, 8))))
 
-    def stepper(self, model: Any, jit_compile: bool) -> Stepper:  # noqa: ARG002
+    def try_precision(self, precision: str) -> None:
+        """Nowhere but on the device: where it has no kernel, TensorFlow would silently take the CPU's."""
+        anywhere = self.tf.config.get_soft_device_placement()
+        self.tf.config.set_soft_device_placement(False)
+        try:
+            with self.tf.device(self.place_name):
+                super().try_precision(precision)
+        finally:
+            self.tf.config.set_soft_device_placement(anywhere)
+
+    def stepper(self, model: Any, jit_compile: bool) -> Stepper:
+        if jit_compile:
+            try:
+                self.try_jit()
+            except Exception as error:
+                why = f"XLA does not compile for the {self.device} ({first_line(error)}): leave jit_compile off"
+                raise Problem("device", why) from error
         return _Stepper(model, self.tf, on_gpu=self.device != "cpu")
 
     def pipeline(self, batch: Batch) -> Iterator[Any]:
@@ -102,13 +119,20 @@ class TensorFlow(KerasBackend):
         return iter(data.apply(tf.data.experimental.prefetch_to_device(self.place_name, AHEAD)))
 
     def gradient(self, model: Any, batch: Batch, scale: float) -> tuple[float, float]:
+        """In a graph, as the step that is timed: what a plugin does wrong in graphs alone is right where nothing is fused."""
         tf = self.tf
-        with tf.GradientTape() as tape:
-            loss = loss_of(model, batch)
-            scaled = loss * scale
-        gradients = tape.gradient(scaled, [variable.value for variable in model.trainable_variables])
-        squares = [float(tf.reduce_sum(tf.square(tf.convert_to_tensor(g)))) for g in gradients if g is not None]
-        return float(loss), sum(squares)
+
+        def computed() -> tuple[Any, list[Any]]:
+            with tf.GradientTape() as tape:
+                loss = loss_of(model, batch)
+                scaled = loss * scale
+            gradients = tape.gradient(scaled, [variable.value for variable in model.trainable_variables])
+            return loss, [tf.reduce_sum(tf.square(tf.convert_to_tensor(g))) for g in gradients if g is not None]
+
+        if not model.run_eagerly:
+            computed = tf.function(computed, jit_compile=model.jit_compile)
+        loss, squares = computed()
+        return float(loss), sum(map(float, squares))
 
     def peak_memory(self) -> int | None:
         """CUDA's allocator tells its peak; Metal's answers 0, which is unknown, and lives in the process anyway."""
@@ -178,7 +202,7 @@ class _Stepper(Stepper):
         """Floating-point operations of the traced graph, by the registry that TensorFlow's profiler uses.
 
         Of operations that the outputs and updates need: a tape also traces gradients that nothing asks for, and the
-        runtime prunes them.
+        runtime prunes them. None where products lie in a loop or a branch, of which the graph does not say how often it runs.
         """
         graph = self._graph
         try:
@@ -190,6 +214,8 @@ class _Stepper(Stepper):
                 if operation not in needed:
                     needed.add(operation)
                     left += [*(tensor.op for tensor in operation.inputs), *operation.control_inputs]
+            if _products_in_calls(graph, needed):
+                return None
             counts = [
                 _gradient_flop(operation)
                 or _product_flop(operation)
@@ -200,6 +226,29 @@ class _Stepper(Stepper):
         except Exception:  # private, the same from 2.16 to 2.21: no figure is better than no run
             return None
         return float(sum(counts)) or None
+
+
+def _products_in_calls(graph: Any, needed: Iterable[Any]) -> bool:
+    """Whether functions that these operations call, loops and branches among them, multiply anything."""
+    left = {name for operation in needed for name in _called(operation.node_def)}
+    if not left:
+        return False
+    bodies = {function.signature.name: function.node_def for function in graph.as_graph_def().library.function}
+    seen: set[str] = set()
+    while left:
+        name = left.pop()
+        seen.add(name)
+        nodes = bodies.get(name, ())
+        if any(_MULTIPLIES.search(node.op) for node in nodes):
+            return True
+        left |= {called for node in nodes for called in _called(node)} - seen
+    return False
+
+
+def _called(node: Any) -> set[str]:
+    """The functions that an operation calls; what it would call for a gradient is not among them."""
+    functions = [value.func.name for key, value in node.attr.items() if not key.startswith("_") and value.func.name]
+    return {*functions, *(one.name for key, value in node.attr.items() for one in value.list.func)}
 
 
 def _product_flop(operation: Any) -> float:
@@ -227,3 +276,6 @@ _ON_THE_HOST = frozenset(
     }
 )  # fmt: skip
 """What a GPU's step does on the host by design: moving values, naming resources, arithmetic on shapes."""
+
+_MULTIPLIES = re.compile(r"MatMul|Conv|Einsum|RNN")
+"""Operations of the types whose FLOP are most of a model's."""

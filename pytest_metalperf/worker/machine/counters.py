@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .reading import State
 
 RUSAGE_BYTES, RUSAGE_FLAVOR = 296, 4
-_INSTRUCTIONS_AT = 248  # of rusage_info_v4; cycles come next, both unsigned 64-bit
+_PEAK_AT, _INSTRUCTIONS_AT = 240, 248  # of rusage_info_v4, unsigned 64-bit; cycles come after instructions
 _PERF_CALLS = {"x86_64": 298, "aarch64": 241}  # perf_event_open, of the kernel's tables of system calls
 _CYCLES, _INSTRUCTIONS = 0, 1  # PERF_COUNT_HW_CPU_CYCLES, PERF_COUNT_HW_INSTRUCTIONS, of PERF_TYPE_HARDWARE
 _INHERIT, _NO_KERNEL, _NO_HYPERVISOR = 1 << 1, 1 << 5, 1 << 6  # bits of perf_event_attr
@@ -91,13 +91,28 @@ def since(total: Counting) -> Counting | None:
 
 def rusage() -> Counts | None:
     """The counts of this process on macOS since it began."""
+    return parse_rusage(_rusage_info())
+
+
+def peak_footprint() -> int | None:
+    """The largest footprint that this process has had on macOS, in bytes, what its GPU holds included; None is unknown."""
+    return parse_peak(_rusage_info())
+
+
+def _rusage_info() -> bytes:
+    """The rusage_info_v4 of this process; empty where there is none."""
     import ctypes  # not on every start
 
     buffer = ctypes.create_string_buffer(RUSAGE_BYTES)
     with contextlib.suppress(OSError, AttributeError):
         if ctypes.CDLL(None).proc_pid_rusage(os.getpid(), RUSAGE_FLAVOR, buffer) == 0:
-            return parse_rusage(buffer.raw)
-    return None
+            return buffer.raw
+    return b""
+
+
+def parse_peak(info: bytes) -> int | None:
+    """`ri_lifetime_max_phys_footprint` of a rusage_info_v4."""
+    return (struct.unpack_from("<Q", info, _PEAK_AT)[0] or None) if len(info) >= RUSAGE_BYTES else None
 
 
 def parse_rusage(info: bytes) -> Counts | None:
