@@ -11,7 +11,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -153,8 +153,15 @@ class Store:
             raise BaselineError(f"{self.path}: cannot be read: {error.strerror}") from None
         return parse(data, str(self.path), self.machine)
 
-    def put(self, entries: Mapping[str, Entry | SpeedupEntry], facts: Mapping[str, Any]) -> None:
-        """Store `entries` of workloads and speedups beside what is there, all or nothing.
+    def update(
+        self,
+        id: str,  # noqa: A002
+        after: Callable[[Any], Entry | SpeedupEntry],
+        facts: Mapping[str, Any],
+        *,
+        speedup: bool = False,
+    ) -> None:
+        """Store what `after` makes of the entry called `id`, which it is given as the file has it now (None: not at all).
 
         Another session may have written since we read, so the file is read again under the lock. A kill at any
         instant, or a full disk, leaves the old file.
@@ -162,15 +169,12 @@ class Store:
         Raises:
             BaselineError: when the file cannot be written; what was stored before is still there.
         """
-        workloads = {key: entry for key, entry in entries.items() if isinstance(entry, Entry)}
-        speedups = {key: entry for key, entry in entries.items() if isinstance(entry, SpeedupEntry)}
 
         def change(stored: Machine) -> Machine:
-            return Machine(
-                format=FORMAT,
-                machine=dict(facts),
-                workloads={**stored.workloads, **workloads},
-                speedups={**stored.speedups, **speedups},
+            kind = "speedups" if speedup else "workloads"
+            entries = getattr(stored, kind)
+            return msgspec.structs.replace(
+                stored, machine=dict(facts), **{kind: {**entries, id: after(entries.get(id))}}
             )
 
         self._change(change)
@@ -182,12 +186,14 @@ class Store:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with filelock.FileLock(_lock_file(self.path), timeout=60):
                 changed = change(self.read())
-                replace(self.path, rendered(changed))
+                data = rendered(changed)
+                parse(data, f"{self.path}: not stored", self.machine)  # or nobody could read it any more
+                replace(self.path, data)
         except filelock.Timeout:
             raise BaselineError(
                 f"{self.path}: another session has been writing it for a minute; nothing was stored"
             ) from None
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise BaselineError(f"{self.path}: a figure cannot be stored ({error}); nothing was stored") from None
         except OSError as error:
             raise BaselineError(
@@ -416,10 +422,10 @@ def hours(sessions: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def orphans(stored: Iterable[str], asked: Iterable[str], unavailable: Iterable[str]) -> list[str]:
-    """What is stored and no test asked for, less what needs a place (`gpu:tensorflow`) that was not there."""
-    wanted, away = set(asked), set(unavailable)
-    return sorted(key for key in stored if key not in wanted and not away.intersection(places(key)))
+def orphans(stored: Iterable[str], asked: Iterable[str], available: Container[str]) -> list[str]:
+    """What is stored and no test asked for, less what needs a place (`gpu:tensorflow`) that was not there or not wanted."""
+    wanted = set(asked)
+    return sorted(key for key in stored if key not in wanted and all(place in available for place in places(key)))
 
 
 def places(key: str) -> list[str]:

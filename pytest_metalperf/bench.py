@@ -94,6 +94,8 @@ class MetalBench(_OfTest):
         """
         __tracebackhide__ = True
         settings, axes = _split(self._settings, keywords)
+        if self._test.live.child is not None:  # this process is there for metal_live alone
+            settings = replace(settings, metal="smoke")
         long = settings.sustained is not None and settings.metal != "smoke"
         if long:
             _not_against(
@@ -149,6 +151,8 @@ class MetalLive(_OfTest):
         __tracebackhide__ = True
         settings, axes = _split(self._settings, keywords)
         _not_against(self._session, self._test.nodeid, settings)
+        if not self._session.local:
+            refuse_or_skip(self._session, self._test.nodeid, "metal_live trains here, not on --metal-host", settings)
         try:
             called = checked_name(name)
             source = {"kind": "live", "name": self._test.nodeid}
@@ -228,6 +232,8 @@ class MetalSpeedup(_OfTest):
         __tracebackhide__ = True
         settings, axes = _split(self._settings, keywords)
         _not_against(self._session, self._test.nodeid, settings)
+        if self._test.live.child is not None:
+            settings = replace(settings, metal="smoke")
         backend = backend or self._test.backend
         try:
             two = variants(of, over, device=device, backend=backend, axes=axes, at_least=at_least)

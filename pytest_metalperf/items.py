@@ -91,9 +91,10 @@ def target(item: pytest.Item) -> list[str]:
 
 
 def whole(config: pytest.Config) -> bool:
-    """Whether every test was asked for: no selection by expression, and files as the ini file names them."""
-    selected = any(getattr(config.option, name, None) for name in ("keyword", "markexpr", "lf", "deselect"))
-    return not selected and not any("::" in argument for argument in config.args)
+    """Whether every test was asked for: no selection by an option, and files as the ini file names them."""
+    selecting = ("keyword", "markexpr", "lf", "deselect", "ignore", "ignore_glob")
+    selected = any(getattr(config.option, name, None) for name in selecting)
+    return not selected and config.args_source is not pytest.Config.ArgsSource.ARGS
 
 
 def more_to_come(item: pytest.Item, unavailable: Container[str] = ()) -> bool:

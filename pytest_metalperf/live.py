@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,8 +35,9 @@ CHILD = "PYTEST_METALPERF_LIVE"  # tells a child what to measure and where to le
 _WITH_VALUE = (
     "-k", "-m", "-n", "--numprocesses", "--dist", "--maxfail", "--junitxml", "--junit-xml", "--benchmark-json",
     "--benchmark-save", "--report-log", "--html", "--cov", "--cov-report", "--durations", "--color", "--deselect",
-    "--ignore", "--metal-update-mode", "--metal",
+    "--ignore", "--metal-update-mode", "--metal", "--basetemp", "--log-file", "--pastebin",
 )  # fmt: skip
+_MAYBE_WITH_VALUE = ("--cov",)
 _ALONE = (
     "-x", "--exitfirst", "--lf", "--last-failed", "--ff", "--failed-first", "--sw", "--stepwise", "--pdb", "--trace",
     "--co", "--collect-only", "--benchmark-only", "--benchmark-skip", "--benchmark-autosave", "--metal-update-baselines",
@@ -83,14 +85,14 @@ class LiveRuns:
         arguments: pytest's arguments for it, without the test.
         target: the test, as an argument.
         cwd: where pytest was started.
-        cached: whether pytest's cache plugin is there.
+        apart: arguments that give it files of its own, with {} for a folder that is removed afterwards.
         child: what a parent wants of this process, if it is a child itself.
     """
 
     arguments: Sequence[str]
     target: Sequence[str]
     cwd: Path
-    cached: bool
+    apart: Sequence[str]
     child: Child | None
 
     def of(
@@ -156,8 +158,7 @@ class LiveWorkload:
             result, log = Path(folder) / "run.json", Path(folder) / "log"
             wish = {"id": self._workload.id, "result": str(result), "parent": os.getpid()}
             command = [sys.executable, "-m", "pytest", *self._how.target, *self._how.arguments]
-            if self._how.cached:
-                command += ["-o", f"cache_dir={folder}/cache"]  # what failed last is the parent's to remember
+            command += [argument.format(folder) for argument in self._how.apart]
             with log.open("wb") as output:
                 try:
                     done = subprocess.run(
@@ -206,6 +207,7 @@ def here(step: Callable[[], Any], workload: Workload, plan: Plan, session: Metal
 
     keep_awake()
     job = Job(say)
+    job.stoppable = True
     job.name, job.device, job.backend = workload.name, workload.device, _Here()
     batch_size = workload.axes.get("batch_size")
     job.trainable = Trainable(step, read_back, examples=batch_size if isinstance(batch_size, int) else None)
@@ -255,18 +257,20 @@ def child_arguments(arguments: Sequence[str], files: Sequence[str], *, spreads: 
         spreads: whether pytest-xdist is there.
     """
     out: list[str] = []
-    skip = False
-    for argument in arguments:
+    left = list(arguments)
+    values = Counter(arguments) - Counter(files)  # an option's value may read like a file that was asked for
+    while left:
+        argument = left.pop(0)
         name = argument.partition("=")[0]
-        if skip:
-            skip = False
-        elif name in _WITH_VALUE:
-            skip = "=" not in argument
-        elif (
-            argument in _ALONE or argument in files or (argument[:2] in ("-n", "-k", "-m") and argument[:2] != argument)
-        ):
+        if name in _WITH_VALUE:
+            if "=" not in argument and left and not (name in _MAYBE_WITH_VALUE and left[0].startswith("-")):
+                left.pop(0)
             continue
-        else:
+        if argument in _ALONE or (argument[:2] in ("-n", "-k", "-m") and argument[:2] != argument):
+            continue
+        value = bool(values[argument]) and bool(out) and out[-1].startswith("-") and "=" not in out[-1]
+        if value or argument not in files:
+            values[argument] -= 1
             out.append(argument)
     return [*out, "-k", "", "-m", "", *(["-n", "0"] if spreads else [])]  # what addopts says of these is for the parent
 

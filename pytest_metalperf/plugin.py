@@ -5,6 +5,7 @@ Nothing heavy is imported here: a suite that has the plugin installed and does n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,7 +79,7 @@ def _settle(config: pytest.Config) -> Settings:
                 except SettingError as error:
                     raise SettingError(f"{where}: {error}") from None
                 if not option.name.startswith(_NOT_REPEATED):
-                    shown.append(where if value is True else f"{where} {value}")
+                    shown.append(where if value is True else f"{where} {_quoted(str(value))}")
             value = config.getini(options.ini_key(option))
             if value is not None:
                 ini[option.name] = value
@@ -240,17 +241,35 @@ def _asked(request: pytest.FixtureRequest, device: str | None, row: Row | None) 
         ),
         alone,
         config.invocation_params.dir,
-        config.pluginmanager.has_plugin("cacheprovider"),
+        _apart(config),
         Child.of_environment(),
     )
-    quoted = " ".join(f'"{word}"' if "[" in word or " " in word else word for word in alone)
-    command = " ".join(word for word in ("pytest", quoted, config.stash[_flags]) if word)
+    command = " ".join(word for word in ("pytest", *map(_quoted, alone), config.stash[_flags]) if word)
     backend = where[1] if where else settings.backend[0]
     return (
         session,
         settings,
         Test(item.nodeid, command, device, backend, live, publish, item.stash.get(CAN_WAIT, False)),
     )
+
+
+def _quoted(word: str) -> str:
+    """As one word of a command line."""
+    return word if re.fullmatch(r"[\w./:=+,%@~\\-]*", word) else f'"{word}"'
+
+
+def _apart(config: pytest.Config) -> list[str]:
+    """Arguments of a child that keep it from what is this session's own: pytest empties some of it when it starts."""
+    arguments = []
+    if config.pluginmanager.has_plugin("cacheprovider"):
+        arguments += ["-o", "cache_dir={}/cache"]  # what failed last is ours to remember
+    if getattr(config.option, "basetemp", None):
+        arguments.append("--basetemp={}/tmp")
+    if getattr(config.option, "log_file", None) or (
+        config.pluginmanager.has_plugin("logging") and config.getini("log_file")
+    ):
+        arguments.append("--log-file={}/log-file")
+    return arguments
 
 
 def _refuse_xdist(config: pytest.Config) -> None:
@@ -371,6 +390,8 @@ def _spread(config: pytest.Config) -> bool:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     opened = session.config.stash.get(_session, None)
     if opened is not None:
+        if session.shouldstop or session.shouldfail:
+            opened.whole_suite = False
         opened.close()
 
 

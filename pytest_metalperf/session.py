@@ -48,11 +48,13 @@ class Progress:
 
 @dataclass(frozen=True)
 class Recorded(Generic[AnyEntry]):
-    """What an update stored: the entry before and after."""
+    """What an update stored: the entry before and after, and how many runs or pairs in which mode."""
 
     id: str
     old: AnyEntry | None
     new: AnyEntry
+    count: int
+    mode: str
 
 
 @dataclass
@@ -122,11 +124,13 @@ class MetalSession:
             WorkerError: when it is another machine that cannot be reached.
         """
         if self._facts is None:
-            found = machine_facts() if self._here() else self._remote_facts()
+            found = machine_facts() if self.local else self._remote_facts()
             self._facts = replace(found, id=slug(self.settings.machine)) if self.settings.machine else found
         return self._facts
 
-    def _here(self) -> bool:
+    @property
+    def local(self) -> bool:
+        """Whether workers run on this machine."""
         return not self.settings.host or self.settings.host.startswith("popen")
 
     def _remote_facts(self) -> MachineFacts:
@@ -378,7 +382,7 @@ class MetalSession:
         work = common(fingerprint(run.work) for run in runs)
         now = {run.examples for run in runs}
 
-        def after(old: Entry | None) -> Entry:
+        def after(old: Entry | None, mode: str) -> Entry:
             kept = old if mode == "extend" else None
             examples = now | ({kept.examples} - {None} if kept is not None else set())
             return Entry(
@@ -392,7 +396,7 @@ class MetalSession:
                 examples=examples.pop() if len(examples) == 1 else None,
             )
 
-        return self._put(workload.id, self.store.workloads, len(new), after)
+        return self._put(workload.id, self.store.workloads, len(new), mode, after)
 
     def record_speedup(self, id: str, pairs: Iterable[PairFigure], mode: str) -> SpeedupEntry:  # noqa: A002
         """Store `pairs` as the baseline of the speedup called `id`, as `record` does with runs.
@@ -404,31 +408,49 @@ class MetalSession:
         middle = statistics.median(pair.ratio for pair in new)
         anchor = RatioAnchor(ratio=rounded(middle), recorded=new[-1].recorded, commit=self.commit)
 
-        def after(old: SpeedupEntry | None) -> SpeedupEntry:
+        def after(old: SpeedupEntry | None, mode: str) -> SpeedupEntry:
             return SpeedupEntry(
                 anchor=old.anchor if old is not None and mode != "anchor" else anchor,
                 pairs=[*(old.pairs if old is not None and mode == "extend" else ()), *new],
             )
 
-        return self._put(id, self.store.speedups, len(new), after)
+        return self._put(id, self.store.speedups, len(new), mode, after)
 
     def _put(
         self,
         id: str,  # noqa: A002
         stored: Mapping[str, AnyEntry],
         count: int,
-        after: Callable[[AnyEntry | None], AnyEntry],
+        mode: str,
+        after: Callable[[AnyEntry | None, str], AnyEntry],
     ) -> AnyEntry:
-        """Store what `after` makes of the old entry, unless an earlier test of this session stored as many runs."""
+        """Store what `after` makes of the old entry, unless an earlier test of this session stored as many runs.
+
+        The old entry is the one that the file holds now. What another session has stored since we read it is kept: it is as
+        fresh as ours.
+        """
         before: Recorded[AnyEntry] | None = self.recorded.get(id)
-        if before is not None and len(before.new.runs) >= count:
+        if before is not None and before.count >= count:
             return before.new
-        old = before.old if before is not None else stored.get(id)
-        entry = after(old)
+        mode = mode if before is None else before.mode
+        known = id in stored
+        made: list[Recorded[AnyEntry]] = []
+
+        def now(there: AnyEntry | None) -> AnyEntry:
+            if before is not None:
+                there, how = before.old, mode
+            elif there is not None and not known and mode == "missing":
+                made.append(Recorded(id, there, there, count, mode))
+                return there
+            else:
+                how = "extend" if there is not None and not known else mode
+            made.append(Recorded(id, there, after(there, how), count, how))
+            return made[-1].new
+
         facts = {key: value for key, value in self.facts.as_dict().items() if key != "os"}  # which upgrades change
-        self.store.put({id: entry}, {**self.extra_facts, **facts})
-        self.recorded[id] = Recorded(id, old, entry)
-        return entry
+        self.store.update(id, now, {**self.extra_facts, **facts}, speedup=stored is self.store.speedups)
+        self.recorded[id] = made[-1]
+        return made[-1].new
 
     @property
     def commit(self) -> str | None:
@@ -454,6 +476,8 @@ class MetalSession:
         self.suspected[nodeid] = why
         self._told[nodeid] = [r.workload.id for r in self.results if isinstance(r, Measurement) and r.nodeid == nodeid]
         self.results = [result for result in self.results if result.nodeid != nodeid]
+        # what a closure captures, such as a path, may be another the next time
+        self._sources = {key: source for key, source in self._sources.items() if source.get("kind") != "pickle"}
 
     def close(self) -> None:
         """End all workers, and remove what a reference needed."""

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_metalperf.live import child_arguments
+
 # Which process trained, and what; sleeping, since there is no virtual clock in the pytest process. One step of a
 # quick run takes long enough to be its own block, and ten of them the second that a run lasts at least.
 LIVE = """
@@ -184,3 +186,89 @@ def test_parametrised_test_of_a_class_is_run_alone(suite):
     )
     suite.run(*FEW[1:], "--metal-runs=1", "--metal-update-baselines").assert_outcomes(passed=2)
     assert sorted(suite.stored) == ["step a@live", "step c@live"]
+
+
+# what is the parent's
+
+
+def test_files_of_the_session_are_left_alone(live):
+    live.write(
+        LIVE
+        + """
+
+def test_files(metal_live, step, tmp_path):
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    metal_live(step, name="again")
+    assert mine.read_text() == "mine"
+"""
+    )
+    live.run(*FEW, "--metal-update-baselines", "--basetemp=base", "--log-file=run.log").assert_outcomes(passed=3)
+
+
+@pytest.mark.parametrize("how", ["raise KeyboardInterrupt", "pytest.skip('enough')"])
+def test_what_ends_a_test_or_the_session_goes_through(live, how):
+    live.write(
+        f"""
+        import pytest
+        def test_live(metal_live):
+            def step():
+                {how}
+            metal_live(step, name="interrupted")
+        def test_next():
+            pass
+        """
+    )
+    result = live.pytester.runpytest_subprocess(*FEW)
+    if "skip" in how:
+        result.assert_outcomes(passed=1, skipped=1)
+    else:
+        assert result.ret == pytest.ExitCode.INTERRUPTED
+        result.stdout.fnmatch_lines(["!*KeyboardInterrupt*!"])
+
+
+@pytest.mark.parametrize("at", range(1, 5))
+def test_a_step_that_fails_at_any_time_is_an_error_in_one_sentence(live, at):
+    live.write(
+        f"""
+        def test_live(metal_live):
+            values = iter([0.5] * {at - 1})
+            metal_live(lambda: next(values), name="short")
+        """
+    )
+    result = live.run(*FEW)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*training short failed in its *: StopIteration*"])
+    result.stdout.no_fnmatch_line("*serve.py*")
+
+
+def test_children_do_not_measure_what_else_their_test_asks_for(live):
+    live.set(log=str(Path("steps").resolve()))
+    live.write(
+        """
+        import time
+        def test_both(metal_bench, metal_live):
+            metal_bench("fake-model")
+            metal_live(lambda: time.sleep(0.1) or 0.5, name="my step")
+        """
+    )
+    live.run(*FEW, "--metal-update-baselines").assert_outcomes(passed=1)
+    ran = Path("steps").read_text().split()
+    assert len(set(ran)) == 4  # two runs that are stored, and a batch in each of two children
+    assert min(ran.count(pid) for pid in set(ran)) < 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "files", "kept"),
+    [
+        (["tests", "--cov", "--metal-size", "quick"], ["tests"], ["--metal-size", "quick"]),
+        (["--cov", "package", "tests"], ["tests"], []),
+        ([".", "--rootdir", "."], ["."], ["--rootdir", "."]),
+        (["--rootdir", ".", "."], ["."], ["--rootdir", "."]),
+        (["--verbose", "tests"], ["tests"], ["--verbose"]),
+        (["--basetemp", "base", "--log-file=log", "-p", "no:x"], [], ["-p", "no:x"]),
+    ],
+)
+def test_arguments_of_a_child(arguments, files, kept):
+    assert child_arguments(arguments, files, spreads=False)[: len(kept)] == kept
+    assert len(child_arguments(arguments, files, spreads=False)) == len(kept) + 4

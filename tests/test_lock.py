@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -119,4 +123,29 @@ def test_all_sessions_find_the_same_lock_wherever_their_temporary_files_are(monk
 def test_machine_without_a_place_for_locks_measures_all_the_same(monkeypatch, tmp_path):
     monkeypatch.setattr(process, "lock_path", lambda: tmp_path / "not there" / "lock")
     with machine_lock(exclusive=True, waiting=never):
+        pass
+
+
+def test_a_process_that_was_forked_while_it_was_held_does_not_keep_it(tmp_path):
+    """A data loader's worker, or a pool that a builder starts."""
+    path = tmp_path / "lock"
+    with machine_lock(exclusive=False, waiting=never, path=path):
+        forked = os.fork()
+        if not forked:
+            time.sleep(100)  # killed below
+            os._exit(0)
+    try:
+        with machine_lock(exclusive=True, waiting=never, path=path):
+            pass
+    finally:
+        os.kill(forked, signal.SIGKILL)
+        os.waitpid(forked, 0)
+
+
+def test_where_files_cannot_be_locked_nobody_waits(tmp_path, monkeypatch):
+    def flock(descriptor: int, mode: int) -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with machine_lock(exclusive=True, waiting=never, path=tmp_path / "lock"):
         pass

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from pytest_metalperf.worker.machine import machine_facts
+
 
 def test_another_interpreter(suite):
     program = suite.pytester.path / "another-python"
@@ -40,3 +42,12 @@ def test_host_that_cannot_be_reached_is_an_error_that_names_it(suite, spec):
     assert spec.partition("=")[2] in said
     assert "INTERNALERROR" not in said
     assert not suite.file.exists()
+
+
+def test_objects_of_this_process_are_not_measured_elsewhere(suite):
+    suite.monkeypatch.setattr("pytest_metalperf.session.MetalSession._remote_facts", lambda self: machine_facts())
+    suite.write("def test_live(metal_live):\n    metal_live(lambda: 0.5, name='mine')\n")
+    result = suite.run("--metal-host=ssh=nowhere", "-rs")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*metal_live trains here, not on --metal-host"])
+    assert suite.run("--metal-host=ssh=nowhere", "--metal-strict").ret == 1

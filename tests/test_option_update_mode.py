@@ -101,3 +101,24 @@ def test_unknown_value(suite):
     result = suite.run("--metal-update-mode", "some")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: --metal-update-mode: *changed, missing, extend, all*'some'*"])
+
+
+def test_runs_that_another_session_stores_meanwhile_are_kept(suite):
+    suite.run("--metal-update-baselines").assert_outcomes(passed=1)
+    suite.write(
+        """
+        import json
+        from pathlib import Path
+
+        def test_one(metal_bench):
+            (file,) = Path("baselines").glob("*.json")
+            plain = json.loads(file.read_text())
+            (entry,) = plain["workloads"].values()
+            entry["runs"].append({**entry["runs"][0], "session": "20260101T000000-beef"})
+            file.write_text(json.dumps(plain))
+            metal_bench("fake-model")
+        """
+    )
+    suite.run("--metal-update-baselines", "--metal-update-mode=extend").assert_outcomes(passed=1)
+    (entry,) = suite.stored.values()
+    assert "20260101T000000-beef" in {run["session"] for run in entry["runs"]}

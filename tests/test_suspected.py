@@ -185,3 +185,26 @@ def test_the_next_look_waits_for_a_slow_minute_to_pass(suspicious):
     since = time.monotonic()
     suspicious.run("-k", "first").assert_outcomes(failed=1)
     assert time.monotonic() - since > 1.5
+
+
+def test_a_closure_that_holds_something_of_its_test_is_measured_again(suite):
+    suite.write(
+        """
+        from fake_backend import FakeModel, wish
+
+        def test_first(metal_bench, tmp_path):
+            def mine():
+                return FakeModel(wish("seconds", 0.1) if tmp_path else 0.0)
+            metal_bench(mine)
+
+        def test_second(metal_bench):
+            metal_bench("fake-model")
+        """
+    )
+    suite.set(jitter=0.01)
+    suite.run("--metal-update-baselines").assert_outcomes(passed=2)
+    suite.set(seconds=0.12, jitter=0.001)
+    result = suite.run()
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["mine on cpu (fake) is * slower than its baseline*"])
+    result.stdout.no_fnmatch_line("*two different builders*")

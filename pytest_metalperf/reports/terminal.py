@@ -348,9 +348,20 @@ def _unused(session: MetalSession) -> list[str]:
         or any(result.error for result in session.results)
     ):
         return []
-    from ..baselines import orphans
+    from ..baselines import orphans, places
 
+    settings = session.settings
     asked = [_id(result) for result in session.results]
-    stored = [*session.store.workloads, *session.store.speedups]
-    lost = orphans(stored, asked, session.unavailable) if asked else []
-    return [f"no test asked for {words.plural(len(lost), 'stored baseline')}: {words.listed(lost, 3)}"] if lost else []
+    tried = {f"{device}:{backend}" for device in settings.devices for backend in settings.backend}
+    # a speedup names its devices itself
+    named = {
+        place for key in session.store.speedups for place in places(key) if place.rpartition(":")[2] in settings.backend
+    }
+    away = set(session.unavailable)
+    lost = [
+        *orphans(session.store.workloads, asked, {"live", *tried} - away),
+        *orphans(session.store.speedups, asked, named - away),
+    ]
+    if not asked or not lost:
+        return []
+    return [f"no test asked for {words.plural(len(lost), 'stored baseline')}: {words.listed(lost, 3)}"]

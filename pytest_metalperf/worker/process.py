@@ -71,6 +71,22 @@ def machine_lock(*, exclusive: bool, waiting: Callable[[float], None], path: Pat
         yield
         return
     mode = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+
+    def locked() -> bool:
+        """Whether it is ours; where files cannot be locked so (NFS wants a file open for writing), nobody waits."""
+        try:
+            fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        return True
+
+    def unlock() -> None:
+        """Closing is not enough: a process that was forked meanwhile, such as a data loader's, holds the file open too."""
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+
     with contextlib.ExitStack() as stack:
         try:
             descriptor = _open_shared(path or lock_path())
@@ -79,16 +95,13 @@ def machine_lock(*, exclusive: bool, waiting: Callable[[float], None], path: Pat
             return
         stack.callback(os.close, descriptor)
         since, told = time.monotonic(), 0.0
-        while True:
-            try:
-                fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
-                break
-            except OSError:
-                waited = time.monotonic() - since
-                if waited - told > 1.0:
-                    told = waited
-                    waiting(waited)
-                time.sleep(0.02)
+        while not locked():
+            waited = time.monotonic() - since
+            if waited - told > 1.0:
+                told = waited
+                waiting(waited)
+            time.sleep(0.02)
+        stack.callback(unlock)
         yield
 
 

@@ -40,6 +40,8 @@ class Job:
         self.name = ""
         self.device = "cpu"
         self.examples: int | None = None
+        self.stoppable = False
+        """Whether Ctrl-C, `pytest.skip` and the like go through, as they must in the pytest process."""
         self.watch: Watch | None = None
         """Over all blocks of a pair that takes turns; None otherwise."""
         self.steps_per_block = 1
@@ -126,8 +128,7 @@ class Job:
         with machine_lock(exclusive=False, waiting=self.waiting):
             self.progress("first batch", always=True)
             start = self.backend.clock()
-            outputs = self._guarded(self.trainable.step, "first batch")
-            value = self.trainable.fence(outputs)
+            value = self._guarded(lambda: self.trainable.fence(self.trainable.step()), "first batch")
             seconds = self.backend.clock() - start
         self.first_loss = checked(value, "in the first batch")
         return {"first_batch_seconds": seconds, "first_loss": self.first_loss}
@@ -144,7 +145,7 @@ class Job:
                 checked(value, "while warming up")
                 times.append(seconds * trainable.batches_per_step)
             self._until_trained(steps)
-            fence_cost = fence_seconds(trainable, trainable.step(), clock)
+            fence_cost = self._guarded(lambda: fence_seconds(trainable, trainable.step(), clock), "warm-up")
         self.step_seconds = min(times)
         self.steps_per_block = block_length(self.step_seconds, fence_cost)
         return {"steps_per_block": self.steps_per_block, "fence_seconds": fence_cost, **self._changed()}
@@ -212,7 +213,7 @@ class Job:
                 self.watch = self.backend.watch(self.device)
             with undisturbed():
                 for _ in range(settle):
-                    trainable.fence(trainable.step())
+                    self._guarded(lambda: trainable.fence(trainable.step()), "measuring")
                 before = self.watch.joules()
                 seconds, value = self._guarded(lambda: run_block(trainable, steps, self.backend.clock), "measuring")
                 joules = _between(before, self.watch.joules())
@@ -234,7 +235,8 @@ class Job:
         conditions = {} if self.watch is None else self.watch.conditions()
         conditions.update({key: None for key in ("other_load", "gpu_other") if key in conditions})
         with machine_lock(exclusive=False, waiting=self.waiting):  # it computes, and another session may be measuring
-            loss = self.trainable.last_loss() if self.trainable.last_loss is not None else None
+            last_loss = self.trainable.last_loss
+            loss = self._guarded(last_loss, "last batch") if last_loss is not None else None
             if loss is not None:
                 checked(loss, "in the last batch")
             peak = self.backend.peak_memory()  # before anything that is no training
@@ -299,6 +301,8 @@ class Job:
         except Problem:
             raise
         except BaseException as error:
+            if self.stoppable and not isinstance(error, Exception):
+                raise
             if out_of_memory(error):
                 batches = f" with batches of {self.examples}" if self.examples else ""
                 raise Problem(
