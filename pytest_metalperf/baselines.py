@@ -151,7 +151,12 @@ class Store:
             return Machine(format=FORMAT, machine={"id": self.machine}, workloads={})
         except OSError as error:
             raise BaselineError(f"{self.path}: cannot be read: {error.strerror}") from None
-        return parse(data, str(self.path), self.machine)
+        try:
+            return parse(data, str(self.path), self.machine)
+        except BaselineError as error:
+            told = str(error)  # of a value that is wrong, only where it is
+            remedy = "" if ";" in told else "; restore the file from version control, or move it away and record anew"
+            raise BaselineError(told + remedy) from None
 
     def update(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any
 
 import pytest
@@ -153,6 +154,12 @@ class MetalLive(_OfTest):
         _not_against(self._session, self._test.nodeid, settings)
         if not self._session.local:
             refuse_or_skip(self._session, self._test.nodeid, "metal_live trains here, not on --metal-host", settings)
+        wrong = [key for key in axes if key in ("device", "backend") or get_close_matches(key, call_keys(), cutoff=0.8)]
+        if wrong:
+            raise Broken(
+                f"metal_live: {', '.join(wrong)} is no setting of a call: there are {', '.join(sorted(call_keys()))}",
+                pytrace=False,
+            )
         try:
             called = checked_name(name)
             source = {"kind": "live", "name": self._test.nodeid}

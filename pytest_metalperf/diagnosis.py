@@ -86,6 +86,16 @@ SYMPTOMS = (
         "make them float32",
     ),
     Symptom(
+        r"MPS backend out of memory \(MPS allocated: 0 bytes",
+        "Metal gives this machine no memory, as in a virtual machine",
+        "use real hardware, or --metal-devices cpu",
+    ),
+    Symptom(
+        r"The operator '[^']+' is not currently implemented for the MPS device",
+        "PyTorch has not this operation for Apple's GPU",
+        "set PYTORCH_ENABLE_MPS_FALLBACK=1, and the CPU does it; the fingerprint then counts it among operations on the CPU",
+    ),
+    Symptom(
         r"MPS backend out of memory",
         "PyTorch's share of the memory that CPU and GPU have in common is full",
         "try a smaller batch_size; PYTORCH_MPS_HIGH_WATERMARK_RATIO is that share",

@@ -131,5 +131,6 @@ def second_look(low: float, high: float, tolerance: float) -> float:
 
     `low` and `high` are the 95 % interval of the change at one run, around no change.
     """
+    low, high = (max(change, -1 + 1e-15) for change in (low, high))
     error = (math.log1p(high) - math.log1p(low)) / (2 * 2.1)  # 2.1: Student's quantile at about 20 degrees of freedom
     return math.erfc(math.log1p(tolerance) / (max(error, 1e-9) * math.sqrt(2)))

@@ -58,9 +58,8 @@ def judged(
         Suspected: when it should be.
     """
     measurement = Measurement(workload, tolerance=settings.tolerance, strict_work=settings.strict_work, nodeid=nodeid)
-    stored = session.store.workloads.get(workload.id)
-    measurement.baseline = stored
     try:
+        stored = measurement.baseline = session.store.workloads.get(workload.id)
         if settings.metal == "smoke":
             measurement.runs = measure(1)
         elif to_record(session, workload.id, stored, settings):

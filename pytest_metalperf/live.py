@@ -23,7 +23,7 @@ from .settings import Settings
 from .worker.backends import Backend, variables
 from .worker.fence import read_back
 from .worker.loop import Trainable
-from .worker.machine import keep_awake
+from .worker.machine import keep_awake, system_versions
 from .worker.problems import Problem
 from .worker.process import die_with_parent
 from .worker.serve import Job
@@ -217,7 +217,7 @@ def here(step: Callable[[], Any], workload: Workload, plan: Plan, session: Metal
             "build_seconds": 0.0,
             "examples": job.trainable.examples,
             "parameters": None,
-            "versions": {**_Here().versions(), **variables()},
+            "versions": {**_Here().versions(), **system_versions(workload.device), **variables()},
         },
         "first_batch": job.first_batch(),
         "warm_up": job.warm_up(plan.warmup),

@@ -217,6 +217,8 @@ class MetalSession:
             called = checked_name(name or model)
             source, sized, takes = known.source, dict(known.sizes.get(settings.size, {})), known.takes
         elif callable(model):
+            if name is None and not hasattr(model, "__name__"):
+                source_of(model, type(model).__name__)  # which says what to write instead
             called = checked_name(name or getattr(model, "__name__", ""))
             if called == "<lambda>":
                 raise WorkloadError('a lambda has no name: give it one, metal_bench(lambda: …, name="…")')

@@ -327,6 +327,9 @@ def call_keys() -> frozenset[str]:
     return marker_keys() - {"devices", "backend"}
 
 
+INI = "ini file"
+
+
 def parsed(values: Mapping[str, object], where: str, allowed: frozenset[str]) -> dict[str, Any]:
     """`values` checked and converted, each by its option's own parser."""
     by_name = {option.name: option for option in options()}
@@ -338,7 +341,8 @@ def parsed(values: Mapping[str, object], where: str, allowed: frozenset[str]) ->
         try:
             out[name] = by_name[name].metadata["parse"](value)
         except SettingError as error:
-            raise SettingError(f"{where}: {name}: {error}") from None
+            written = ini_key(by_name[name]) if where == INI else name
+            raise SettingError(f"{where}: {written}: {error}") from None
     return out
 
 
@@ -347,7 +351,7 @@ def settle(flags: Mapping[str, object], ini: Mapping[str, object]) -> Settings:
 
     `--metal-size quick` brings its own batches, warm-up and runs, where nobody sets them.
     """
-    settings = complete({**parsed(ini, "ini file", frozenset(option.name for option in options())), **flags})
+    settings = complete({**parsed(ini, INI, frozenset(option.name for option in options())), **flags})
     if settings.against and settings.update_baselines:
         raise SettingError(
             "--metal-against compares without baselines and stores none: leave --metal-update-baselines out"

@@ -73,9 +73,9 @@ def compare(session: MetalSession, speedup: Speedup, settings: Settings) -> None
     Fills everything that is known of `speedup` only now; what breaks is its `error`.
     """
     speedup.tolerance = settings.tolerance
-    stored = speedup.baseline = session.store.speedups.get(speedup.id)
     measure = _measuring(session, speedup, settings)
     try:
+        stored = speedup.baseline = session.store.speedups.get(speedup.id)
         if settings.metal == "smoke":
             measure(1)
         elif to_record(session, speedup.id, stored, settings):

@@ -87,7 +87,7 @@ def test_file_broken_while_the_session_runs_is_an_error_of_that_test(suite):
     )
     result = suite.run("--metal-update-baselines")
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["*test-machine.json: line 1: holds an unresolved merge conflict", "ERROR *::test_b*"])
+    result.stdout.fnmatch_lines(["*test-machine.json: line 1: holds an unresolved merge conflict; restore*", "ERROR *::test_b*"])
     assert suite.file.read_text() == "<<<<<<< HEAD"
 
 
@@ -112,3 +112,27 @@ def test_machine_fact_of_a_plugin_cannot_rename_the_machine(suite):
     conftest.write_text(conftest.read_text() + "\ndef pytest_metalperf_machine_facts():\n    return {'id': 'mine'}\n")
     suite.run("--metal-update-baselines")
     assert suite.run().ret == 0
+
+
+@pytest.mark.parametrize("seconds", [1e-12, 1e-320, 1e308])
+def test_a_figure_that_no_training_has_ends_nothing(suite, seconds):
+    suite.run("--metal-update-baselines").assert_outcomes(passed=1)
+    (file,) = suite.pytester.path.glob("**/baselines/*.json")
+    plain = json.loads(file.read_text())
+    (entry,) = plain["workloads"].values()
+    entry["runs"][0]["seconds_per_batch"] = seconds
+    file.write_text(json.dumps(plain))
+    result = suite.run("--metal-plan")
+    assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
+
+
+def test_a_wrong_value_is_told_with_a_remedy(suite):
+    suite.run("--metal-update-baselines").assert_outcomes(passed=1)
+    (file,) = suite.pytester.path.glob("**/baselines/*.json")
+    plain = json.loads(file.read_text())
+    (entry,) = plain["workloads"].values()
+    entry["runs"][0]["seconds_per_batch"] = "x"
+    file.write_text(json.dumps(plain))
+    result = suite.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *seconds_per_batch*; restore the file from version control, or move it away*"])

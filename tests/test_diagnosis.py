@@ -71,6 +71,12 @@ versions of NumPy, modules must be compiled with NumPy 2.0.
 MEMORY = """RuntimeError: MPS backend out of memory (MPS allocated: 7.43 GB, other allocations: 24.46 GB, max allowed: \
 32.00 GB). Tried to allocate 129.21 MB on private pool. Use PYTORCH_MPS_HIGH_WATERMARK_RATIO=0.0 to disable upper limit
 """
+VIRTUAL_MEMORY = """RuntimeError: MPS backend out of memory (MPS allocated: 0 bytes, other allocations: 0 bytes, max allowed: \
+7.93 GB). Tried to allocate 256 bytes on shared pool. Use PYTORCH_MPS_HIGH_WATERMARK_RATIO=0.0 to disable upper limit
+"""
+NOT_ON_MPS = """NotImplementedError: The operator 'aten::linalg_qr.out' is not currently implemented for the MPS device. If you \
+want this op to be added in priority during the prototype phase of this feature, please comment on the issue.
+"""
 FLOAT64 = """  File "/x/train.py", line 7, in batch
 TypeError: Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64. Please use float32 instead.
 """
@@ -115,6 +121,8 @@ jaxlib.xla_extension.XlaRuntimeError: UNIMPLEMENTED: default_memory_space is not
         ("AttributeError: _ARRAY_API not found", "built for NumPy 1 and NumPy 2 is installed", "numpy<2"),
         (JAX_METAL, "jax-metal does not work with jax 0.5 or later", "pip uninstall jax-metal"),
         (FLOAT64, "no float64", "make them float32"),
+        (VIRTUAL_MEMORY, "no memory, as in a virtual machine", "--metal-devices cpu"),
+        (NOT_ON_MPS, "has not this operation", "PYTORCH_ENABLE_MPS_FALLBACK=1"),
         (MEMORY, "the memory that CPU and GPU have in common is full", "a smaller batch_size"),
     ],
 )
@@ -135,6 +143,8 @@ def test_every_symptom_is_tested():
         ARCHITECTURE,
         FAULT,
         NO_GPU,
+        VIRTUAL_MEMORY,
+        NOT_ON_MPS,
         NO_COMPILER,
         NUMPY,
         JAX_METAL,

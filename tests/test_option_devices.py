@@ -37,6 +37,12 @@ def test_baseline_of_a_skipped_device_is_no_orphan(suite):
     result.stdout.no_fnmatch_line("no test asked for*")
 
 
+def test_baseline_of_a_device_that_was_not_asked_for_is_no_orphan(suite):
+    suite.set(gpus=["gpu"])
+    suite.run("--metal-devices=cpu,gpu", "--metal-update-baselines").assert_outcomes(passed=2)
+    suite.run("--metal-devices=cpu").stdout.no_fnmatch_line("no test asked for*")
+
+
 def test_one_of_several_gpus(suite):
     suite.set(gpus=["gpu", "gpu:1"])
     suite.run("--metal-devices=gpu:1", "--metal-update-baselines").assert_outcomes(passed=1)

@@ -30,7 +30,7 @@ def test_off_by_default_it_fails_where_asked(crept):
     result.stdout.fnmatch_lines(
         [
             "fake-model* on cpu (fake) is * % slower than its anchor *",
-            "  anchor * s/batch   first accepted *; +* % since",
+            "  anchor * s/batch   first accepted *; +* % since, more than --metal-total-tolerance allows",
             "  accept it with * --metal-update-baselines --metal-update-mode anchor",
             "fake-model* slower",
         ]

@@ -180,3 +180,8 @@ def share_or_sentence(value) -> float | str:
         return share(value)
     except SettingError as error:
         return str(error)
+
+
+def test_of_the_ini_file_the_key_is_named_as_it_is_written(suite):
+    result = suite.run("-o", "metal_batches=abc")
+    result.stderr.fnmatch_lines(["ERROR: ini file: metal_batches: expected *"])

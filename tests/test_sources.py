@@ -198,7 +198,7 @@ def test_builder_of_a_conftest(suite):
             "x: this closure cannot be sent to a fresh process (TypeError: *",
         ),
         ("metal_bench(lambda: FakeModel(0.1))", 'a lambda has no name: give it one, metal_bench(lambda: …, name="…")'),
-        ("metal_bench(functools.partial(build, depth=2))", "a workload's name is printable text*"),
+        ("metal_bench(functools.partial(build, depth=2))", "partial: functools.partial(*) is no function; *write a function*"),
         ("metal_bench(functools.partial(build, depth=2), name='x')", "x: functools.partial(*) is no function; *"),
         ("metal_bench(len)", "len: len has no source file (builtins); put it into a module"),
         ("metal_bench(made_at_run_time)", "made_at_run_time: made_at_run_time has no source file (nowhere)*"),

@@ -421,7 +421,7 @@ def test_a_broken_entry_is_one_sentence_and_an_intact_file(stored, place, value,
         assert stored.file.read_bytes() == before
 
 
-@pytest.mark.parametrize("arguments", [["test_suite.py"], ["--ignore=elsewhere"], ["--metal-devices=gpu"], ["-x"]])
+@pytest.mark.parametrize("arguments", [["test_suite.py"], ["--ignore=elsewhere"], ["-x"]])
 def test_a_part_of_the_suite_does_not_show_what_nobody_asks_for(stored, arguments):
     stored.write(
         "def test_fails():\n    assert 0\n\ndef test_bench(metal_bench):\n    metal_bench('fake-model', name='other')\n"

@@ -131,3 +131,14 @@ def test_a_workers_facts_can_be_read():
 def test_what_is_no_fingerprint_is_one_sentence(plain):
     with pytest.raises(WorkError, match="the backend gives a fingerprint that cannot be read: "):
         fingerprint(plain)
+
+
+def test_what_the_cpu_does_in_a_gpus_run_is_told_when_it_is_first_recorded(suite):
+    suite.set(
+        gpus=["gpu"], work={"operations": {"Add": 5}, "operations_on_cpu": {"ResizeBilinearGrad": 36, "Where": 1}}
+    )
+    result = suite.run("--metal-devices=cpu,gpu", "--metal-update-baselines")
+    result.stdout.fnmatch_lines(
+        ["fake-model*@gpu:fake: 37 operations of a step on the CPU: ResizeBilinearGrad 36*Where 1"]
+    )
+    result.stdout.no_fnmatch_line("*@cpu:fake: 37 operations*")

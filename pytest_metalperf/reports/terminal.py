@@ -194,6 +194,10 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
     changes = {result.workload.id: result.work_changes for result in measured if result.verdict != "slower"}
     out += [(f"{key}: other work: {'; '.join(found)}", "yellow") for key, found in changes.items() if found]
     out += [(text, "yellow") for text in _without_work(measured)]
+    fallen = {
+        result.workload.id: words.on_cpu(result) for result in measured if result.verdict in ("recorded", "no baseline")
+    }
+    out += [(f"{key}: {found}", "yellow") for key, found in fallen.items() if found]
     for result in measured:
         if result.sustained is not None and result.verdict != "slower":  # whose failure text has it
             out.append((f"{result.workload.id} over {sustained.span(result.runs[0])}:", ""))

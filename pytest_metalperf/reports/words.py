@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..baselines import Entry, StoredPair, StoredRun
 from ..measurement import Measurement
-from ..worker.machine import PER_BATCH
+from ..worker.machine import PER_BATCH, SYSTEM
 
 if TYPE_CHECKING:
     from ..forecast import Expected
@@ -146,6 +146,7 @@ def figures(measurement: Measurement) -> list[str]:
         first = entry.anchor
         at = f" at {first.commit}" if first.commit else ""
         since = f"first accepted {first.recorded}{at}; {percent(total, sign=True)} since"
+        since += ", more than --metal-total-tolerance allows" if measurement.crept else ""
         found.append(("anchor", f"{seconds(first.seconds_per_batch, min(sides)):>{width}} s/batch   {since}"))
     found += [*context(measurement), ("tail", freezes(measurement))]
     return rows(found)
@@ -159,6 +160,15 @@ def context(measurement: Measurement) -> list[tuple[str, str]]:
         ("machine", conditions(measurement)),
         ("counters", counters(measurement)),
     ]
+
+
+def on_cpu(measurement: Measurement) -> str:
+    """What of the work of a GPU's run the CPU does; empty for nothing."""
+    found = measurement.work.operations_on_cpu if measurement.work is not None else {}
+    if not found or measurement.device == "cpu":
+        return ""
+    types = listed([f"{name} {count:,}" for name, count in sorted(found.items(), key=lambda one: -one[1])], 3)
+    return f"{plural(sum(found.values()), 'operation')} of a step on the CPU: {types}"
 
 
 def rows(pairs: Iterable[tuple[str, str]]) -> list[str]:
@@ -220,9 +230,10 @@ def changed_versions(measurement: Measurement) -> str:
 
 def version_changes(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     """The same of any two."""
+    unknown = {name for name in SYSTEM if name not in before or name not in now}
     return ", ".join(
         f"{name} {before.get(name, 'none')} -> {now.get(name, 'none')}"
-        for name in sorted(set(before) | set(now))
+        for name in sorted({*before, *now} - unknown)
         if before.get(name) != now.get(name)
     )
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from .backends import BACKENDS, Backend, variables
 from .loop import Trainable, block_length, checked, fence_seconds, measure, run_block, undisturbed
-from .machine import Watch, cool_down, keep_awake, machine_facts, per_batch, user_interactive
+from .machine import Watch, cool_down, keep_awake, machine_facts, per_batch, system_versions, user_interactive
 from .problems import Problem, first_line, out_of_memory, user_traceback
 from .process import die_with_parent, machine_lock, own_group
 from .sources import Source, call_builder, load, move, takes
@@ -103,7 +103,7 @@ class Job:
             return {
                 "import_seconds": imported - start,
                 "build_seconds": time.perf_counter() - imported,
-                "versions": {**self.backend.versions(), **variables()},
+                "versions": {**self.backend.versions(), **system_versions(device), **variables()},
                 "examples": self.trainable.examples,
                 "parameters": self.trainable.parameters,
             }

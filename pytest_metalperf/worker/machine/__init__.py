@@ -5,9 +5,11 @@ from .cooling import cool_down, heat
 from .counters import PER_BATCH, per_batch
 from .facts import MachineFacts, machine_facts, slug
 from .fair import keep_awake, user_interactive
+from .system import SYSTEM, system_versions
 
 __all__ = [
     "PER_BATCH",
+    "SYSTEM",
     "MachineFacts",
     "Spoil",
     "Watch",
@@ -19,6 +21,7 @@ __all__ = [
     "remarks",
     "slug",
     "spoils",
+    "system_versions",
     "user_interactive",
     "worse",
 ]
