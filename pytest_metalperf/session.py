@@ -18,11 +18,11 @@ from .measurement import Measurement, PairFigure, Run, Speedup
 from .metrics import PREPARED_BESIDE, SECONDS, Metric
 from .models import Known, Model, find, known_models
 from .settings import SettingError, Settings, baselines_folder, call_keys, devices
-from .sources import parameters_of, source_of
+from .sources import own_defaults, parameters_of, source_of
 from .work import beside, common, fingerprint
 from .worker.backends import BACKENDS
 from .worker.machine import MachineFacts, machine_facts, slug
-from .workload import DEFAULTS, Workload, WorkloadError, checked_axes, checked_name
+from .workload import DEFAULTS, Axis, Workload, WorkloadError, checked_axes, checked_name
 
 if TYPE_CHECKING:
     from .fleet import Fleet, Plan
@@ -101,7 +101,7 @@ class MetalSession:
         self._runs: dict[tuple[str, str], list[Run]] = {}
         self.pairs: dict[tuple[str, str], list[tuple[Side, Side]]] = {}
         self._reference: Reference | None = None
-        self._sources: dict[str, Mapping[str, Any]] = {}
+        self._sources: dict[str, tuple[Mapping[str, Any], Mapping[str, Axis]]] = {}
         self._commit: str | None = None
         self._commit_known = False
 
@@ -228,7 +228,7 @@ class MetalSession:
                 f"metal_bench takes a model's name or a function that builds one, got {type(model).__name__} {model!r};"
                 " for a model that exists already there is metal_live"
             )
-        asked = checked_axes(axes, called)
+        asked = checked_axes({**(own_defaults(model) if callable(model) else {}), **axes}, called)
         unknown = sorted(set(asked) - set(DEFAULTS) - takes) if takes is not None else []
         if unknown:
             raise WorkloadError(
@@ -240,12 +240,17 @@ class MetalSession:
         return workload
 
     def _claim(self, workload: Workload) -> None:
-        """One id, one builder: two that differ would overwrite each other's baseline."""
-        known = self._sources.setdefault(workload.id, workload.source)
+        """One id, one builder and one kind of work: two that differ would overwrite each other's baseline."""
+        known, axes = self._sources.setdefault(workload.id, (workload.source, workload.whole_axes))
         if known != workload.source:
             raise WorkloadError(
                 f"two different builders are both called {workload.id} in this session"
                 f" ({known.get('name')} and {workload.source.get('name')}): give one of them another name=…"
+            )
+        if axes != workload.whole_axes:
+            raise WorkloadError(
+                f"two different works are both called {workload.id} in this session"
+                f" ({axes} and {workload.whole_axes}): give one of them another name=…"
             )
 
     # what is measured
@@ -479,7 +484,7 @@ class MetalSession:
         self._told[nodeid] = [r.workload.id for r in self.results if isinstance(r, Measurement) and r.nodeid == nodeid]
         self.results = [result for result in self.results if result.nodeid != nodeid]
         # what a closure captures, such as a path, may be another the next time
-        self._sources = {key: source for key, source in self._sources.items() if source.get("kind") != "pickle"}
+        self._sources = {key: known for key, known in self._sources.items() if known[0].get("kind") != "pickle"}
 
     def close(self) -> None:
         """End all workers, and remove what a reference needed."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
-from .workload import WorkloadError
+from .workload import INPUTS, PRECISIONS, WorkloadError
 
 _REWRITTEN = "@pytest_ar"  # the name that pytest's assertion rewriting puts into a module
 
@@ -54,6 +54,20 @@ def parameters_of(function: Callable[..., Any]) -> frozenset[str] | None:
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return None
     return frozenset(p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD))
+
+
+def own_defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    """A builder's own defaults of axes that every workload has: with them it trains where a test names none."""
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return {}
+    possible = {"precision": PRECISIONS, "input": INPUTS, "remat": (False, True)}
+    return {
+        name: parameters[name].default
+        for name, values in possible.items()
+        if name in parameters and parameters[name].default in values
+    }
 
 
 def _file(module: str) -> str | None:

@@ -87,7 +87,9 @@ def test_file_broken_while_the_session_runs_is_an_error_of_that_test(suite):
     )
     result = suite.run("--metal-update-baselines")
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["*test-machine.json: line 1: holds an unresolved merge conflict; restore*", "ERROR *::test_b*"])
+    result.stdout.fnmatch_lines(
+        ["*test-machine.json: line 1: holds an unresolved merge conflict; restore*", "ERROR *::test_b*"]
+    )
     assert suite.file.read_text() == "<<<<<<< HEAD"
 
 

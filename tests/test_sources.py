@@ -198,7 +198,10 @@ def test_builder_of_a_conftest(suite):
             "x: this closure cannot be sent to a fresh process (TypeError: *",
         ),
         ("metal_bench(lambda: FakeModel(0.1))", 'a lambda has no name: give it one, metal_bench(lambda: …, name="…")'),
-        ("metal_bench(functools.partial(build, depth=2))", "partial: functools.partial(*) is no function; *write a function*"),
+        (
+            "metal_bench(functools.partial(build, depth=2))",
+            "partial: functools.partial(*) is no function; *write a function*",
+        ),
         ("metal_bench(functools.partial(build, depth=2), name='x')", "x: functools.partial(*) is no function; *"),
         ("metal_bench(len)", "len: len has no source file (builtins); put it into a module"),
         ("metal_bench(made_at_run_time)", "made_at_run_time: made_at_run_time has no source file (nowhere)*"),
@@ -334,3 +337,34 @@ def test_a_path_moves_with_its_folder_and_what_is_the_interpreters_stays(tmp_pat
     assert sources.moved(str(tmp_path / "older"), str(old), str(new)) == str(tmp_path / "older")
     monkeypatch.setattr(sources.sys, "prefix", str(old / "venv"))
     assert sources.moved(str(old / "venv" / "lib"), str(old), str(new)) == str(old / "venv" / "lib")
+
+
+def test_axes_that_read_alike_are_not_one_work(suite):
+    suite.write(
+        """
+        from fake_backend import FakeModel
+        def build(depth=1):
+            return FakeModel(0.1)
+        def test_one(metal_bench):
+            metal_bench(build, depth=1)
+        def test_other(metal_bench):
+            metal_bench(build, depth="1")
+        """
+    )
+    result = suite.run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*two different works are both called build[[]depth=1[]]@cpu:fake*depth*name=*"])
+
+
+def test_a_builders_own_precision_is_part_of_the_name(suite):
+    suite.write(
+        """
+        from fake_backend import FakeModel
+        def build(precision="mixed_float16", input=None):
+            return FakeModel(0.1)
+        def test_one(metal_bench):
+            assert metal_bench(build).workload.id == "build[mixed_float16]@cpu:fake"
+            assert metal_bench(build, precision="float32").workload.id == "build@cpu:fake"
+        """
+    )
+    assert suite.run().ret == 0

@@ -27,7 +27,7 @@ CLASSES = 10
 
 
 def small() -> Any:
-    """A convolution, a normalisation and a dense layer, with the same weights and batch on every device and backend."""
+    """A convolution, a normalisation and two dense layers, with the same weights and batch on every device and backend."""
     import keras
     import numpy
 
@@ -35,6 +35,7 @@ def small() -> Any:
     inputs = keras.Input((32, 32, 3))
     h = keras.layers.Conv2D(16, 3, strides=2, activation="relu")(inputs)
     h = keras.layers.GlobalAveragePooling2D()(keras.layers.BatchNormalization()(h))
+    h = keras.layers.Dense(16, activation="relu")(h)  # product, bias and ReLU, which plugins fuse
     logits = keras.layers.Activation("linear", dtype="float32")(keras.layers.Dense(CLASSES)(h))
     model = keras.Model(inputs, logits)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
