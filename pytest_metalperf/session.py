@@ -171,13 +171,15 @@ class MetalSession:
             return ""
         if (device, backend) not in self._probes:
             self.on_progress(Progress(backend, device, "looking for devices"))
-            source = self.backend_source(backend)
-            missing = self.fleet.probe(source, device).missing
-            if not missing and self.settings.against:
-                there = self.fleet.probe(self.reference.moved(source), device, self.reference.place).missing
-                missing = f"with {self.reference.name}: {there}" if there else ""
+            try:
+                source = self.backend_source(backend)
+                missing = self.fleet.probe(source, device).missing
+                if not missing and self.settings.against:
+                    there = self.fleet.probe(self.reference.moved(source), device, self.reference.place).missing
+                    missing = f"with {self.reference.name}: {there}" if there else ""
+            finally:
+                self.on_progress(None)
             self._probes[device, backend] = missing
-            self.on_progress(None)
         reason = self._probes[device, backend]
         if reason:
             self.unavailable[f"{device}:{backend}"] = reason

@@ -257,5 +257,5 @@ def test_nvidia_from_proc(informations, found):
 
 def test_nvidia_from_smi():
     listed = "GPU 0: NVIDIA H200 (UUID: GPU-1)\n  MIG 1g.18gb Device 0: (UUID: MIG-1)\nGPU 1: Tesla T4 (UUID: GPU-2)\n"
-    assert nvidia.from_smi(listed) == ("NVIDIA H200", "NVIDIA Tesla T4")
+    assert nvidia.from_smi(listed) == ("NVIDIA H200 MIG 1g.18gb", "NVIDIA Tesla T4")
     assert nvidia.from_smi("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n") == ()

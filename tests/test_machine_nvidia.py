@@ -440,3 +440,35 @@ def test_a_driver_that_tells_nothing(fake):
     assert {seen[name] for name in KNOWN_OF_A_GPU} == {None}
     assert watch.joules() is None
     assert watch.trace() == [[0.5, None, None, None, None]]
+
+
+# slices
+
+CUT = """GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77)
+  MIG 3g.20gb     Device  0: (UUID: MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f)
+  MIG 1g.5gb      Device  1: (UUID: MIG-cba663e8-9bed-5b25-b243-5985ef7c9beb)
+GPU 1: A100-SXM4-40GB (UUID: GPU-84711b82-7bc0-4e2e-a5c2-2b1a5b3b5ba4)
+"""
+
+
+def test_slices_are_other_gpus_than_the_whole():
+    assert nvidia.from_smi(CUT) == (
+        "NVIDIA A100-SXM4-40GB MIG 3g.20gb",
+        "NVIDIA A100-SXM4-40GB MIG 1g.5gb",
+        "NVIDIA A100-SXM4-40GB",
+    )
+
+
+@pytest.mark.parametrize("instances", [[], ["gi3"]])
+def test_a_gpu_that_is_cut_is_named_by_its_slices(monkeypatch, instances):
+    folders = {
+        "/proc/driver/nvidia/gpus": ["0000:00:04.0"],
+        "/proc/driver/nvidia/capabilities": ["gpu0", "mig"],
+        "/proc/driver/nvidia/capabilities/gpu0/mig": instances,
+    }
+    monkeypatch.setattr(nvidia, "present", lambda: True)
+    monkeypatch.setattr(nvidia, "listing", lambda path: folders.get(path, []))
+    monkeypatch.setattr(nvidia, "read", lambda path: "Model: \t\t NVIDIA A100-SXM4-40GB\n")
+    monkeypatch.setattr(nvidia, "run", lambda *command, timeout: CUT)
+    assert (nvidia.names() == ("NVIDIA A100-SXM4-40GB",)) == (not instances)
+    assert ("NVIDIA A100-SXM4-40GB MIG 1g.5gb" in nvidia.names()) == bool(instances)

@@ -113,8 +113,9 @@ class Torch(KerasBackend):
 
     def gradient(self, model: Any, batch: Batch, scale: float) -> tuple[float, float]:
         model.zero_grad()
-        compute = self.torch.compile(loss_of) if model.jit_compile else loss_of  # as the step that is timed
-        loss = compute(model, batch)
+        loss = loss_of(
+            model, batch
+        )  # eagerly under jit_compile too: torch.compile, which takes Keras' whole step, fails here
         (loss * scale).backward()
         gradients = [variable.value.grad for variable in model.trainable_variables]
         squares = sum(float((g.float() ** 2).sum()) for g in gradients if g is not None)

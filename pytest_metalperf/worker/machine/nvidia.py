@@ -61,7 +61,7 @@ def names() -> tuple[str, ...]:
         return ()
     root = "/proc/driver/nvidia/gpus"
     found = from_proc([read(f"{root}/{bus}/information") for bus in listing(root)])
-    if not found:
+    if not found or _cut():
         found = from_smi(run("nvidia-smi", "-L", timeout=5.0))
     return found or ((UNKNOWN,) if Path("/dev/nvidia0").exists() else ())
 
@@ -72,10 +72,24 @@ def from_proc(informations: list[str]) -> tuple[str, ...]:
     return tuple(map(_full, found)) if all(name not in ("", "Unknown") for name in found) else ()
 
 
+def _cut() -> bool:
+    """Whether a GPU is cut into slices (MIG, "GPU instances"), each of which is another machine than the whole."""
+    root = "/proc/driver/nvidia/capabilities"
+    return any(name.startswith("gi") for gpu in listing(root) for name in listing(f"{root}/{gpu}/mig"))
+
+
 def from_smi(listed: str) -> tuple[str, ...]:
-    """Names from `nvidia-smi -L`: `GPU 0: NVIDIA H200 (UUID: GPU-…)`, MIG slices indented below."""
-    found = (re.fullmatch(r"GPU \d+: (.+) \(UUID: \S+\)", line) for line in lines(listed))
-    return tuple(_full(match[1]) for match in found if match)
+    """Names from `nvidia-smi -L`: `GPU 0: NVIDIA H200 (UUID: GPU-…)`, MIG slices indented below, `  MIG 1g.5gb  Device 0: …`.
+
+    Of a GPU that is cut, each slice: `NVIDIA A100-SXM4-40GB MIG 1g.5gb`.
+    """
+    found: list[tuple[str, list[str]]] = []
+    for line in lines(listed):
+        if match := re.fullmatch(r"GPU \d+: (.+) \(UUID: \S+\)", line):
+            found.append((_full(match[1]), []))
+        elif found and (match := re.match(r"\s+MIG (\S+)\s+Device", line)):
+            found[-1][1].append(f"{found[-1][0]} MIG {match[1]}")
+    return tuple(name for whole, slices in found for name in slices or [whole])
 
 
 def throttled(before: Sample, after: Sample, during: int = 0) -> str | None:
