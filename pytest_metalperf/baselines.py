@@ -150,13 +150,29 @@ class Store:
         except FileNotFoundError:
             return Machine(format=FORMAT, machine={"id": self.machine}, workloads={})
         except OSError as error:
-            raise BaselineError(f"{self.path}: cannot be read: {error.strerror}") from None
+            raise BaselineError(
+                f"{self.path}: cannot be read: {error.strerror}; mend that, or use another --metal-baselines"
+            ) from None
         try:
             return parse(data, str(self.path), self.machine)
         except BaselineError as error:
             told = str(error)  # of a value that is wrong, only where it is
             remedy = "" if ";" in told else "; restore the file from version control, or move it away and record anew"
             raise BaselineError(told + remedy) from None
+
+    def prepare(self) -> None:
+        """Make sure that the file can be written, before anything is measured for it.
+
+        Raises:
+            BaselineError: when it cannot.
+        """
+        folder = self.path.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BaselineError(f"{folder}: cannot be made: {error.strerror}; use another --metal-baselines") from None
+        if not os.access(folder, os.W_OK):
+            raise BaselineError(f"{folder}: cannot be written to; use another --metal-baselines")
 
     def update(
         self,

@@ -23,6 +23,9 @@ from .speedup import compare, variants
 from .sustained import sustained, sustained_plan
 from .workload import Workload, WorkloadError, checked_axes, checked_name
 
+_OF_ONE_WORKLOAD = {"metrics", "on_missing", "strict_work", "sustained", "sustained_tolerance"}
+"""Settings of a call that say nothing of two variants."""
+
 
 class Broken(pytest.fail.Exception):  # type: ignore[misc, name-defined]
     """A measurement that broke: an error, never `slower`."""
@@ -61,6 +64,12 @@ class _OfTest:
         self._settings = settings
         self._test = test
 
+    def _asked(self, keywords: Mapping[str, Any]) -> tuple[Settings, dict[str, Any]]:
+        """Settings and axes of a call. A child of `metal_live` is there for that alone: one batch of all else will do."""
+        __tracebackhide__ = True
+        settings, axes = _split(self._settings, keywords)
+        return settings if self._test.live.child is None else replace(settings, metal="smoke"), axes
+
 
 class MetalBench(_OfTest):
     """`metal_bench(model, …)`: train in fresh processes, compare with the baseline, fail when slower."""
@@ -94,9 +103,7 @@ class MetalBench(_OfTest):
             pytest.skip.Exception: when the device is not there.
         """
         __tracebackhide__ = True
-        settings, axes = _split(self._settings, keywords)
-        if self._test.live.child is not None:  # this process is there for metal_live alone
-            settings = replace(settings, metal="smoke")
+        settings, axes = self._asked(keywords)
         long = settings.sustained is not None and settings.metal != "smoke"
         if long:
             _not_against(
@@ -154,14 +161,9 @@ class MetalLive(_OfTest):
         _not_against(self._session, self._test.nodeid, settings)
         if not self._session.local:
             refuse_or_skip(self._session, self._test.nodeid, "metal_live trains here, not on --metal-host", settings)
-        wrong = [key for key in axes if key in ("device", "backend") or get_close_matches(key, call_keys(), cutoff=0.8)]
-        if wrong:
-            raise Broken(
-                f"metal_live: {', '.join(wrong)} is no setting of a call: there are {', '.join(sorted(call_keys()))}",
-                pytrace=False,
-            )
         try:
             called = checked_name(name)
+            _no_settings(axes)
             source = {"kind": "live", "name": self._test.nodeid}
             workload = Workload(called, "live", "", checked_axes(axes, called), source)
             self._session._claim(workload)
@@ -237,10 +239,10 @@ class MetalSpeedup(_OfTest):
             pytest.skip.Exception: when a device is not there.
         """
         __tracebackhide__ = True
-        settings, axes = _split(self._settings, keywords)
+        settings, axes = self._asked(keywords)
         _not_against(self._session, self._test.nodeid, settings)
-        if self._test.live.child is not None:
-            settings = replace(settings, metal="smoke")
+        if without := sorted(_OF_ONE_WORKLOAD & keywords.keys()):
+            raise Broken(f"metal_speedup has no {', '.join(without)}: ask metal_bench for it", pytrace=False)
         backend = backend or self._test.backend
         try:
             two = variants(of, over, device=device, backend=backend, axes=axes, at_least=at_least)
@@ -338,6 +340,19 @@ def _not_against(
     if settings.against:
         session.skipped.append((nodeid, why))
         pytest.skip(why)
+
+
+def _no_settings(axes: Mapping[str, Any]) -> None:
+    """Axes of `metal_live` are words of a name, which a misspelt setting must not become.
+
+    Raises:
+        WorkloadError: in one sentence.
+    """
+    wrong = [key for key in axes if key in ("device", "backend") or get_close_matches(key, call_keys(), cutoff=0.8)]
+    if wrong:
+        raise WorkloadError(
+            f"metal_live: {', '.join(wrong)} is no setting of a call: there are {', '.join(sorted(call_keys()))}"
+        )
 
 
 def _split(settings: Settings, keywords: Mapping[str, Any]) -> tuple[Settings, dict[str, Any]]:

@@ -330,7 +330,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
     opened = _open(config)
     try:  # a file or a reference that cannot be read ends the session before anything is measured
-        opened.reference if opened.settings.against else opened.store  # noqa: B018
+        if opened.settings.against:
+            opened.reference  # noqa: B018
+        elif opened.settings.update_baselines and opened.settings.metal != "smoke":
+            opened.store.prepare()
+        else:
+            opened.store  # noqa: B018
     except (BaselineError, BadReference, WorkerError) as error:
         raise pytest.UsageError(str(error)) from None
     opened.whole_suite = whole(config)

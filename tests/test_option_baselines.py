@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 
@@ -46,3 +48,14 @@ def test_file_in_place_of_the_folder_is_one_sentence(suite):
     assert result.ret != 0
     assert "taken" in said
     assert "INTERNALERROR" not in said
+
+
+@pytest.mark.parametrize("at", ["a file", "/proc/nope"])
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_measured(suite, at):
+    if at.startswith("/") and not Path("/proc").is_dir():
+        pytest.skip("Linux' own")
+    (suite.pytester.path / "a file").write_text("")
+    result = suite.run(f"--metal-baselines={at}", "--metal-update-baselines")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *: cannot be *; * another --metal-baselines"])
+    assert suite.trained() == []

@@ -303,3 +303,12 @@ def test_the_line_stands_below_the_table(gpu):
             "fake-model[[]b8[]]@gpu:fake over fake-model[[]b8[]]@cpu:fake: 4 times as fast (* to *), memory 5.1 GB -> 3.2 GB",
         ]
     )
+
+
+@pytest.mark.parametrize("setting", ["metrics={'memory': '5%'}", "strict_work=True", "sustained='2min'"])
+def test_what_says_nothing_of_two_is_refused(suite, setting):
+    suite.write(f"def test_it(metal_speedup):\n    metal_speedup('fake-model', {setting})\n")
+    suite.set(gpus=["gpu"])
+    result = suite.run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"*metal_speedup has no {setting.partition('=')[0]}: ask metal_bench for it"])
