@@ -156,6 +156,7 @@ class LiveWorkload:
     def _child(self) -> Run:
         with tempfile.TemporaryDirectory(prefix="pytest-metalperf-") as folder:
             result, log = Path(folder) / "run.json", Path(folder) / "log"
+            limit = self._settings.timeout + (self._settings.sustained or 0.0)
             wish = {"id": self._workload.id, "result": str(result), "parent": os.getpid()}
             command = [sys.executable, "-m", "pytest", *self._how.target, *self._how.arguments]
             command += [argument.format(folder) for argument in self._how.apart]
@@ -167,14 +168,14 @@ class LiveWorkload:
                         stdin=subprocess.DEVNULL,
                         stdout=output,
                         stderr=subprocess.STDOUT,
-                        timeout=self._settings.timeout + (self._settings.sustained or 0.0),
+                        timeout=limit,
                         env={**os.environ, CHILD: json.dumps(wish)},
                         check=False,
                     )
                 except subprocess.TimeoutExpired:
                     raise WorkerError(
                         "worker",
-                        f"a child process that runs this test alone did not end within {self._settings.timeout:g} s"
+                        f"a child process that runs this test alone did not end within {limit:g} s"
                         " and was killed; if that is its honest time, raise --metal-timeout",
                         _tail(log),
                     ) from None

@@ -631,13 +631,13 @@ def test_read_only_folder_is_told():
 
 def test_folder_that_is_a_file_is_told(tmp_path):
     (tmp_path / "baselines").write_text("")
-    with pytest.raises(BaselineError, match=r"m\.json: cannot be read: Not a directory$"):
+    with pytest.raises(BaselineError, match=r"m\.json: cannot be read: Not a directory; mend that, or use another"):
         Store(tmp_path / "baselines", "m")
 
 
 def test_file_that_is_a_folder_is_told(tmp_path):
     (tmp_path / "m.json").mkdir()
-    with pytest.raises(BaselineError, match=r"m\.json: cannot be read: Is a directory$"):
+    with pytest.raises(BaselineError, match=r"m\.json: cannot be read: Is a directory; mend that, or use another"):
         Store(tmp_path, "m")
 
 

@@ -60,6 +60,19 @@ def test_a_virtual_environment_is_named_by_its_folder(suite):
     suite.run("--metal-against=venv").assert_outcomes(passed=1)
 
 
+def test_a_slowdown_names_the_command_that_tells_whether_it_is_the_code(repository):
+    repository.run("--metal-update-baselines").assert_outcomes(passed=1)
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "baselines")
+    (run, *_) = next(iter(repository.stored.values()))["runs"]
+    slow(repository, 0.3)
+    result = repository.run("--metal-max-runs=2")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [f"  compare it with the code of then by  pytest *test_it* --metal-against={run['commit']}"]
+    )
+
+
 def test_a_slower_working_tree_fails(repository):
     slow(repository)
     result = repository.run("--metal-against=HEAD")

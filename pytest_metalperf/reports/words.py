@@ -80,6 +80,10 @@ def slower(measurement: Measurement, command: str) -> str:
     head = f"{title(measurement)} is {factor(change)} than {than}"
     lines = [f"{head:<72} {measurement.nodeid}", *figures(measurement)]
     if reference is None:
+        last = measurement.baseline.runs[-1].commit if measurement.baseline is not None else None
+        own = measurement.workload.source.get("kind") in ("import", "pickle")  # code that a revision can hold
+        if own and last and not last.endswith("+"):
+            lines.append(f"{_INDENT}compare it with the code of then by  {command} --metal-against={last}")
         lines.append(f"{_INDENT}accept it with  {command} {accept}")
     return "\n".join(lines)
 
