@@ -417,7 +417,8 @@ def test_a_broken_entry_is_one_sentence_and_an_intact_file(stored, place, value,
     for flags in ([], [UPDATE, "--metal-update-mode=all"]):
         result = stored.run(*flags)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
-        assert [line for line in result.stderr.lines if line] == [f"ERROR: {stored.file}: {sentence}"]
+        remedy = "; restore the file from version control, or move it away and record anew"
+        assert [line for line in result.stderr.lines if line] == [f"ERROR: {stored.file}: {sentence}{remedy}"]
         assert stored.file.read_bytes() == before
 
 
