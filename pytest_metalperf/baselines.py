@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -24,8 +24,15 @@ Positive = Annotated[float, msgspec.Meta(gt=0)]
 Condition = float | bool | str | None
 
 
+RESTORE = "restore it (git checkout) or delete it and record anew"
+
+
 class BaselineError(Exception):
     """One sentence: which file, which place in it, what is wrong, what to do."""
+
+
+class Damaged(BaselineError):
+    """Of content that cannot be a baseline's: what to do is said by whoever knows where it comes from."""
 
 
 class StoredRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -155,10 +162,8 @@ class Store:
             ) from None
         try:
             return parse(data, str(self.path), self.machine)
-        except BaselineError as error:
-            told = str(error)  # of a value that is wrong, only where it is
-            remedy = "" if ";" in told else "; restore the file from version control, or move it away and record anew"
-            raise BaselineError(told + remedy) from None
+        except Damaged as error:
+            raise BaselineError(f"{error}; {RESTORE}") from None
 
     def prepare(self) -> None:
         """Make sure that the file can be written, before anything is measured for it.
@@ -179,8 +184,7 @@ class Store:
         id: str,  # noqa: A002
         after: Callable[[Any], Entry | SpeedupEntry],
         facts: Mapping[str, Any],
-        *,
-        speedup: bool = False,
+        kind: Literal["workloads", "speedups"] = "workloads",
     ) -> None:
         """Store what `after` makes of the entry called `id`, which it is given as the file has it now (None: not at all).
 
@@ -192,7 +196,6 @@ class Store:
         """
 
         def change(stored: Machine) -> Machine:
-            kind = "speedups" if speedup else "workloads"
             entries = getattr(stored, kind)
             return msgspec.structs.replace(
                 stored, machine=dict(facts), **{kind: {**entries, id: after(entries.get(id))}}
@@ -281,7 +284,8 @@ def parse(data: bytes, place: str, machine: str) -> Machine:
         machine: the id of the machine that it must belong to.
 
     Raises:
-        BaselineError: naming the place in the file.
+        Damaged: naming the place in the file.
+        BaselineError: for a file that is whole, but another format's or machine's.
     """
     plain = _json(data, place)
     if not isinstance(plain, dict) or "format" not in plain or "workloads" not in plain:
@@ -295,7 +299,7 @@ def parse(data: bytes, place: str, machine: str) -> Machine:
             " upgrade it, or use another --metal-baselines"
         )
     if written != FORMAT or isinstance(written, bool):
-        raise BaselineError(f"{place}: $.format: expected {FORMAT}, got {written!r}")
+        raise Damaged(f"{place}: $.format: expected {FORMAT}, got {written!r}")
     workloads = _entries(plain["workloads"], _entry, place, "$.workloads")
     speedups = _entries(plain.get("speedups", {}), _speedup, place, "$.speedups")
     _known_keys(plain, Machine, place, "$")
@@ -318,7 +322,7 @@ def _json(data: bytes, place: str) -> Any:
         return dict(pairs)
 
     def refuse(word: str) -> Any:
-        raise BaselineError(f"{place}: holds {word[:40]}, which is no figure")
+        raise Damaged(f"{place}: holds {word[:40]}, which is no figure")
 
     def finite(word: str) -> float:
         return float(word) if math.isfinite(float(word)) else refuse(word)
@@ -331,18 +335,18 @@ def _json(data: bytes, place: str) -> Any:
         plain = json.loads(text, object_pairs_hook=unique, parse_constant=refuse, parse_float=finite, parse_int=whole)
         json.dumps(plain, ensure_ascii=False).encode()  # half a surrogate pair is JSON, but could not be written again
     except UnicodeError as error:
-        raise BaselineError(f"{place}: is no UTF-8 text ({error.reason})") from None  # type: ignore[attr-defined]
+        raise Damaged(f"{place}: is no UTF-8 text ({error.reason})") from None  # type: ignore[attr-defined]
     except json.JSONDecodeError as error:
         conflict = re.search(r"^(<{7}|={7}|>{7})", text, re.MULTILINE)
         if conflict:
             line = text.count("\n", 0, conflict.start()) + 1
-            raise BaselineError(f"{place}: line {line}: holds an unresolved merge conflict") from None
+            raise Damaged(f"{place}: line {line}: holds an unresolved merge conflict") from None
         what = (
             "is empty" if not text.strip() else f"line {error.lineno}, column {error.colno}: is not JSON ({error.msg})"
         )
-        raise BaselineError(f"{place}: {what}; restore it (git checkout) or delete it and record anew") from None
+        raise Damaged(f"{place}: {what}") from None
     except RecursionError:
-        raise BaselineError(f"{place}: is nested too deeply to be a baseline file") from None
+        raise Damaged(f"{place}: is nested too deeply to be a baseline file") from None
     return plain
 
 
@@ -351,7 +355,7 @@ AnyEntry = TypeVar("AnyEntry", Entry, SpeedupEntry)
 
 def _entries(plain: Any, read: Callable[[Any, str, str], AnyEntry], place: str, path: str) -> dict[str, AnyEntry]:
     if not isinstance(plain, dict):
-        raise BaselineError(f"{place}: {path}: expected an object, got {_kind(plain)}")
+        raise Damaged(f"{place}: {path}: expected an object, got {_kind(plain)}")
     return {key: read(value, place, f"{path}[{json.dumps(key, ensure_ascii=False)}]") for key, value in plain.items()}
 
 
@@ -390,7 +394,7 @@ def _known_keys(value: Any, kind: type[msgspec.Struct], place: str, path: str) -
     names = {field.name for field in msgspec.structs.fields(kind)}
     for key in value if isinstance(value, dict) else ():
         if key not in names:
-            raise BaselineError(f"{place}: {path}: has an unknown key `{json.dumps(key)[1:-1]}`")
+            raise Damaged(f"{place}: {path}: has an unknown key `{json.dumps(key)[1:-1]}`")
 
 
 def _convert(value: Any, kind: Any, place: str, path: str) -> Any:
@@ -398,7 +402,7 @@ def _convert(value: Any, kind: Any, place: str, path: str) -> Any:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at ")
-        raise BaselineError(f"{place}: {path}{where.strip('`').removeprefix('$')}: {_plain(what)}") from None
+        raise Damaged(f"{place}: {path}{where.strip('`').removeprefix('$')}: {_plain(what)}") from None
 
 
 _WORDS = {

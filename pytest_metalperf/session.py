@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from .baselines import Anchor, AnyEntry, Entry, RatioAnchor, SpeedupEntry, Store, hours, rounded
 from .forecast import Expected, Took, guess, second_look, took
@@ -405,7 +405,7 @@ class MetalSession:
                 examples=examples.pop() if len(examples) == 1 else None,
             )
 
-        return self._put(workload.id, self.store.workloads, len(new), mode, after)
+        return self._put(workload.id, "workloads", len(new), mode, after)
 
     def record_speedup(self, id: str, pairs: Iterable[PairFigure], mode: str) -> SpeedupEntry:  # noqa: A002
         """Store `pairs` as the baseline of the speedup called `id`, as `record` does with runs.
@@ -423,41 +423,38 @@ class MetalSession:
                 pairs=[*(old.pairs if old is not None and mode == "extend" else ()), *new],
             )
 
-        return self._put(id, self.store.speedups, len(new), mode, after)
+        return self._put(id, "speedups", len(new), mode, after)
 
     def _put(
         self,
         id: str,  # noqa: A002
-        stored: Mapping[str, AnyEntry],
+        kind: Literal["workloads", "speedups"],
         count: int,
         mode: str,
         after: Callable[[AnyEntry | None, str], AnyEntry],
     ) -> AnyEntry:
         """Store what `after` makes of the old entry, unless an earlier test of this session stored as many runs.
 
-        The old entry is the one that the file holds now. What another session has stored since we read it is kept: it is as
-        fresh as ours.
+        The old entry is the one that the file holds now. One that another session has stored since we read it is extended, or
+        left alone where only what is missing is wanted: it is as fresh as ours.
         """
         before: Recorded[AnyEntry] | None = self.recorded.get(id)
         if before is not None and before.count >= count:
             return before.new
-        mode = mode if before is None else before.mode
-        known = id in stored
+        known = id in getattr(self.store, kind)
         made: list[Recorded[AnyEntry]] = []
 
         def now(there: AnyEntry | None) -> AnyEntry:
-            if before is not None:
-                there, how = before.old, mode
-            elif there is not None and not known and mode == "missing":
-                made.append(Recorded(id, there, there, count, mode))
-                return there
-            else:
-                how = "extend" if there is not None and not known else mode
-            made.append(Recorded(id, there, after(there, how), count, how))
-            return made[-1].new
+            old, how = (there, mode) if before is None else (before.old, before.mode)
+            meanwhile = before is None and there is not None and not known
+            if meanwhile and mode != "missing":
+                how = "extend"
+            new = there if there is not None and meanwhile and mode == "missing" else after(old, how)
+            made.append(Recorded(id, old, new, count, how))
+            return new
 
         facts = {key: value for key, value in self.facts.as_dict().items() if key != "os"}  # which upgrades change
-        self.store.update(id, now, {**self.extra_facts, **facts}, speedup=stored is self.store.speedups)
+        self.store.update(id, now, {**self.extra_facts, **facts}, kind)
         self.recorded[id] = made[-1]
         return made[-1].new
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import CellType, CodeType, FunctionType
 from typing import Any
@@ -47,27 +47,29 @@ def source_of(function: Callable[..., Any], name: str) -> dict[str, Any]:
 
 def parameters_of(function: Callable[..., Any]) -> frozenset[str] | None:
     """The keyword parameters that a builder declares; None where it takes any, or hides them."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
+    declared = _declared(function)
+    if declared is None or any(p.kind is p.VAR_KEYWORD for p in declared.values()):
         return None
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return None
-    return frozenset(p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD))
+    return frozenset(p.name for p in declared.values() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD))
 
 
 def own_defaults(function: Callable[..., Any]) -> dict[str, Any]:
     """A builder's own defaults of axes that every workload has: with them it trains where a test names none."""
-    try:
-        parameters = inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return {}
+    declared = _declared(function) or {}
     possible = {"precision": PRECISIONS, "input": INPUTS, "remat": (False, True)}
     return {
-        name: parameters[name].default
+        name: declared[name].default
         for name, values in possible.items()
-        if name in parameters and parameters[name].default in values
+        if name in declared and declared[name].default in values
     }
+
+
+def _declared(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:
+    """Its parameters; None where it hides them."""
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return None
 
 
 def _file(module: str) -> str | None:

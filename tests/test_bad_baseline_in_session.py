@@ -137,4 +137,4 @@ def test_a_wrong_value_is_told_with_a_remedy(suite):
     file.write_text(json.dumps(plain))
     result = suite.run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: *seconds_per_batch*; restore the file from version control, or move it away*"])
+    result.stderr.fnmatch_lines(["ERROR: *seconds_per_batch*; restore it (git checkout) or delete it*"])

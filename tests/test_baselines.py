@@ -96,7 +96,9 @@ def speedup(ratio: float = 4.0) -> SpeedupEntry:
 
 def put(store: Store, entries: dict[str, Entry | SpeedupEntry], facts: dict[str, object]) -> None:
     for key, made in entries.items():
-        store.update(key, lambda _, made=made: made, facts, speedup=isinstance(made, SpeedupEntry))
+        store.update(
+            key, lambda _, made=made: made, facts, "speedups" if isinstance(made, SpeedupEntry) else "workloads"
+        )
 
 
 @pytest.fixture

@@ -255,7 +255,6 @@ def test_children_do_not_measure_what_else_their_test_asks_for(live):
     live.run(*FEW, "--metal-update-baselines").assert_outcomes(passed=1)
     ran = Path("steps").read_text().split()
     batches = sorted(ran.count(pid) for pid in set(ran))
-    print(batches)
     assert len(batches) == 4  # two runs that are stored, and a short one in each of two children
     assert batches[1] < batches[2]
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from pytest_metalperf.baselines import RESTORE
 from pytest_metalperf.trust import of_pair
 
 ID = "fake-model[b8]@gpu:fake over fake-model[b8]@cpu:fake"
@@ -417,7 +418,7 @@ def test_a_broken_entry_is_one_sentence_and_an_intact_file(stored, place, value,
     for flags in ([], [UPDATE, "--metal-update-mode=all"]):
         result = stored.run(*flags)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
-        remedy = "; restore the file from version control, or move it away and record anew"
+        remedy = f"; {RESTORE}"
         assert [line for line in result.stderr.lines if line] == [f"ERROR: {stored.file}: {sentence}{remedy}"]
         assert stored.file.read_bytes() == before
 

@@ -47,26 +47,22 @@ def fit(backend: Any, model: Any, batch: Any) -> Callable[[int], float]:
         data = batches()
     model.make_train_function()
     called = model.train_function
-    begun: list[float] = []
-    last: list[Any] = []
-
-    def noted(*arguments: Any) -> Any:
-        if last:
-            if len(begun) in (0, steps_now[0]):
-                float(tree.flatten(last[0])[0] + 0)
-            begun.append(time.perf_counter())
-        last[:] = [called(*arguments)]
-        return last[0]
-
-    steps_now = [0]
-    model.train_function = noted
 
     def seconds(steps: int) -> float:
-        begun.clear()
-        last.clear()
-        steps_now[0] = steps
+        begun: list[float] = []
+        last: Any = None
+
+        def noted(*arguments: Any) -> Any:
+            nonlocal last
+            if last is not None:
+                if len(begun) in (0, steps):
+                    float(tree.flatten(last)[0] + 0)
+                begun.append(time.perf_counter())
+            last = called(*arguments)
+            return last
+
+        model.train_function = noted
         model.fit(data, steps_per_epoch=steps + 2, epochs=1, verbose=0)
-        last.clear()
         return (begun[steps] - begun[0]) / steps
 
     return seconds

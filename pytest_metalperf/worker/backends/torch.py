@@ -113,9 +113,8 @@ class Torch(KerasBackend):
 
     def gradient(self, model: Any, batch: Batch, scale: float) -> tuple[float, float]:
         model.zero_grad()
-        loss = loss_of(
-            model, batch
-        )  # eagerly under jit_compile too: torch.compile, which takes Keras' whole step, fails here
+        # eagerly under jit_compile too: torch.compile takes Keras' whole step, and fails at this function
+        loss = loss_of(model, batch)
         (loss * scale).backward()
         gradients = [variable.value.grad for variable in model.trainable_variables]
         squares = sum(float((g.float() ** 2).sum()) for g in gradients if g is not None)
