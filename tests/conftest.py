@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import shutil
+import sys
 import warnings
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
@@ -81,6 +82,9 @@ class Suite:
         pytester.syspathinsert()
         monkeypatch.delenv("CI", raising=False)
         monkeypatch.setattr(pytest_metalperf.judging, "PATIENCE", 0.0)
+        # a module that a test writes anew within a second, no longer than before, must not be read from bytecode
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)
+        monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
         monkeypatch.setenv("PYTEST_METALPERF_LOCK", str(pytester.path / "lock"))  # no waiting for real measurements
 
     def write(self, source: str = "def test_it(metal_bench):\n    metal_bench('fake-model')\n") -> None:
