@@ -17,6 +17,7 @@ from .reports import words
 from .session import MetalSession, rule_of
 from .settings import Settings
 from .trust import calm, refusal, under_conditions
+from .work import other_work
 from .workload import Workload
 
 if TYPE_CHECKING:
@@ -193,8 +194,10 @@ def _record(
 ) -> None:
     measurement.runs = measure(settings.runs)
     why = refusal(measurement.runs, measurement.device)
-    if why and not settings.force:
-        measurement.verdict, measurement.error = "", words.refused(why)
+    other = other_work(measurement.work_before, measurement.work) if settings.update_mode == "extend" else []
+    if (why or other) and not settings.force:
+        told = words.refused(why) if why else words.not_beside(measurement, other)
+        measurement.verdict, measurement.error = "", told
         return
     session.record(measurement.workload, measurement.runs, settings.update_mode)
     measurement.verdict = "recorded"

@@ -251,7 +251,7 @@ class Settings:
     )
     force: bool = _option(
         False,
-        "record under conditions that would be refused (battery, low power, throttling, a virtual GPU)",
+        "record what would be refused: under battery, low power, throttling, a virtual GPU, or beside runs of other work",
         _truth,
         marker=False,
     )
@@ -355,6 +355,11 @@ def settle(flags: Mapping[str, object], ini: Mapping[str, object]) -> Settings:
     if settings.against and settings.update_baselines:
         raise SettingError(
             "--metal-against compares without baselines and stores none: leave --metal-update-baselines out"
+        )
+    if "update_mode" in flags and not settings.update_baselines:
+        raise SettingError(
+            "--metal-update-mode stores nothing by itself: add --metal-update-baselines, or leave it out"
+            " (metal_update_mode in the ini file may stand there for good)"
         )
     if settings.against and settings.host:
         raise SettingError("--metal-against needs both sides on this machine: leave --metal-host out")

@@ -48,9 +48,17 @@ def fingerprint(plain: Mapping[str, Any] | None) -> Work | None:
 
 def beside(old: Work, new: Work) -> Work:
     """The fingerprint of runs that are stored beside older ones: facts that were seen to vary stay out of it."""
-    if work_changes(old, new):  # other work: what varied in the old says nothing of it
+    if other_work(old, new):  # what varied in the old says nothing of it
         return new
     return common((old, new)) or new
+
+
+def other_work(old: Work | None, new: Work | None) -> list[str]:
+    """What keeps runs of both from being one baseline, a clause per fact.
+
+    The allocator's peak does not: an algorithm that is chosen when a process starts may move it from one day to the next.
+    """
+    return work_changes(None if old is None else msgspec.structs.replace(old, memory_bytes=None), new)
 
 
 def common(works: Iterable[Work | None]) -> Work | None:

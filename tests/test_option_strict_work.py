@@ -160,6 +160,40 @@ def test_extending_keeps_what_is_known(stored):
     assert (len(entry["runs"]), entry["work"]["operations"]) == (6, WORK["operations"])
 
 
+def test_other_work_is_not_stored_beside_what_is_there(stored):
+    before = stored.file.read_bytes()
+    stored.set(work=FALLBACK)
+    result = stored.run("--metal-update-baselines", "--metal-update-mode=extend")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            f"*not recorded, and nothing stored: beside 3 stored runs it would be other work ({CLAUSE}); put it in their"
+            " place by leaving --metal-update-mode out, or beside them all the same with --metal-force"
+        ]
+    )
+    assert stored.file.read_bytes() == before
+    stored.run("--metal-update-baselines").assert_outcomes(passed=1)
+    (entry,) = stored.stored.values()
+    assert (len(entry["runs"]), entry["work"]["operations_on_cpu"]) == (3, FALLBACK["operations_on_cpu"])
+
+
+def test_other_work_is_stored_beside_it_by_force(stored):
+    stored.set(work=FALLBACK)
+    stored.run("--metal-update-baselines", "--metal-update-mode=extend", "--metal-force").assert_outcomes(passed=1)
+    (entry,) = stored.stored.values()
+    assert (len(entry["runs"]), entry["work"]["operations_on_cpu"]) == (6, FALLBACK["operations_on_cpu"])
+
+
+def test_another_days_peak_of_the_allocator_is_no_other_work_but_no_fact_any_more(suite):
+    suite.set(work={**WORK, "memory_bytes": 1000})
+    suite.run("--metal-update-baselines")
+    suite.set(work={**WORK, "memory_bytes": 1100})
+    suite.run("--metal-update-baselines", "--metal-update-mode=extend").assert_outcomes(passed=1)
+    (entry,) = suite.stored.values()
+    assert (len(entry["runs"]), entry["work"]["varying"]) == (6, ["memory_bytes"])
+    suite.run("--metal-strict-work").assert_outcomes(passed=1)
+
+
 def test_the_result_and_its_row_tell_it(stored):
     stored.set(work=FALLBACK)
     stored.write(f"def test_it(metal_bench): assert metal_bench('fake-model').work_changes == [{CLAUSE!r}]")

@@ -103,6 +103,24 @@ def test_unknown_value(suite):
     result.stderr.fnmatch_lines(["ERROR: --metal-update-mode: *changed, missing, extend, all*'some'*"])
 
 
+def test_a_mode_without_an_update_is_refused(suite):
+    result = suite.run("--metal-update-mode", "extend")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: --metal-update-mode stores nothing by itself: add --metal-update-baselines, *"]
+    )
+
+
+def test_in_the_ini_file_a_mode_may_wait_for_an_update(suite):
+    suite.ini(metal_update_mode="extend")
+    suite.run().stdout.fnmatch_lines(["0 gated; not gated: 1 no baseline"])
+    assert not suite.file.exists()
+    for _ in range(2):
+        suite.run("--metal-update-baselines").assert_outcomes(passed=1)
+    (entry,) = suite.stored.values()
+    assert len(entry["runs"]) == 6
+
+
 def test_runs_that_another_session_stores_meanwhile_are_kept(suite):
     suite.run("--metal-update-baselines").assert_outcomes(passed=1)
     suite.write(
