@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from .figures import rule_of
 from .fleet import Plan, Request, WorkerError
 from .interleave import take_turns
 from .judging import told
 from .measurement import Measurement, ReferenceRuns, run_of
 from .metric_gate import metrics_in_turn
-from .session import MetalSession, Progress, rule_of
+from .session import MetalSession, Progress
 from .settings import Settings
 from .workload import Workload
 

@@ -21,13 +21,14 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 from .calibration import Measured, days
+from .figures import rule_of
 from .fleet import WorkerError, plan_of
 from .forecast import Took, guess, side_by_side
 from .measurement import Run
 from .reports import words
 from .reports.calibration import report
 from .reports.terminal import Live
-from .session import MetalSession, open_session, rule_of
+from .session import MetalSession, open_session
 from .settings import QUICK, Settings, complete, options
 from .worker.problems import Problem, first_line
 from .worker.process import machine_lock

@@ -59,7 +59,7 @@ def expectations(
     config: pytest.Config, items: Sequence[pytest.Item], session: MetalSession, settings: Settings
 ) -> list[Expected]:
     """What each test will measure, as far as that is known: from what it took here before, else from its baseline."""
-    from .forecast import Expected, restored
+    from .forecast import Expected, expected, forecasts, restored
 
     cache = getattr(config, "cache", None)
     found = []
@@ -70,8 +70,8 @@ def expectations(
             continue
         device, backend = place(item) or ("", "")
         before = restored(cache.get(f"{CACHE}/{item.nodeid}", None) if cache is not None else None)
-        known = before or session.forecasts(constants(item), device, backend, own)
-        found += [session.expected(item.nodeid, one, own) for one in known]
+        known = before or forecasts(session, constants(item), device, backend, own)
+        found += [expected(session, item.nodeid, one, own) for one in known]
         if not known and (settings.plan or device in ("", "cpu")):  # a GPU that may not be there needs no announcement
             found.append(Expected(item.nodeid))
     return found

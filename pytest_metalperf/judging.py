@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .baselines import BaselineError, Entry, SpeedupEntry
+from .figures import figures, peers, rule_of
 from .fleet import WorkerError
 from .forecast import side_by_side
 from .measurement import Measurement, Run, Speedup
 from .metric_gate import gate_metrics
+from .recording import record
 from .reports import words
-from .session import MetalSession, rule_of
+from .session import MetalSession
 from .settings import Settings
 from .trust import calm, refusal, under_conditions
-from .work import other_work
+from .work import kept_apart
 from .workload import Workload
 
 if TYPE_CHECKING:
@@ -146,13 +148,13 @@ def _gate(
 ) -> None:
     from .gate import RunFigure, judge  # numpy and scipy: only when a verdict is due
 
-    peers, rule = session.peers(measurement.workload.id), rule_of(settings)
-    known = session.figures(stored)
+    rule = rule_of(settings)
+    known, others = figures(session.store, stored), peers(session.store, measurement.workload.id)
     device, before = measurement.device, [run.conditions for run in stored.runs]
     anchor = stored.anchor.seconds_per_batch
 
     def judged_by(runs: Iterable[Run]) -> Judgement:
-        return judge([RunFigure(run.estimate.seconds, run.session) for run in runs], known, peers, rule)
+        return judge([RunFigure(run.estimate.seconds, run.session) for run in runs], known, others, rule)
 
     def look(runs: list[Run]) -> bool:
         measurement.runs = runs
@@ -194,11 +196,11 @@ def _record(
 ) -> None:
     measurement.runs = measure(settings.runs)
     why = refusal(measurement.runs, measurement.device)
-    other = other_work(measurement.work_before, measurement.work) if settings.update_mode == "extend" else []
+    other = kept_apart(measurement.work_before, measurement.work) if settings.update_mode == "extend" else []
     if (why or other) and not settings.force:
         told = words.refused(why) if why else words.not_beside(measurement, other)
         measurement.verdict, measurement.error = "", told
         return
-    session.record(measurement.workload, measurement.runs, settings.update_mode)
+    record(session, measurement.workload, measurement.runs, settings.update_mode)
     measurement.verdict = "recorded"
     measurement.metrics = [replace(one, verdict="recorded", worse=False) for one in measurement.metrics]

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from .figures import figures, peers, rule_of
 from .forecast import side_by_side
 from .measurement import Measurement, Run
 from .metrics import METRICS, Metric, MetricResult, result_of
 from .reports.metrics import unknown
-from .session import MetalSession, rule_of
+from .session import MetalSession
 from .settings import Settings
 from .trust import under_conditions
 
@@ -68,12 +69,13 @@ def _judged(
 
     own = replace(rule, tolerance=metric.tolerated(share), prior=metric.prior)
     costs = {id(run): cost for run in runs if (cost := metric.of_run(run)) is not None}
-    known, peers = session.figures(stored, metric), session.peers(measurement.workload.id, metric)
+    known = figures(session.store, stored, metric)
+    others = peers(session.store, measurement.workload.id, metric)
     if not costs or not known:
         return _unknown(metric, share, "here" if not costs else "in the baseline", new=bool(costs))
 
     def judged_by(some: Sequence[Run]) -> Judgement:
-        return judge([RunFigure(costs[id(run)], run.session) for run in some], known, peers, own)
+        return judge([RunFigure(costs[id(run)], run.session) for run in some], known, others, own)
 
     told = [run for run in runs if id(run) in costs]
     if metric.weather:

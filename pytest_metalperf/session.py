@@ -1,33 +1,31 @@
-"""What one pytest session gathers: who measures, what was measured, what is stored, and what is said at the end."""
+"""What one pytest session gathers: who measures, what is asked, what was measured and what is said at the end."""
 
 from __future__ import annotations
 
 import re
-import statistics
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal
+from typing import TYPE_CHECKING, Any
 
-from .baselines import Anchor, AnyEntry, Entry, RatioAnchor, SpeedupEntry, Store, hours, rounded
-from .forecast import Expected, Took, guess, second_look, took
+from .baselines import Store
+from .forecast import Took, took
 from .git import revision
-from .measurement import Measurement, PairFigure, Run, Speedup
-from .metrics import PREPARED_BESIDE, SECONDS, Metric
+from .measurement import Measurement, Run, Speedup
+from .metrics import PREPARED_BESIDE
 from .models import Known, Model, find, known_models
 from .settings import SettingError, Settings, baselines_folder, call_keys, devices
 from .sources import own_defaults, parameters_of, source_of
-from .work import beside, common, fingerprint
 from .worker.backends import BACKENDS
 from .worker.machine import MachineFacts, machine_facts, slug
 from .workload import DEFAULTS, Axis, Workload, WorkloadError, checked_axes, checked_name
 
 if TYPE_CHECKING:
     from .fleet import Fleet, Plan
-    from .gate import Rule, RunFigure
     from .interleave import Side
+    from .recording import Recorded
     from .references import Reference
 
 Listener = Callable[[Measurement], None]
@@ -44,17 +42,6 @@ class Progress:
     n: int = 0
     run: int = 0
     runs: int = 0
-
-
-@dataclass(frozen=True)
-class Recorded(Generic[AnyEntry]):
-    """What an update stored: the entry before and after, and how many runs or pairs in which mode."""
-
-    id: str
-    old: AnyEntry | None
-    new: AnyEntry
-    count: int
-    mode: str
 
 
 @dataclass
@@ -303,45 +290,6 @@ class MetalSession:
         ids = {r.workload.id for r in self.results if isinstance(r, Measurement) and r.nodeid == nodeid}
         return [[one.id, round(one.prepare, 2), round(one.measure, 2)] for id_, one in self.took.items() if id_ in ids]
 
-    def forecasts(self, words: Iterable[str], device: str, backend: str, settings: Settings) -> list[Took]:
-        """What the models named in `words` will take on `device`; those of which nothing is known are left out."""
-        found = []
-        for name in dict.fromkeys(words):
-            if name not in self.models:  # a builder of theirs: what is stored under its name
-                found += [
-                    one
-                    for key, entry in ({} if settings.against else self.store.workloads).items()
-                    if key.startswith((f"{name}[", f"{name}@")) and key.endswith(f"@{device}:{backend}")
-                    if (one := guess(name, key, {}, settings.batches, entry)) is not None
-                ]
-            elif device == "cpu" or device in settings.devices:
-                axes = dict(self.models[name].sizes.get(settings.size, {}))
-                key = Workload(name, device, backend, axes).id
-                stored = {} if settings.against else self.store.workloads
-                one = guess(name, key, axes, settings.batches, stored.get(key))
-                if one is not None and (device == "cpu" or key in stored):
-                    found.append(one)
-        return found
-
-    def expected(self, nodeid: str, one: Took, settings: Settings) -> Expected:
-        """What a test will cost for one workload: recorded, compared, or gated with the looks that its noise makes likely."""
-        if settings.against:
-            return Expected(nodeid, one.id, f"3-{settings.max_pairs} pairs", one.in_turn(3))
-        if settings.sustained:
-            return Expected(nodeid, one.id, "1 sustained", one.prepare + settings.sustained)
-        entry = self.store.workloads.get(one.id)
-        if settings.update_baselines and (entry is None or settings.update_mode in ("all", "anchor", "extend")):
-            return Expected(nodeid, one.id, str(settings.runs), one.recorded(settings.runs))
-        if entry is None:
-            return Expected(nodeid, one.id, "1", one.recorded(1))
-        from .gate import judge  # numpy and scipy: a verdict is due
-
-        stored = self.figures(entry)
-        judgement = judge(stored[:1], stored, self.peers(one.id), rule_of(settings))
-        second = second_look(judgement.change_low, judgement.change_high, settings.tolerance)
-        seconds = one.gated(second, settings.max_runs)
-        return Expected(nodeid, one.id, f"1-{settings.max_runs}", seconds, len(stored), judgement.smallest_visible)
-
     def largest_that_fitted(self, workload: Workload) -> int | None:
         """The largest batch size at which the same work is known to have trained here, from this session and the store."""
         size = workload.axes.get("batch_size")
@@ -350,113 +298,6 @@ class MetalSession:
         found = [pattern.fullmatch(key) for key in (*ids, *self.store.workloads)]
         sizes = [int(match[1]) for match in found if match is not None and match.groups()]
         return max((one for one in sizes if isinstance(size, int) and one < size), default=None)
-
-    def peers(self, id: str, metric: Metric = SECONDS) -> list[list[RunFigure]]:  # noqa: A002
-        """Stored runs of the machine's other workloads on the same device, from which noise is learned too."""
-        place = device_of(id)
-        entries = self.store.workloads.items()
-        return [self.figures(entry, metric) for key, entry in entries if key != id and device_of(key) == place]
-
-    def figures(self, entry: Entry, metric: Metric = SECONDS) -> list[RunFigure]:
-        """Stored runs as the gate wants them, those that know `metric`: sessions of one hour count as one."""
-        from .gate import RunFigure
-
-        hour = hours(run.session for entry in self.store.workloads.values() for run in entry.runs)
-        costs = [(metric.of_stored(run, entry), run.session) for run in entry.runs]
-        return [RunFigure(cost, hour.get(session, session)) for cost, session in costs if cost is not None]
-
-    def speedup_peers(self, id: str) -> list[list[RunFigure]]:  # noqa: A002
-        """Stored pairs of the machine's other speedups."""
-        return [self.speedup_figures(entry) for key, entry in self.store.speedups.items() if key != id]
-
-    def speedup_figures(self, entry: SpeedupEntry) -> list[RunFigure]:
-        """Stored pairs as the gate wants them: the seconds of one side, counted in the other's, so that slower is more."""
-        from .gate import RunFigure
-
-        hour = hours(pair.session for entry in self.store.speedups.values() for pair in entry.pairs)
-        return [RunFigure(1 / pair.ratio, hour.get(pair.session, pair.session)) for pair in entry.pairs]
-
-    # what is stored
-
-    def record(self, workload: Workload, runs: Iterable[Run], mode: str) -> Entry:
-        """Store `runs` as the baseline of `workload`: beside what is there, instead of it, or with it as the new anchor.
-
-        Raises:
-            BaselineError: when the file cannot be written.
-        """
-        runs = list(runs)
-        new = [run.stored(self.commit) for run in runs]
-        middle = statistics.median(run.seconds_per_batch for run in new)
-        anchor = Anchor(seconds_per_batch=rounded(middle), recorded=new[-1].recorded, commit=self.commit)
-        work = common(fingerprint(run.work) for run in runs)
-        now = {run.examples for run in runs}
-
-        def after(old: Entry | None, mode: str) -> Entry:
-            kept = old if mode == "extend" else None
-            examples = now | ({kept.examples} - {None} if kept is not None else set())
-            return Entry(
-                anchor=old.anchor if old is not None and mode != "anchor" else anchor,
-                runs=[*(kept.runs if kept is not None else ()), *new],
-                work=work
-                if kept is None or kept.work is None
-                else kept.work
-                if work is None
-                else beside(kept.work, work),
-                examples=examples.pop() if len(examples) == 1 else None,
-            )
-
-        return self._put(workload.id, "workloads", len(new), mode, after)
-
-    def record_speedup(self, id: str, pairs: Iterable[PairFigure], mode: str) -> SpeedupEntry:  # noqa: A002
-        """Store `pairs` as the baseline of the speedup called `id`, as `record` does with runs.
-
-        Raises:
-            BaselineError: when the file cannot be written.
-        """
-        new = [pair.stored(self.commit) for pair in pairs]
-        middle = statistics.median(pair.ratio for pair in new)
-        anchor = RatioAnchor(ratio=rounded(middle), recorded=new[-1].recorded, commit=self.commit)
-
-        def after(old: SpeedupEntry | None, mode: str) -> SpeedupEntry:
-            return SpeedupEntry(
-                anchor=old.anchor if old is not None and mode != "anchor" else anchor,
-                pairs=[*(old.pairs if old is not None and mode == "extend" else ()), *new],
-            )
-
-        return self._put(id, "speedups", len(new), mode, after)
-
-    def _put(
-        self,
-        id: str,  # noqa: A002
-        kind: Literal["workloads", "speedups"],
-        count: int,
-        mode: str,
-        after: Callable[[AnyEntry | None, str], AnyEntry],
-    ) -> AnyEntry:
-        """Store what `after` makes of the old entry, unless an earlier test of this session stored as many runs.
-
-        The old entry is the one that the file holds now. One that another session has stored since we read it is extended, or
-        left alone where only what is missing is wanted: it is as fresh as ours.
-        """
-        before: Recorded[AnyEntry] | None = self.recorded.get(id)
-        if before is not None and before.count >= count:
-            return before.new
-        known = id in getattr(self.store, kind)
-        made: list[Recorded[AnyEntry]] = []
-
-        def now(there: AnyEntry | None) -> AnyEntry:
-            old, how = (there, mode) if before is None else (before.old, before.mode)
-            meanwhile = before is None and there is not None and not known
-            if meanwhile and mode != "missing":
-                how = "extend"
-            new = there if there is not None and meanwhile and mode == "missing" else after(old, how)
-            made.append(Recorded(id, old, new, count, how))
-            return new
-
-        facts = {key: value for key, value in self.facts.as_dict().items() if key != "os"}  # which upgrades change
-        self.store.update(id, now, {**self.extra_facts, **facts}, kind)
-        self.recorded[id] = made[-1]
-        return made[-1].new
 
     @property
     def commit(self) -> str | None:
@@ -520,19 +361,6 @@ def open_session(
     for more in facts:
         extra.update(more)
     return MetalSession(settings, rootdir, known_models(models), known_backends(backends), extra)
-
-
-def rule_of(settings: Settings) -> Rule:
-    """What these settings ask of the gate."""
-    from .gate import Rule
-
-    return Rule(tolerance=settings.tolerance, max_runs=settings.max_runs)
-
-
-def device_of(id: str) -> str:  # noqa: A002
-    """`gpu` of `x[64px]@gpu:tensorflow`."""
-    place = id.rpartition("@")[2]
-    return place.rpartition(":")[0] or place
 
 
 def _checked_device(device: object) -> str:

@@ -9,13 +9,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .baselines import BaselineError, SpeedupEntry
+from .figures import rule_of, speedup_figures, speedup_peers
 from .fleet import Hear, Plan, Request, WorkerError, plan_of
 from .interleave import Side, take_turns
 from .judging import crept, to_record, to_update, told
 from .measurement import Pair, PairFigure, Speedup, run_of
 from .parity import Figures, mismatch, other_work
+from .recording import record_speedup
 from .reports import speedups, words
-from .session import MetalSession, Progress, rule_of
+from .session import MetalSession, Progress
 from .settings import Settings
 from .trust import calm, refusal, under_conditions
 from .workload import WorkloadError
@@ -135,7 +137,7 @@ def _judge(session: MetalSession, speedup: Speedup, stored: SpeedupEntry, settin
     from .gate import RunFigure, judge  # numpy and scipy: only when a verdict is due
 
     rule = replace(rule_of(settings), max_runs=_most(settings))
-    known, peers = session.speedup_figures(stored), session.speedup_peers(speedup.id)
+    known, peers = speedup_figures(session.store, stored), speedup_peers(session.store, speedup.id)
     device, before = speedup.device, [pair.conditions for pair in stored.pairs]
 
     def judged_by(pairs: Sequence[PairFigure]) -> Judgement:
@@ -165,7 +167,7 @@ def _record(session: MetalSession, speedup: Speedup, settings: Settings, measure
     if why and not settings.force:
         speedup.verdict, speedup.error = "", words.refused(why)
         return
-    session.record_speedup(speedup.id, speedup.figures, settings.update_mode)
+    record_speedup(session, speedup.id, speedup.figures, settings.update_mode)
     speedup.verdict = speedup.verdict if speedup.promise == "inconclusive" else "recorded"
 
 

@@ -46,14 +46,14 @@ def fingerprint(plain: Mapping[str, Any] | None) -> Work | None:
     )
 
 
-def beside(old: Work, new: Work) -> Work:
+def beside(old: Work | None, new: Work | None) -> Work | None:
     """The fingerprint of runs that are stored beside older ones: facts that were seen to vary stay out of it."""
-    if other_work(old, new):  # what varied in the old says nothing of it
+    if kept_apart(old, new):  # what varied in the old says nothing of it
         return new
-    return common((old, new)) or new
+    return common((old, new))
 
 
-def other_work(old: Work | None, new: Work | None) -> list[str]:
+def kept_apart(old: Work | None, new: Work | None) -> list[str]:
     """What keeps runs of both from being one baseline, a clause per fact.
 
     The allocator's peak does not: an algorithm that is chosen when a process starts may move it from one day to the next.

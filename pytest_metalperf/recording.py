@@ -1,0 +1,106 @@
+"""What an update stores: fresh runs and pairs, as entries of the baseline file."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, Literal
+
+from .baselines import Anchor, AnyEntry, Entry, RatioAnchor, SpeedupEntry, rounded
+from .measurement import PairFigure, Run
+from .work import beside, common, fingerprint
+from .workload import Workload
+
+if TYPE_CHECKING:
+    from .session import MetalSession
+
+
+@dataclass(frozen=True)
+class Recorded(Generic[AnyEntry]):
+    """What an update stored: the entry before and after, and how many runs or pairs in which mode."""
+
+    id: str
+    old: AnyEntry | None
+    new: AnyEntry
+    count: int
+    mode: str
+
+
+def record(session: MetalSession, workload: Workload, runs: Iterable[Run], mode: str) -> Entry:
+    """Store `runs` as the baseline of `workload`: beside what is there, instead of it, or with it as the new anchor.
+
+    Raises:
+        BaselineError: when the file cannot be written.
+    """
+    runs = list(runs)
+    new = [run.stored(session.commit) for run in runs]
+    middle = statistics.median(run.seconds_per_batch for run in new)
+    anchor = Anchor(seconds_per_batch=rounded(middle), recorded=new[-1].recorded, commit=session.commit)
+    work = common(fingerprint(run.work) for run in runs)
+    now = {run.examples for run in runs}
+
+    def after(old: Entry | None, mode: str) -> Entry:
+        kept = old if mode == "extend" else None
+        examples = now | ({kept.examples} - {None} if kept is not None else set())
+        return Entry(
+            anchor=old.anchor if old is not None and mode != "anchor" else anchor,
+            runs=[*(kept.runs if kept is not None else ()), *new],
+            work=work if kept is None else beside(kept.work, work),
+            examples=examples.pop() if len(examples) == 1 else None,
+        )
+
+    return _put(session, workload.id, "workloads", len(new), mode, after)
+
+
+def record_speedup(session: MetalSession, id: str, pairs: Iterable[PairFigure], mode: str) -> SpeedupEntry:  # noqa: A002
+    """Store `pairs` as the baseline of the speedup called `id`, as `record` does with runs.
+
+    Raises:
+        BaselineError: when the file cannot be written.
+    """
+    new = [pair.stored(session.commit) for pair in pairs]
+    middle = statistics.median(pair.ratio for pair in new)
+    anchor = RatioAnchor(ratio=rounded(middle), recorded=new[-1].recorded, commit=session.commit)
+
+    def after(old: SpeedupEntry | None, mode: str) -> SpeedupEntry:
+        return SpeedupEntry(
+            anchor=old.anchor if old is not None and mode != "anchor" else anchor,
+            pairs=[*(old.pairs if old is not None and mode == "extend" else ()), *new],
+        )
+
+    return _put(session, id, "speedups", len(new), mode, after)
+
+
+def _put(
+    session: MetalSession,
+    id: str,  # noqa: A002
+    kind: Literal["workloads", "speedups"],
+    count: int,
+    mode: str,
+    after: Callable[[AnyEntry | None, str], AnyEntry],
+) -> AnyEntry:
+    """Store what `after` makes of the old entry, unless an earlier test of this session stored as many runs.
+
+    The old entry is the one that the file holds now. One that another session has stored since we read it is extended, or
+    left alone where only what is missing is wanted: it is as fresh as ours.
+    """
+    before: Recorded[AnyEntry] | None = session.recorded.get(id)
+    if before is not None and before.count >= count:
+        return before.new
+    known = id in getattr(session.store, kind)
+    made: list[Recorded[AnyEntry]] = []
+
+    def now(there: AnyEntry | None) -> AnyEntry:
+        old, how = (there, mode) if before is None else (before.old, before.mode)
+        meanwhile = before is None and there is not None and not known
+        if meanwhile and mode != "missing":
+            how = "extend"
+        new = there if there is not None and meanwhile and mode == "missing" else after(old, how)
+        made.append(Recorded(id, old, new, count, how))
+        return new
+
+    facts = {key: value for key, value in session.facts.as_dict().items() if key != "os"}  # which upgrades change
+    session.store.update(id, now, {**session.extra_facts, **facts}, kind)
+    session.recorded[id] = made[-1]
+    return made[-1].new
