@@ -105,6 +105,11 @@ def _worse(key: str, one: object, other: object) -> object:
     return min(figures) if key == "memory_free" else max(figures)
 
 
+def load(runs: Sequence[Ran], device: str) -> str:
+    """What came and went in these runs, and can make them slower; empty if nothing did."""
+    return _clauses([spoil for run in runs for spoil in spoils(run.conditions, device) if spoil.passing])
+
+
 def refusal(runs: Sequence[Ran], device: str) -> str:
     """Why runs are not stored: what a person can remove; empty if there is nothing."""
     return _clauses([spoil for run in runs for spoil in spoils(run.conditions, device) if spoil.removable])

@@ -100,6 +100,24 @@ def test_what_cannot_be_told_is_inconclusive(suite):
     )
 
 
+@pytest.mark.parametrize("conditions", [{"other_load": 0.4}, {"stolen": 0.3}])
+def test_a_slowdown_under_load_is_inconclusive(suite, conditions):
+    suite.set(slows=[1201, 0.25], conditions=conditions)
+    result = suite.run(MINUTES)
+    result.assert_outcomes(failed=0)
+    result.stdout.fnmatch_lines(
+        ["inconclusive: * % of CPU time * in this run, which may be what made its end slower", "*1 inconclusive in *"]
+    )
+    suite.run(MINUTES, "--metal-strict").assert_outcomes(failed=1)
+
+
+def test_under_load_a_steady_run_is_within_and_a_throttled_one_is_slower(suite):
+    suite.set(conditions={"other_load": 0.4})
+    suite.run(MINUTES).stdout.fnmatch_lines(["1 gated: 1 within"])
+    suite.set(slows=[1201, 0.25], conditions={"thermal": "heavy"})
+    suite.run(MINUTES).assert_outcomes(failed=1)
+
+
 def test_nothing_is_stored_and_no_baseline_is_wanted(suite):
     result = suite.run("--metal-sustained=30", "--metal-update-baselines", "--metal-on-missing=fail")
     result.assert_outcomes(passed=1)

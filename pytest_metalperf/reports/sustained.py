@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..baselines import rounded
 from ..measurement import Measurement, Run
+from ..trust import load
 from . import words
 
 if TYPE_CHECKING:
@@ -32,12 +33,14 @@ def inconclusive(measurement: Measurement, found: Sustained, command: str) -> st
     """The failure text of one that tells nothing, under --metal-strict."""
     head = f"{words.title(measurement)} over {span(measurement.runs[0])}: inconclusive, and --metal-strict is on"
     why = f"  why       {reason(measurement, found)}"
-    more = f"  look longer with  {command}, and a larger --metal-sustained"
+    more = f"  look again with  {command}, or longer with a larger --metal-sustained"
     return "\n".join([f"{head:<72} {measurement.nodeid}", *_figures(measurement, found), why, more])
 
 
 def reason(measurement: Measurement, found: Sustained) -> str:
     """Why it is inconclusive."""
+    if found.low > 1 + measurement.tolerance:
+        return f"{load(measurement.runs, measurement.device)} in this run, which may be what made its end slower"
     tolerance = words.percent(measurement.tolerance, sign=True)
     return f"what is allowed from start to end, {tolerance}, lies in the 95 % interval {interval(found)}"
 
