@@ -13,8 +13,9 @@ if (
 
 if TYPE_CHECKING:
     from .bench import MetalBench, MetalLive, MetalSpeedup
-    from .measurement import Measurement, Run, Speedup
+    from .measurement import Measurement, Speedup
     from .models import Model
+    from .run import Run
 
 __all__ = ["Measurement", "MetalBench", "MetalLive", "MetalSpeedup", "Model", "Run", "Speedup"]
 
@@ -24,7 +25,7 @@ _PLACES = {
     "MetalLive": "bench",
     "MetalSpeedup": "bench",
     "Model": "models",
-    "Run": "measurement",
+    "Run": "run",
     "Speedup": "measurement",
 }
 

@@ -10,8 +10,9 @@ from .figures import rule_of
 from .fleet import Plan, Request, WorkerError
 from .interleave import take_turns
 from .judging import told
-from .measurement import Measurement, ReferenceRuns, run_of
+from .measurement import Measurement, ReferenceRuns
 from .metric_gate import metrics_in_turn
+from .run import run_of
 from .session import MetalSession, Progress
 from .settings import Settings
 from .workload import Workload

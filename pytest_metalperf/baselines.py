@@ -12,8 +12,9 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -120,6 +121,20 @@ class SpeedupEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def runs(self) -> list[StoredPair]:
         """What is compared with: a pair is to a speedup what a run is to a workload."""
         return self.pairs
+
+
+AnyEntry = TypeVar("AnyEntry", Entry, SpeedupEntry)
+
+
+@dataclass(frozen=True)
+class Recorded(Generic[AnyEntry]):
+    """What an update stored: the entry before and after, and how many runs or pairs in which mode."""
+
+    id: str
+    old: AnyEntry | None
+    new: AnyEntry
+    count: int
+    mode: str
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -348,9 +363,6 @@ def _json(data: bytes, place: str) -> Any:
     except RecursionError:
         raise Damaged(f"{place}: is nested too deeply to be a baseline file") from None
     return plain
-
-
-AnyEntry = TypeVar("AnyEntry", Entry, SpeedupEntry)
 
 
 def _entries(plain: Any, read: Callable[[Any, str, str], AnyEntry], place: str, path: str) -> dict[str, AnyEntry]:

@@ -13,10 +13,11 @@ from .against import compared
 from .fleet import WorkerError, plan_of
 from .judging import judged
 from .live import LiveRuns
-from .measurement import Measurement, Run, Speedup
+from .measurement import Measurement, Speedup
 from .reports import metrics as gated
 from .reports import speedups, words
 from .reports import sustained as course
+from .run import Run
 from .session import MetalSession
 from .settings import SettingError, Settings, call_keys, marker_keys
 from .speedup import compare, variants

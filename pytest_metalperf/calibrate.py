@@ -24,10 +24,10 @@ from .calibration import Measured, days
 from .figures import rule_of
 from .fleet import WorkerError, plan_of
 from .forecast import Took, guess, side_by_side
-from .measurement import Run
 from .reports import words
 from .reports.calibration import report
 from .reports.terminal import Live
+from .run import Run
 from .session import MetalSession, open_session
 from .settings import QUICK, Settings, complete, options
 from .worker.problems import Problem, first_line

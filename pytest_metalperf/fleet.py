@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 from .diagnosis import diagnosis
 from .forecast import fitting, gpu_share, side_by_side
-from .measurement import Run, run_of
 from .metrics import PREPARED_BESIDE
 from .parcel import BOOTSTRAP, HERE, Place, archive, import_path
+from .run import Run, run_of
 from .settings import Settings
 from .work import WorkError, fingerprint
 from .workload import Workload

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .baselines import Entry
-from .figures import figures, peers, rule_of
-from .settings import Settings
 from .worker.models import REFERENCE_MODELS
-from .workload import Workload
-
-if TYPE_CHECKING:
-    from .session import MetalSession
 
 USABLE = 0.9  # share of a device's memory that workers may hold together while they prepare
 START_SECONDS = 7.0  # a worker, TensorFlow's import, the model and its optimizer, on two cores
@@ -140,45 +134,3 @@ def second_look(low: float, high: float, tolerance: float) -> float:
     low, high = (max(change, -1 + 1e-15) for change in (low, high))
     error = (math.log1p(high) - math.log1p(low)) / (2 * 2.1)  # 2.1: Student's quantile at about 20 degrees of freedom
     return math.erfc(math.log1p(tolerance) / (max(error, 1e-9) * math.sqrt(2)))
-
-
-def forecasts(session: MetalSession, words: Iterable[str], device: str, backend: str, settings: Settings) -> list[Took]:
-    """What the models named in `words` will take on `device`; those of which nothing is known are left out."""
-    stored = {} if settings.against else session.store.workloads
-    found = []
-    for name in dict.fromkeys(words):
-        if name not in session.models:  # a builder of theirs: what is stored under its name
-            found += [
-                one
-                for key, entry in stored.items()
-                if key.startswith((f"{name}[", f"{name}@")) and key.endswith(f"@{device}:{backend}")
-                if (one := guess(name, key, {}, settings.batches, entry)) is not None
-            ]
-        elif device == "cpu" or device in settings.devices:
-            axes = dict(session.models[name].sizes.get(settings.size, {}))
-            key = Workload(name, device, backend, axes).id
-            one = guess(name, key, axes, settings.batches, stored.get(key))
-            if one is not None and (device == "cpu" or key in stored):
-                found.append(one)
-    return found
-
-
-def expected(session: MetalSession, nodeid: str, one: Took, settings: Settings) -> Expected:
-    """What a test will cost for one workload: recorded, compared, or gated with the looks that its noise makes likely."""
-    if settings.against:
-        return Expected(nodeid, one.id, f"3-{settings.max_pairs} pairs", one.in_turn(3))
-    if settings.sustained:
-        return Expected(nodeid, one.id, "1 sustained", one.prepare + settings.sustained)
-    store = session.store
-    entry = store.workloads.get(one.id)
-    if settings.update_baselines and (entry is None or settings.update_mode in ("all", "anchor", "extend")):
-        return Expected(nodeid, one.id, str(settings.runs), one.recorded(settings.runs))
-    if entry is None:
-        return Expected(nodeid, one.id, "1", one.recorded(1))
-    from .gate import judge  # numpy and scipy: a verdict is due
-
-    stored = figures(store, entry)
-    judgement = judge(stored[:1], stored, peers(store, one.id), rule_of(settings))
-    second = second_look(judgement.change_low, judgement.change_high, settings.tolerance)
-    seconds = one.gated(second, settings.max_runs)
-    return Expected(nodeid, one.id, f"1-{settings.max_runs}", seconds, len(stored), judgement.smallest_visible)

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from typing import TYPE_CHECKING
 
 import pytest
 
 from .settings import MARKER, SettingError, Settings
 
-if TYPE_CHECKING:
-    from .forecast import Expected
-    from .session import MetalSession
-
-CACHE = "metalperf/took"
 CAN_WAIT = pytest.StashKey[bool]()
 """Whether a test can be put off to the end of the session: set by the hook that would run it there again."""
+TOOK = "metalperf/took"
+"""Where pytest's cache keeps what the workloads of each test took."""
 FIXTURES = ("metal_bench", "metal_live", "metal_speedup", "metal_device")
 
 
@@ -53,28 +49,6 @@ def constants(item: pytest.Item) -> list[str]:
         *getattr(getattr(item, "callspec", None), "params", {}).values(),
     ]
     return [value for value in values if isinstance(value, str)]
-
-
-def expectations(
-    config: pytest.Config, items: Sequence[pytest.Item], session: MetalSession, settings: Settings
-) -> list[Expected]:
-    """What each test will measure, as far as that is known: from what it took here before, else from its baseline."""
-    from .forecast import Expected, expected, forecasts, restored
-
-    cache = getattr(config, "cache", None)
-    found = []
-    for item in items:
-        try:
-            own = marked(item, settings)
-        except SettingError:  # the test will say so
-            continue
-        device, backend = place(item) or ("", "")
-        before = restored(cache.get(f"{CACHE}/{item.nodeid}", None) if cache is not None else None)
-        known = before or forecasts(session, constants(item), device, backend, own)
-        found += [expected(session, item.nodeid, one, own) for one in known]
-        if not known and (settings.plan or device in ("", "cpu")):  # a GPU that may not be there needs no announcement
-            found.append(Expected(item.nodeid))
-    return found
 
 
 def target(item: pytest.Item) -> list[str]:

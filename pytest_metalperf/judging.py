@@ -12,10 +12,11 @@ from .baselines import BaselineError, Entry, SpeedupEntry
 from .figures import figures, peers, rule_of
 from .fleet import WorkerError
 from .forecast import side_by_side
-from .measurement import Measurement, Run, Speedup
+from .measurement import Measurement, Speedup
 from .metric_gate import gate_metrics
 from .recording import record
 from .reports import words
+from .run import Run
 from .session import MetalSession
 from .settings import Settings
 from .trust import calm, refusal, under_conditions

@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 import pytest
 
 from .fleet import Plan, WorkerError
-from .measurement import Run, run_of
 from .metrics import PREPARED_BESIDE
+from .run import Run, run_of
 from .session import MetalSession, Progress
 from .settings import Settings
 from .worker.backends import Backend, variables

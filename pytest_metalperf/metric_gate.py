@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from .figures import figures, peers, rule_of
 from .forecast import side_by_side
-from .measurement import Measurement, Run
+from .measurement import Measurement
 from .metrics import METRICS, Metric, MetricResult, result_of
 from .reports.metrics import unknown
+from .run import Run
 from .session import MetalSession
 from .settings import Settings
 from .trust import under_conditions

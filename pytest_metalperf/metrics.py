@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # options name metrics, so this module loads with the plugin
     from .baselines import Entry, StoredRun
     from .gate import Judgement
-    from .measurement import Run
+    from .run import Run
 
 PREPARED_BESIDE = "prepared_beside"
 """The condition that says how many workers were prepared beside a run's: its first batch shared the machine with theirs."""

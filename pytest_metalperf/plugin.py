@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from . import settings as options
-from .items import CACHE, CAN_WAIT, can_wait, expectations, marked, ours, place, target, whole
+from .items import CAN_WAIT, TOOK, can_wait, marked, ours, place, target, whole
 from .settings import MARKER, SettingError, Settings
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ def _asked(request: pytest.FixtureRequest, device: str | None, row: Row | None) 
         cache = getattr(config, "cache", None)
         took = session.took_by(item.nodeid) if settings.metal != "smoke" else []
         if cache is not None and took:
-            cache.set(f"{CACHE}/{item.nodeid}", took)
+            cache.set(f"{TOOK}/{item.nodeid}", took)
 
     live = LiveRuns(
         child_arguments(
@@ -341,6 +341,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     opened.whole_suite = whole(config)
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None and config.stash[_settings].metal != "smoke":
+        from .expectations import expectations
         from .reports import words
 
         expected = expectations(config, mine, opened, config.stash[_settings])

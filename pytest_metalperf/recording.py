@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Literal
+from typing import TYPE_CHECKING, Literal
 
-from .baselines import Anchor, AnyEntry, Entry, RatioAnchor, SpeedupEntry, rounded
-from .measurement import PairFigure, Run
+from .baselines import Anchor, AnyEntry, Entry, RatioAnchor, Recorded, SpeedupEntry, rounded
+from .measurement import PairFigure
+from .run import Run
 from .work import beside, common, fingerprint
 from .workload import Workload
 
 if TYPE_CHECKING:
     from .session import MetalSession
-
-
-@dataclass(frozen=True)
-class Recorded(Generic[AnyEntry]):
-    """What an update stored: the entry before and after, and how many runs or pairs in which mode."""
-
-    id: str
-    old: AnyEntry | None
-    new: AnyEntry
-    count: int
-    mode: str
 
 
 def record(session: MetalSession, workload: Workload, runs: Iterable[Run], mode: str) -> Entry:

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .baselines import Store
+from .baselines import Recorded, Store
 from .forecast import Took, took
 from .git import revision
-from .measurement import Measurement, Run, Speedup
+from .measurement import Measurement, Speedup
 from .metrics import PREPARED_BESIDE
 from .models import Known, Model, find, known_models
+from .run import Run
 from .settings import SettingError, Settings, baselines_folder, call_keys, devices
 from .sources import own_defaults, parameters_of, source_of
 from .worker.backends import BACKENDS
@@ -25,7 +26,6 @@ from .workload import DEFAULTS, Axis, Workload, WorkloadError, checked_axes, che
 if TYPE_CHECKING:
     from .fleet import Fleet, Plan
     from .interleave import Side
-    from .recording import Recorded
     from .references import Reference
 
 Listener = Callable[[Measurement], None]

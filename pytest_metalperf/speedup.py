@@ -13,10 +13,11 @@ from .figures import rule_of, speedup_figures, speedup_peers
 from .fleet import Hear, Plan, Request, WorkerError, plan_of
 from .interleave import Side, take_turns
 from .judging import crept, to_record, to_update, told
-from .measurement import Pair, PairFigure, Speedup, run_of
+from .measurement import Pair, PairFigure, Speedup
 from .parity import Figures, mismatch, other_work
 from .recording import record_speedup
 from .reports import speedups, words
+from .run import run_of
 from .session import MetalSession, Progress
 from .settings import Settings
 from .trust import calm, refusal, under_conditions

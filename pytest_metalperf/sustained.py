@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from .fleet import Plan, WorkerError
 from .judging import told
-from .measurement import Measurement, Run
+from .measurement import Measurement
+from .run import Run
 from .session import MetalSession
 from .settings import Settings
 from .trust import load

@@ -23,8 +23,8 @@ from pytest_metalperf.calibrate import parsed
 from pytest_metalperf.calibration import Choice, Measured, Rates, World, looks, replay, worthwhile
 from pytest_metalperf.forecast import Took
 from pytest_metalperf.gate import Noise, Rule
-from pytest_metalperf.measurement import Run
 from pytest_metalperf.reports.calibration import advised, aligned, report
+from pytest_metalperf.run import Run
 from pytest_metalperf.workload import Workload, WorkloadError
 
 HERE = Path(__file__).parent

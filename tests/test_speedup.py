@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pytest_metalperf.gate import Ratio
-from pytest_metalperf.measurement import Pair, Run, Speedup
+from pytest_metalperf.measurement import Pair, Speedup
 from pytest_metalperf.reports import speedups
+from pytest_metalperf.run import Run
 from pytest_metalperf.speedup import overall
 from pytest_metalperf.workload import Workload
 

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ..baselines import SpeedupEntry
 from ..measurement import Speedup
 from .words import WORTH_TELLING, percent, plural, provenance, seconds, size, version_changes
-
-if TYPE_CHECKING:
-    from ..parity import Figures
 
 
 def failure(speedup: Speedup, command: str) -> str:
@@ -173,15 +169,6 @@ def line(speedup: Speedup) -> str:
 
 def _joules(value: float | None) -> str:
     return "unknown" if value is None else f"{value:#.3g} J" if value < 100 else f"{value:.0f} J"
-
-
-def fast_but_wrong(of: str, over: str, computed: Figures, expected: Figures, allowed: float) -> str:
-    """A variant that does not compute what it is compared with."""
-    return (
-        f"{of} is fast but wrong: from the same weights its loss is {computed.loss:.4g} where {over} has"
-        f" {expected.loss:.4g} (gradient norm {computed.gradient_norm:.4g} and {expected.gradient_norm:.4g}; they may"
-        f" differ by {100 * allowed:g} %)"
-    )
 
 
 def other_work(different: Sequence[str]) -> str:

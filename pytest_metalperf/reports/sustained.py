@@ -8,7 +8,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from ..baselines import rounded
-from ..measurement import Measurement, Run
+from ..measurement import Measurement
+from ..run import Run
 from ..trust import load
 from . import words
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from pytest_metalperf.fleet import Fleet, Plan, Request, kill
-from pytest_metalperf.measurement import Run, run_of
 from pytest_metalperf.models import known_models
+from pytest_metalperf.run import Run, run_of
 from pytest_metalperf.worker.models import REFERENCE_MODELS
 from pytest_metalperf.workload import Workload
 

@@ -19,7 +19,7 @@ from reference import fresh_runs
 
 from pytest_metalperf.fleet import Fleet, Plan, Request
 from pytest_metalperf.gate import Rule, RunFigure, judge
-from pytest_metalperf.measurement import Run
+from pytest_metalperf.run import Run
 from pytest_metalperf.workload import Workload
 
 DEPTH = 20
