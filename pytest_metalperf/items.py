@@ -91,4 +91,5 @@ def can_wait(item: pytest.Item, unavailable: Container[str]) -> bool:
     """
     option = item.config.option
     claimed = any(getattr(option, name, None) for name in ("usepdb", "maxfail", "reruns", "forked"))
+    claimed = claimed or item.get_closest_marker("flaky") is not None  # pytest-rerunfailures' own marker
     return not claimed and ours(item) and more_to_come(item, unavailable)

@@ -167,14 +167,15 @@ def _gate(
         )
         return judgement.decided and (len(runs) > 1 or not measurement.crept)  # one run convinces nobody
 
-    again = measurement.nodeid in session.suspected  # a second first look would be a second chance
+    again = measurement.nodeid in session.looked_at  # a second first look would be a second chance
     if first_look is not None and not again and look([first_look()]) and measurement.verdict == "within":
         return
     done = look(measure(1))
     if not done and measurement.judgement is not None and measurement.judgement.spread_next:
         session.wait_since_look(measurement.workload, 0.0 if later else PATIENCE)
         if later:
-            raise Suspected(words.suspected(measurement))
+            why = session.put_off[measurement.nodeid] = words.suspected(measurement)
+            raise Suspected(why)
     while not done:
         # what one run left open, one more seldom settles: several cost little more time, since they prepare side by side
         done = look(measure(min(settings.max_runs, len(measurement.runs) + side_by_side())))

@@ -376,13 +376,13 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     own = len(item.user_properties)
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     reports = runtestprotocol(item, log=False, nextitem=nextitem)
-    put_off = [report for report in reports if (_word, _SUSPECTED) in report.user_properties]
-    if put_off and not any(report.failed for report in reports):
-        opened.postpone(item.nodeid, str(put_off[0].longrepr[2]).partition(": ")[2])  # type: ignore[index]
+    why = opened.put_off.pop(item.nodeid, "")  # also where the test itself caught that, as `subtests` do
+    if why and not any(report.failed for report in reports):
+        opened.postpone(item.nodeid, why)
         del item.user_properties[own:]
         item.session.items.append(item)
-        put_off[0].outcome = "rerun"  # type: ignore[assignment]  # the word that reporters know of pytest-rerunfailures
-        reports = put_off[:1]
+        reports = [report for report in reports if report.when == "call"]
+        reports[0].outcome = "rerun"  # type: ignore[assignment]  # the word that reporters know of pytest-rerunfailures
     for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
@@ -410,15 +410,15 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if call.when == "call":
-        item.stash[_put_off] = False
+        opened = item.config.stash.get(_session, None)
+        item.stash[_put_off] = opened is not None and item.nodeid in opened.put_off and not report.failed
+        if item.stash[_put_off]:
+            report.user_properties = [*report.user_properties, (_word, _SUSPECTED)]
     if call.excinfo is not None and ours(item):
         from .bench import Broken
-        from .judging import Suspected
 
-        for kind, word in ((Broken, "error"), (Suspected, _SUSPECTED)):
-            if call.excinfo.errisinstance(kind):
-                report.user_properties = [*report.user_properties, (_word, word)]
-                item.stash[_put_off] = word == _SUSPECTED
+        if call.excinfo.errisinstance(Broken):
+            report.user_properties = [*report.user_properties, (_word, "error")]
     return report
 
 

@@ -58,7 +58,9 @@ class MetalSession:
         unavailable: places such as `gpu:tensorflow` that were skipped, with the reason.
         skipped: tests that could not be measured, with the reason of each.
         refused: those of them that failed for it, since a device was required.
+        put_off: tests whose first look was suspicious, with what it found; until they have ended, whatever catches that.
         suspected: tests that are to be run again at the end of the session, with what their first look found.
+        looked_at: tests that have been put off once.
     """
 
     settings: Settings
@@ -73,6 +75,8 @@ class MetalSession:
         self.id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:4]}"
         self.results: list[Measurement | Speedup] = []
         self.suspected: dict[str, str] = {}
+        self.put_off: dict[str, str] = {}
+        self.looked_at: set[str] = set()
         self._told: dict[str, list[str]] = {}
         self._looked: dict[str, float] = {}
         self.recorded: dict[str, Recorded[Any]] = {}
@@ -321,6 +325,7 @@ class MetalSession:
     def postpone(self, nodeid: str, why: str) -> None:
         """Forget what a test found: it will be run again at the end of the session, and its runs count there."""
         self.suspected[nodeid] = why
+        self.looked_at.add(nodeid)
         self._told[nodeid] = [r.workload.id for r in self.results if isinstance(r, Measurement) and r.nodeid == nodeid]
         self.results = [result for result in self.results if result.nodeid != nodeid]
         # what a closure captures, such as a path, may be another the next time

@@ -31,18 +31,32 @@ def source_of(function: Callable[..., Any], name: str) -> dict[str, Any]:
             " make it a function, or measure the object where it is with metal_live"
         )
     module, qualified = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
+    if inspect.isclass(owner):  # a class method of the class that it was asked of, not of the one that defines it
+        module, qualified = owner.__module__, f"{owner.__qualname__}.{function.__name__}"
     if module and qualified and inspect.isroutine(function) | inspect.isclass(function):
         file = _file(module)
         if file is None:
             raise WorkloadError(f"{name}: {qualified} has no source file ({module}); put it into a module")
         described = {"module": module, "file": file, "name": qualified, "root": _root(module, file)}
-        if "<locals>" not in qualified and "<lambda>" not in qualified:
+        if _importable(function, module, qualified):
             return {"kind": "import", **described}
         return {"kind": "pickle", **described, "pickle": _pickled(function, name)}
     raise WorkloadError(
         f"{name}: {function!r} is no function; metal_bench takes a reference model's name or a function that builds a model"
         " (functools.partial and callable objects: write a function around them)"
     )
+
+
+def _importable(function: Callable[..., Any], module: str, qualified: str) -> bool:
+    """Whether that name in that module is this function: a wrapper bears the name of what it wraps (functools.wraps)."""
+    if "<locals>" in qualified or "<lambda>" in qualified:
+        return False
+    found: Any = sys.modules.get(module)
+    if found is None:
+        return True
+    for part in qualified.split("."):
+        found = getattr(found, part, None)
+    return bool(found == function)
 
 
 def parameters_of(function: Callable[..., Any]) -> frozenset[str] | None:
@@ -55,13 +69,11 @@ def parameters_of(function: Callable[..., Any]) -> frozenset[str] | None:
 
 def own_defaults(function: Callable[..., Any]) -> dict[str, Any]:
     """A builder's own defaults of axes that every workload has: with them it trains where a test names none."""
-    declared = _declared(function) or {}
+    defaults = {name: parameter.default for name, parameter in (_declared(function) or {}).items()}
     possible = {"precision": PRECISIONS, "input": INPUTS, "remat": (False, True)}
-    return {
-        name: declared[name].default
-        for name, values in possible.items()
-        if name in declared and declared[name].default in values
-    }
+    found = {name: defaults[name] for name, values in possible.items() if defaults.get(name) in values}
+    sizes = {name: defaults[name] for name in ("image_size", "batch_size") if type(defaults.get(name)) is int}
+    return {**sizes, **found}
 
 
 def _declared(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:
@@ -109,7 +121,7 @@ def plain_function(function: FunctionType, _seen: dict[int, FunctionType] | None
     seen = {} if _seen is None else _seen
     if id(function) in seen:
         return seen[id(function)]
-    if "<locals>" not in function.__qualname__ and "<lambda>" not in function.__qualname__:
+    if _importable(function, function.__module__, function.__qualname__):
         return function  # pickled by name, and imported from its plain source in the worker
     code = _plain_code(function.__code__)
     made = {name: CellType() for name in code.co_freevars}
@@ -143,11 +155,20 @@ def _plain_code(rewritten: CodeType) -> CodeType:
         and set(code.co_freevars) == set(rewritten.co_freevars)
         and code.co_varnames[: code.co_argcount] == rewritten.co_varnames[: rewritten.co_argcount]
     ]
-    exact = [code for code in same if code.co_code == rewritten.co_code and code.co_names == rewritten.co_names]
+    exact = [code for code in same if _does(code) == _does(rewritten)]
     for candidates in (exact, same):
+        if any(_does(code) != _does(candidates[0]) for code in candidates):
+            raise LookupError(
+                f"line {rewritten.co_firstlineno} holds several {rewritten.co_name}: give each its own line"
+            )
         if candidates:
             return candidates[0]
     raise LookupError(f"{rewritten.co_filename} changed since it was imported: {rewritten.co_name} is not in it")
+
+
+def _does(code: CodeType) -> tuple[Any, ...]:
+    """What tells the work of one function from another's of the same line."""
+    return code.co_code, code.co_names, tuple((type(constant), constant) for constant in code.co_consts)
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

@@ -79,7 +79,7 @@ def test_twice_slower_fails_that_test_alone_and_the_flag_accepts_it(suite):
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["stored in test-machine.json:", "*fake-model*0.* -> 0.* s/batch (+*; 3 -> 3 runs)"])
     after = suite.stored
-    assert after["other@cpu:fake"] == before["other@cpu:fake"]
+    assert after["other[b8]@cpu:fake"] == before["other[b8]@cpu:fake"]
     changed = after["fake-model[b8]@cpu:fake"]
     assert changed["anchor"] == before["fake-model[b8]@cpu:fake"]["anchor"]
     assert abs(changed["runs"][0]["seconds_per_batch"] - 0.2) < 0.005

@@ -117,8 +117,82 @@ def test_builder_gets_the_axes_that_it_declares(suite):
     assert measured(suite) == {
         "some[b4,depth=2]": 0.2,
         "everything[b4,depth=3]": 0.3,
-        "some[mixed_float16,depth=5]": 0.5,
+        "some[b8,mixed_float16,depth=5]": 0.5,
     }
+
+
+def test_a_builders_own_batch_size_is_in_the_name(suite):
+    source = (
+        "from fake_backend import FakeModel\ndef mine(batch_size={size}, image_size=None):\n    return FakeModel(0.1)\n"
+    )
+    suite.write(source.format(size=16) + "def test_it(metal_bench):\n    metal_bench(mine)\n")
+    assert measured(suite) == {"mine[b16]": 0.1}
+    suite.write(source.format(size=8) + "def test_it(metal_bench):\n    metal_bench(mine, batch_size=16)\n")
+    assert measured(suite) == {"mine[b16]": 0.1}
+
+
+def test_what_bears_anothers_name_is_not_taken_for_it(suite):
+    suite.set(jitter=0)
+    suite.write(
+        """
+        import functools
+        from fake_backend import FakeModel
+
+        def slower(build):
+            @functools.wraps(build)
+            def wrapped(**axes):
+                return FakeModel(build(**axes).seconds * 2)
+            return wrapped
+
+        def build():
+            return FakeModel(0.1)
+
+        @slower
+        def decorated():
+            assert True
+            return FakeModel(0.3)
+
+        class Base:
+            SECONDS = 0.1
+            @classmethod
+            def of_class(cls):
+                return FakeModel(cls.SECONDS)
+
+        class Child(Base):
+            SECONDS = 0.4
+
+        LINE = [lambda: FakeModel(0.7), lambda: FakeModel(0.8)]
+
+        def test_it(metal_bench):
+            metal_bench(build, name="plain")
+            metal_bench(slower(build), name="wrapped")
+            metal_bench(decorated)
+            metal_bench(Base.of_class, name="base")
+            metal_bench(Child.of_class, name="child")
+            for name, function in zip(("seven", "eight"), LINE):
+                metal_bench(function, name=name)
+        """
+    )
+    assert measured(suite) == {
+        "plain": 0.1, "wrapped": 0.2, "decorated": 0.6, "base": 0.1, "child": 0.4, "seven": 0.7, "eight": 0.8
+    }  # fmt: skip
+
+
+def test_functions_of_one_line_that_pytest_has_changed_are_told(suite):
+    suite.write(
+        """
+        from fake_backend import FakeModel
+
+        def made():
+            def one(): assert FakeModel; return FakeModel(0.1)
+            first = one; exec("pass")
+            return first
+
+        def test_it(metal_bench):
+            metal_bench(made(), name="one")
+        """
+    )
+    assert measured(suite) == {"one": 0.1}
 
 
 def test_axis_that_is_not_declared_is_told(suite):

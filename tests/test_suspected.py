@@ -208,3 +208,33 @@ def test_a_closure_that_holds_something_of_its_test_is_measured_again(suite):
     result.assert_outcomes(failed=2)
     result.stdout.fnmatch_lines(["mine on cpu (fake) is * slower than its baseline*"])
     result.stdout.no_fnmatch_line("*two different builders*")
+
+
+CAUGHT = {
+    "subtests": "def test_first(metal_bench, subtests):\n    with subtests.test(a=1):\n        metal_bench('fake-model')\n",
+    "except": (
+        "def test_first(metal_bench):\n    try:\n        metal_bench('fake-model')\n"
+        "    except pytest.skip.Exception:\n        pass\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("how", CAUGHT)
+def test_a_suspicion_that_the_test_itself_catches_is_looked_at_again(suspicious, how):
+    if how == "subtests" and pytest.version_tuple < (9,):
+        pytest.skip("pytest 9 brings subtests")
+    before = "    assert metal_bench('fake-model').verdict in ('recorded', 'within')\n"
+    suspicious.write(TWO.replace(f"def test_first(metal_bench):\n{before}", CAUGHT[how]))
+    result = suspicious.run("-v")
+    result.stdout.fnmatch_lines(["*test_first* SUSPECTED*", "fake-model* on cpu (fake) is * slower than its baseline*"])
+    assert result.ret == 1 or how == "except"
+
+
+def test_pytest_rerunfailures_marker_keeps_the_test_with_it(suspicious):
+    suspicious.pytester.makeconftest(
+        CONFTEST + "\ndef pytest_configure(config):\n    config.addinivalue_line('markers', 'flaky: theirs')\n"
+    )
+    suspicious.write(TWO.replace("def test_first", "@pytest.mark.flaky(reruns=1)\ndef test_first"))
+    result = suspicious.run("-v")
+    result.stdout.no_fnmatch_line("*SUSPECTED*")
+    result.assert_outcomes(passed=2, failed=1)
