@@ -186,7 +186,7 @@ class Store:
         Raises:
             BaselineError: when it cannot.
         """
-        folder = self.path.parent
+        folder = self.path.resolve().parent  # of what a link points to
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -222,7 +222,7 @@ class Store:
         import filelock
 
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.resolve().parent.mkdir(parents=True, exist_ok=True)
             with filelock.FileLock(_lock_file(self.path), timeout=60):
                 changed = change(self.read())
                 data = rendered(changed)

@@ -64,6 +64,7 @@ class _OfTest:
         self._session = session
         self._settings = settings
         self._test = test
+        self._called: set[str] = set()
 
     def _asked(self, keywords: Mapping[str, Any]) -> tuple[Settings, dict[str, Any]]:
         """Settings and axes of a call. A child of `metal_live` is there for that alone: one batch of all else will do."""
@@ -113,10 +114,10 @@ class MetalBench(_OfTest):
                 settings,
                 "a sustained run is judged by itself, not by --metal-against",
             )
-        device = device or self._test.device
+        device = self._test.device if device is None else device
         if device is None:
             raise Broken(words.not_parametrised(self._test.nodeid), pytrace=False)
-        backend = backend or self._test.backend
+        backend = self._test.backend if backend is None else backend
         try:
             workload = self._session.workload(
                 model, name=name, device=device, backend=backend, axes=axes, settings=settings
@@ -168,6 +169,11 @@ class MetalLive(_OfTest):
             source = {"kind": "live", "name": self._test.nodeid}
             workload = Workload(called, "live", "", checked_axes(axes, called), source)
             self._session._claim(workload)
+            if workload.id in self._called:  # no child could tell the second from the first
+                raise WorkloadError(
+                    f"metal_live was called twice with name={called!r} in one test: give each its own name"
+                )
+            self._called.add(workload.id)
         except WorkloadError as error:
             raise Broken(str(error), pytrace=False) from None
         if not callable(step):

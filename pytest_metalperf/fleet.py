@@ -40,7 +40,7 @@ class WorkerError(Exception):
     """A measurement broke: not slower, but broken.
 
     Attributes:
-        kind: `builder`, `training`, `device`, `backend` or `worker`.
+        kind: `builder`, `training`, `memory`, `device`, `backend`, `parity`, `reference` or `worker`.
         details: the user's own traceback, or the end of the worker's log.
     """
 
@@ -105,7 +105,10 @@ class Fleet:
         self.session = session
         self.local = not host or host.startswith("popen")
         self.host = host
-        self.folder = Path(tempfile.mkdtemp(prefix="pytest-metalperf-"))
+        try:
+            self.folder = Path(tempfile.mkdtemp(prefix="pytest-metalperf-"))
+        except OSError as error:
+            raise _unwritable(tempfile.gettempdir(), error) from None
         self._group = execnet.Group()
         self._archives: dict[Path, tuple[str, bytes]] = {}
         self._fitting: dict[str, int] = {}
@@ -131,7 +134,10 @@ class Fleet:
         """The name and the bytes of a package's zip; where workers are local it lies in our folder."""
         if package not in self._archives:
             name, data = f"worker-{len(self._archives)}.zip", archive(package)
-            (self.folder / name).write_bytes(data)
+            try:
+                (self.folder / name).write_bytes(data)
+            except OSError as error:
+                raise _unwritable(self.folder, error) from None
             self._archives[package] = name, data
         return self._archives[package]
 
@@ -288,6 +294,10 @@ class Fleet:
         kill(self._workers)
         self._workers.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _unwritable(folder: object, error: OSError) -> WorkerError:
+    return WorkerError("worker", f"{folder}: cannot be written: {error.strerror}; free space, or set TMPDIR to another")
 
 
 class Worker:

@@ -20,7 +20,6 @@ from .run import Run
 from .session import MetalSession
 from .settings import Settings
 from .trust import calm, refusal, under_conditions
-from .work import kept_apart
 from .workload import Workload
 
 if TYPE_CHECKING:
@@ -198,11 +197,9 @@ def _record(
 ) -> None:
     measurement.runs = measure(settings.runs)
     why = refusal(measurement.runs, measurement.device)
-    other = kept_apart(measurement.work_before, measurement.work) if settings.update_mode == "extend" else []
-    if (why or other) and not settings.force:
-        told = words.refused(why) if why else words.not_beside(measurement, other)
-        measurement.verdict, measurement.error = "", told
+    if why and not settings.force:
+        measurement.verdict, measurement.error = "", words.refused(why)
         return
-    record(session, measurement.workload, measurement.runs, settings.update_mode)
+    record(session, measurement.workload, measurement.runs, settings.update_mode, force=settings.force)
     measurement.verdict = "recorded"
     measurement.metrics = [replace(one, verdict="recorded", worse=False) for one in measurement.metrics]

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .settings import SIZES
 from .sources import parameters_of, source_of
 from .worker.models import REFERENCE_MODELS
-from .workload import WorkloadError, checked_name
+from .workload import WorkloadError, checked_axes, checked_name
 
 
 @dataclass(frozen=True)
@@ -44,18 +45,36 @@ def known_models(added: Iterable[Iterable[Model]]) -> dict[str, Known]:
     """All models by name.
 
     Raises:
-        WorkloadError: for two models of one name.
+        WorkloadError: for two models of one name, and for what is no model.
     """
     found = {
         name: Known(name, {"kind": "reference", "package": "models", "name": model.build}, model.sizes, _SIZES)
         for name, model in REFERENCE_MODELS.items()
     }
-    for model in (model for models in added for model in models):
+    for model in (model for models in added for model in _listed(models)):
         name = checked_name(model.name)
         if name in found:
             raise WorkloadError(f"two models are named {name!r}: give one of them another name")
         found[name] = Known(name, source_of(model.build, name), model.sizes, parameters_of(model.build))
     return found
+
+
+def _listed(models: Any) -> Iterable[Model]:
+    """What one hook returns, if that is what a hook returns."""
+    if not isinstance(models, (list, tuple)):
+        raise WorkloadError(f"pytest_metalperf_models: expected a list of Model, got {type(models).__name__}")
+    for model in models:
+        if not isinstance(model, Model):
+            raise WorkloadError(f"pytest_metalperf_models: expected a list of Model, got one with {model!r}")
+        sizes = model.sizes if isinstance(model.sizes, Mapping) else {"": None}
+        if wrong := [size for size, axes in sizes.items() if size not in SIZES or not isinstance(axes, Mapping)]:
+            raise WorkloadError(
+                f"pytest_metalperf_models: {model.name}: sizes maps {', '.join(SIZES)} to axes, such as"
+                f' {{"quick": {{"batch_size": 8}}}}; got {wrong[0]!r}: {sizes[wrong[0]]!r}'
+            )
+        for size, axes in sizes.items():
+            checked_axes(axes, f"pytest_metalperf_models: {model.name}: {size}")
+    return models
 
 
 def find(name: str, known: Mapping[str, Known]) -> Known:

@@ -6,6 +6,8 @@ Nothing heavy is imported here: a suite that has the plugin installed and does n
 from __future__ import annotations
 
 import re
+import shlex
+import traceback
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,7 +70,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _settle(config: pytest.Config) -> Settings:
-    flags, ini, shown = {}, {}, []
+    flags, ini = {}, {}
+    shown = [f"-c {_quoted(config.option.inifilename)}"] if config.option.inifilename else []
+    shown += [f"-o {_quoted(pair)}" for pair in config.option.override_ini or ()]
     try:
         for option in options.options():
             value = config.getoption(f"metal_flag_{option.name}")
@@ -85,6 +89,12 @@ def _settle(config: pytest.Config) -> Settings:
                 ini[option.name] = value
         config.stash[_flags] = " ".join(shown)
         settings = options.settle(flags, ini)
+        typed = {str(argument).partition("=")[0] for argument in config.invocation_params.args}
+        if "--metal-update-mode" in typed and not settings.update_baselines:
+            raise SettingError(
+                "--metal-update-mode stores nothing by itself: add --metal-update-baselines, or leave it out"
+                " (in the ini file it may stand for good)"
+            )
         if "--metal-against" in config.invocation_params.args and Path(settings.against).exists():
             raise SettingError(
                 f"write --metal-against={settings.against} with an equals sign: after a blank pytest takes the path for a"
@@ -255,7 +265,9 @@ def _asked(request: pytest.FixtureRequest, device: str | None, row: Row | None) 
 
 def _quoted(word: str) -> str:
     """As one word of a command line."""
-    return word if re.fullmatch(r"[\w./:=+,%@~\\-]*", word) else f'"{word}"'
+    if re.fullmatch(r"[\w./:=+,%@~\\-]*", word):
+        return word
+    return shlex.quote(word) if set(word) & set('"$`\\!') else f'"{word}"'  # double quotes are for every shell
 
 
 def _apart(config: pytest.Config) -> list[str]:
@@ -293,9 +305,14 @@ def _open(config: pytest.Config) -> MetalSession:
             session = open_session(
                 config.stash[_settings],
                 config.rootpath,
-                hook.pytest_metalperf_models(),
-                hook.pytest_metalperf_backends(),
-                hook.pytest_metalperf_machine_facts(),
+                *(
+                    _answers(hook, name)
+                    for name in (
+                        "pytest_metalperf_models",
+                        "pytest_metalperf_backends",
+                        "pytest_metalperf_machine_facts",
+                    )
+                ),
             )
         except WorkloadError as error:
             raise pytest.UsageError(str(error)) from None
@@ -305,6 +322,18 @@ def _open(config: pytest.Config) -> MetalSession:
             session.on_progress = live
         config.stash[_session] = session
     return session
+
+
+def _answers(hook: Any, name: str) -> list[Any]:
+    """What all that implement a hook return; one that fails is told by name and line, and ends the session."""
+    try:
+        found: list[Any] = getattr(hook, name)()
+    except Exception as error:
+        *_, last = traceback.extract_tb(error.__traceback__)
+        raise pytest.UsageError(
+            f"{name} fails at {last.filename}:{last.lineno}: {type(error).__name__}: {error}"
+        ) from error
+    return found
 
 
 def _live_line(config: pytest.Config) -> Callable[[Any], None] | None:

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from .baselines import Anchor, AnyEntry, Entry, RatioAnchor, Recorded, SpeedupEntry, rounded
+from .baselines import Anchor, AnyEntry, BaselineError, Entry, RatioAnchor, Recorded, SpeedupEntry, rounded
 from .measurement import PairFigure
 from .run import Run
-from .work import beside, common, fingerprint
+from .work import beside, common, fingerprint, kept_apart
 from .workload import Workload
 
 if TYPE_CHECKING:
     from .session import MetalSession
 
 
-def record(session: MetalSession, workload: Workload, runs: Iterable[Run], mode: str) -> Entry:
+def record(session: MetalSession, workload: Workload, runs: Iterable[Run], mode: str, *, force: bool = False) -> Entry:
     """Store `runs` as the baseline of `workload`: beside what is there, instead of it, or with it as the new anchor.
 
+    Args:
+        session: that measured them.
+        workload: what was trained.
+        runs: fresh ones.
+        mode: of UPDATE_MODES.
+        force: whether they may stand beside runs of other work.
+
     Raises:
-        BaselineError: when the file cannot be written.
+        BaselineError: when the file cannot be written, or holds runs of other work beside which they would stand.
     """
     runs = list(runs)
     new = [run.stored(session.commit) for run in runs]
@@ -31,6 +38,8 @@ def record(session: MetalSession, workload: Workload, runs: Iterable[Run], mode:
 
     def after(old: Entry | None, mode: str) -> Entry:
         kept = old if mode == "extend" else None
+        if kept is not None and not force and (other := kept_apart(kept.work, work)):
+            raise BaselineError(not_beside(len(kept.runs), other))
         examples = now | ({kept.examples} - {None} if kept is not None else set())
         return Entry(
             anchor=old.anchor if old is not None and mode != "anchor" else anchor,
@@ -59,6 +68,15 @@ def record_speedup(session: MetalSession, id: str, pairs: Iterable[PairFigure], 
         )
 
     return _put(session, id, "speedups", len(new), mode, after)
+
+
+def not_beside(stored: int, other: Sequence[str]) -> str:
+    """What a recording is told that would store runs of other work beside those of the baseline."""
+    return (
+        f"not recorded, and nothing stored: beside {stored} stored run{'s' * (stored != 1)} it would be other work"
+        f" ({'; '.join(other)}); put it in their place by leaving --metal-update-mode out, or beside them all the same"
+        " with --metal-force"
+    )
 
 
 def _put(

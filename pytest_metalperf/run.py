@@ -30,8 +30,8 @@ class Run:
         changed_variables: trainable variables that warm-up changed; None where nobody can look.
         joules_per_batch: energy of the device (on a Mac, of the chip) while blocks were timed; None is unknown.
         work: noise-free facts of the work, the fingerprint; None where there was nothing to look at.
-        trace: the device over time while blocks were timed, rows of seconds, clock in MHz, power in W and temperature in
-            °C, any of them None; empty where nothing looked.
+        trace: the device over time while blocks were timed, rows of seconds, clock in MHz, power in W, temperature in °C
+            and the share of the moments before in which it was busy, any of them None; empty where nothing looked.
     """
 
     samples: tuple[float, ...]

@@ -182,7 +182,7 @@ class MetalSession:
         Raises:
             WorkloadError: that lists what there is.
         """
-        if name not in self.backends:
+        if not isinstance(name, str) or name not in self.backends:
             raise WorkloadError(f"unknown backend {name!r}: there are {', '.join(sorted(self.backends))}")
         return self.backends[name]
 
@@ -207,12 +207,12 @@ class MetalSession:
         device = _checked_device(device)
         if isinstance(model, str):
             known = find(model, self.models)
-            called = checked_name(name or model)
+            called = checked_name(model if name is None else name)
             source, sized, takes = known.source, dict(known.sizes.get(settings.size, {})), known.takes
         elif callable(model):
             if name is None and not hasattr(model, "__name__"):
                 source_of(model, type(model).__name__)  # which says what to write instead
-            called = checked_name(name or getattr(model, "__name__", ""))
+            called = checked_name(getattr(model, "__name__", "") if name is None else name)
             if called == "<lambda>":
                 raise WorkloadError('a lambda has no name: give it one, metal_bench(lambda: …, name="…")')
             source, sized, takes = source_of(model, called), {}, parameters_of(model)
@@ -345,6 +345,8 @@ def known_backends(added: Iterable[Mapping[str, Callable[[], Any]]]) -> dict[str
     """All backends by name: our own as their name, a plugin's as the place of its class."""
     found: dict[str, Mapping[str, Any] | str] = {name: name for name in BACKENDS}
     for backends in added:
+        if not isinstance(backends, Mapping):
+            raise WorkloadError(f"pytest_metalperf_backends: expected a dict of classes, got {type(backends).__name__}")
         for name, backend in backends.items():
             found[checked_name(name)] = source_of(backend, name)
     return found
@@ -364,6 +366,8 @@ def open_session(
     """
     extra: dict[str, str] = {}
     for more in facts:
+        if not isinstance(more, Mapping):
+            raise WorkloadError(f"pytest_metalperf_machine_facts: expected a dict of texts, got {type(more).__name__}")
         extra.update(more)
     return MetalSession(settings, rootdir, known_models(models), known_backends(backends), extra)
 

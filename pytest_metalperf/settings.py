@@ -40,7 +40,10 @@ def _at_least_two(text: object) -> int:
 
 
 def _count_or_zero(text: object) -> int:
-    return 0 if str(text) == "0" else _count(text)
+    try:
+        return 0 if str(text) == "0" else _count(text)
+    except SettingError as error:
+        raise SettingError(str(error).replace("at least 1", "at least 0")) from None
 
 
 def _seconds(text: object) -> float:
@@ -355,11 +358,6 @@ def settle(flags: Mapping[str, object], ini: Mapping[str, object]) -> Settings:
     if settings.against and settings.update_baselines:
         raise SettingError(
             "--metal-against compares without baselines and stores none: leave --metal-update-baselines out"
-        )
-    if "update_mode" in flags and not settings.update_baselines:
-        raise SettingError(
-            "--metal-update-mode stores nothing by itself: add --metal-update-baselines, or leave it out"
-            " (metal_update_mode in the ini file may stand there for good)"
         )
     if settings.against and settings.host:
         raise SettingError("--metal-against needs both sides on this machine: leave --metal-host out")

@@ -157,10 +157,6 @@ def _plain_code(rewritten: CodeType) -> CodeType:
     ]
     exact = [code for code in same if _does(code) == _does(rewritten)]
     for candidates in (exact, same):
-        if any(_does(code) != _does(candidates[0]) for code in candidates):
-            raise LookupError(
-                f"line {rewritten.co_firstlineno} holds several {rewritten.co_name}: give each its own line"
-            )
         if candidates:
             return candidates[0]
     raise LookupError(f"{rewritten.co_filename} changed since it was imported: {rewritten.co_name} is not in it")

@@ -112,18 +112,21 @@ def _decide(speedup: Speedup, settings: Settings, measure: Measure, judge: Judge
 
     most = _most(settings)
     measure(LEAST_PAIRS)
-    while not _look(speedup, judge) and len(speedup.runs) < most:
+    while not _look(speedup, most, judge) and len(speedup.runs) < most:
         measure(len(speedup.runs) + 1)
 
 
-def _look(speedup: Speedup, judge: Judge | None = None) -> bool:
-    """What the pairs so far say; whether that is all there is to know."""
+def _look(speedup: Speedup, most: int, judge: Judge | None = None) -> bool:
+    """What the pairs so far say, of at most so many; whether that is all there is to know."""
     from .gate import ratio_of_pairs  # numpy and scipy: only when a verdict is due
 
     over, of = zip(*speedup.pairs, strict=True)
     speedup.ratio = ratio_of_pairs(over, of)
     if speedup.at_least is not None:
-        low, high = speedup.ratio.low, speedup.ratio.high
+        # looking several times must not cost more than looking once: as the gate, whose verdict.py says from where
+        spent = min(1.0, len(speedup.runs) / most) ** 3
+        decisive = ratio_of_pairs(over, of, confidence=1 - 0.05 * spent)
+        low, high = decisive.low, decisive.high
         speedup.promise = (
             "within" if low >= speedup.at_least else "slower" if high < speedup.at_least else "inconclusive"
         )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 Conditions = Mapping[str, object]
 YOUNGER = ("background", "gpu_other")
 """Conditions that baselines of earlier versions know nothing of."""
+LESS_IS_WORSE = ("memory_free", "gpu_memory_free", "gpu_busy", "gpu_clock_mhz")
 OF_A_GPU = ("throttled", "virtual_gpu", "gpu_other")
 
 
@@ -102,12 +103,13 @@ def _worse(key: str, one: object, other: object) -> object:
     figures = [value for value in (one, other) if isinstance(value, (int, float)) and not isinstance(value, bool)]
     if not figures or key.startswith("speed_limit"):
         return worse(key, one, other)
-    return min(figures) if key == "memory_free" else max(figures)
+    return min(figures) if key in LESS_IS_WORSE else max(figures)
 
 
 def load(runs: Sequence[Ran], device: str) -> str:
-    """What came and went in these runs, and can make them slower; empty if nothing did."""
-    return _clauses([spoil for run in runs for spoil in spoils(run.conditions, device) if spoil.passing])
+    """What took time from these runs; empty if nothing did. Another process on the GPU may do nothing there."""
+    found = [spoil for run in runs for spoil in spoils(run.conditions, device) if spoil.passing]
+    return _clauses([spoil for spoil in found if spoil.condition != "gpu_processes"])
 
 
 def refusal(runs: Sequence[Ran], device: str) -> str:

@@ -37,6 +37,17 @@ def small(batch_size: int = 8, planted: str = "", optimizer: str = "adam"):
     return model, batch(batch_size)
 
 
+def not_for_xla(batch_size: int = 8):
+    """A layer that says of itself that XLA cannot compile it."""
+    import keras
+
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.RandomRotation(0.1, name="turned")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(10)(keras.layers.Flatten()(x)))
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model, batch(batch_size)
+
+
 def recurrent(batch_size: int = 8, unroll: bool = False):
     """A loop over time, or all its steps written out."""
     import keras

@@ -317,3 +317,8 @@ def test_a_backend_that_is_not_installed(fleet, monkeypatch):
     assert error.value.kind == "backend"
     assert "PyTorch cannot be imported by CPython" in error.value.message
     assert error.value.message.endswith("pip install 'pytest-metalperf[torch]'")
+
+
+def test_compilation_that_keras_takes_back_is_told(fleet):
+    with pytest.raises(WorkerError, match="Keras does not compile small because of turned: leave jit_compile out"):
+        small(fleet, "tensorflow", function="not_for_xla", jit_compile=True)

@@ -703,3 +703,11 @@ def test_a_file_of_before_energy_keeps_its_bytes(tmp_path):
     assert b"joules" not in before
     put(store, {"y@cpu:fake": entry()}, {"id": "m"})
     assert b"joules" not in store.path.read_bytes()
+
+
+def test_a_link_to_nowhere_becomes_a_file(suite):
+    suite.file.parent.mkdir()
+    suite.file.symlink_to(suite.pytester.path / "elsewhere" / "kept.json")
+    suite.run("--metal-update-baselines").assert_outcomes(passed=1)
+    assert suite.file.is_symlink()
+    assert suite.stored

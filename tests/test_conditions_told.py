@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_metalperf.trust import of_pair
+
 HEAD = "fake-model[[]b8[]] on cpu (fake) is *"
 COUNTED = {"instructions_per_batch": 1.23456e9, "cycles_per_batch": 4e8}
 
@@ -84,3 +86,10 @@ def test_variables_that_change_the_speed_are_provenance(stored, monkeypatch):
     result = stored.run()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines([HEAD, "  changed   TF_ENABLE_ONEDNN_OPTS none -> 0"])
+
+
+def test_of_a_pair_the_worse_side_counts_also_where_less_is_worse():
+    one = {"gpu_memory_free": 0.1, "gpu_busy": 0.9, "gpu_clock_mhz": 900.0, "gpu_temperature": 60.0}
+    other = {"gpu_memory_free": 0.9, "gpu_busy": 0.3, "gpu_clock_mhz": 1900.0, "gpu_temperature": 80.0}
+    worst = {"gpu_memory_free": 0.1, "gpu_busy": 0.3, "gpu_clock_mhz": 900.0, "gpu_temperature": 80.0}
+    assert of_pair(("gpu", one), ("gpu", other)) == worst

@@ -283,3 +283,23 @@ def test_a_misspelt_setting_is_no_part_of_a_name(live, keyword):
     result.stdout.fnmatch_lines(
         [f"*metal_live: {keyword.partition('=')[0]} is no setting of a call: there are *tolerance*"]
     )
+
+
+def test_two_steps_of_one_name_in_one_test_are_told(suite):
+    suite.write(
+        """
+        def test_it(metal_live):
+            for _ in range(2):
+                metal_live(lambda: 1.0, name="step")
+        """
+    )
+    result = suite.run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*metal_live was called twice with name='step' in one test: give each its own name"])
+
+
+def test_a_mode_that_addopts_name_reaches_no_child(suite):
+    suite.ini(addopts="-p no:cacheprovider --metal-update-mode=extend")
+    suite.write("def test_it(metal_live):\n    metal_live(lambda: 1.0, name='step', batches=1, warmup=0)\n")
+    suite.run("--metal-update-baselines", "--metal-runs=1").assert_outcomes(passed=1)
+    assert suite.stored

@@ -186,3 +186,16 @@ def test_garbage_from_before_is_collected_first():
     del node
     with undisturbed():
         assert weak() is None
+
+
+@pytest.mark.parametrize(("step", "fence"), [(0.002, 0.0002), (0.0005, 0.0005), (0.0002, 0.001)])
+def test_the_fence_of_warm_up_does_not_make_blocks_too_short(monkeypatch, tmp_path, step, fence):
+    from pytest_metalperf.worker.serve import Job
+
+    monkeypatch.setenv("PYTEST_METALPERF_LOCK", str(tmp_path / "lock"))
+    machine = Machine(step, fence)
+    job = Job(lambda message: None)
+    job.trainable, job.backend = machine.trainable, mock.Mock(clock=machine.clock)
+    job.warm_up(3)
+    assert job.step_seconds == pytest.approx(step)
+    assert fence <= OVERHEAD_SHARE * job.steps_per_block * step * (1 + 1e-6)

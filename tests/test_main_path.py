@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 import xml.etree.ElementTree as ET
+
+import pytest
+from conftest import INI
 
 
 def test_without_a_baseline_it_passes_and_says_how_to_record(suite):
@@ -159,3 +163,34 @@ def test_a_freeze_is_told_though_the_verdict_is_fine(suite):
             "1 gated: 1 within",
         ]
     )
+
+
+def test_a_command_that_is_printed_is_one_for_a_shell(suite):
+    suite.pytester.makeini("[pytest]")
+    (suite.pytester.path / "perf.ini").write_text(INI)
+    suite.write(
+        """
+        import pytest
+        @pytest.mark.parametrize("q", ["a"], ids=["$HOME `id`"])
+        def test_it(metal_bench, q):
+            metal_bench("fake-model")
+        """
+    )
+    suite.run("-c", "perf.ini", "--metal-update-baselines").assert_outcomes(passed=1)
+    suite.set(seconds=0.3)
+    result = suite.run("-c", "perf.ini", "-o", "metal_batches=12")
+    (line,) = [line for line in result.outlines if line.startswith("  accept it with")]
+    words = shlex.split(line.removeprefix("  accept it with"))
+    assert words == [
+        "pytest", "test_suite.py::test_it[cpu-$HOME `id`]", "-c", "perf.ini", "-o", "metal_batches=12",
+        "--metal-update-baselines",
+    ]  # fmt: skip
+    suite.run(*words[1:]).assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("call", ["backend=['fake']", "device=''", "name=''"])
+def test_what_no_call_can_ask_for_is_told(suite, call):
+    suite.write(f"def test_it(metal_bench):\n    metal_bench('fake-model', {call})\n")
+    result = suite.run("--tb=short")
+    result.assert_outcomes(errors=1)
+    result.stdout.no_fnmatch_line("*pytest_metalperf/*")

@@ -177,6 +177,27 @@ def test_other_work_is_not_stored_beside_what_is_there(stored):
     assert (len(entry["runs"]), entry["work"]["operations_on_cpu"]) == (3, FALLBACK["operations_on_cpu"])
 
 
+def test_other_work_that_another_session_stores_meanwhile_is_told(stored):
+    stored.set(work=WORK)
+    stored.write(
+        """
+        import json
+        from pathlib import Path
+
+        def test_it(metal_bench):
+            (file,) = Path("baselines").glob("*.json")
+            plain = json.loads(file.read_text())
+            (entry,) = plain["workloads"].values()
+            entry["work"]["flop"] = 1.0
+            file.write_text(json.dumps(plain))
+            metal_bench("fake-model")
+        """
+    )
+    result = stored.run("--metal-update-baselines", "--metal-update-mode=extend")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*beside 3 stored runs it would be other work (FLOP *"])
+
+
 def test_other_work_is_stored_beside_it_by_force(stored):
     stored.set(work=FALLBACK)
     stored.run("--metal-update-baselines", "--metal-update-mode=extend", "--metal-force").assert_outcomes(passed=1)

@@ -118,6 +118,12 @@ def test_under_load_a_steady_run_is_within_and_a_throttled_one_is_slower(suite):
     suite.run(MINUTES).assert_outcomes(failed=1)
 
 
+def test_a_process_that_only_holds_the_gpu_excuses_no_sustained_run(suite):
+    suite.ini(metal_devices="gpu")
+    suite.set(slows=[4801, 0.25], conditions={"gpu_processes": 1.0}, gpus=["gpu"])
+    suite.run(MINUTES).assert_outcomes(failed=1)
+
+
 def test_nothing_is_stored_and_no_baseline_is_wanted(suite):
     result = suite.run("--metal-sustained=30", "--metal-update-baselines", "--metal-on-missing=fail")
     result.assert_outcomes(passed=1)

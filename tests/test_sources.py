@@ -178,23 +178,6 @@ def test_what_bears_anothers_name_is_not_taken_for_it(suite):
     }  # fmt: skip
 
 
-def test_functions_of_one_line_that_pytest_has_changed_are_told(suite):
-    suite.write(
-        """
-        from fake_backend import FakeModel
-
-        def made():
-            def one(): assert FakeModel; return FakeModel(0.1)
-            first = one; exec("pass")
-            return first
-
-        def test_it(metal_bench):
-            metal_bench(made(), name="one")
-        """
-    )
-    assert measured(suite) == {"one": 0.1}
-
-
 def test_axis_that_is_not_declared_is_told(suite):
     suite.write(
         """

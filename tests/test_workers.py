@@ -385,3 +385,16 @@ def test_host_that_never_answers_is_given_up(suite):
     result = run_apart(suite, f"popen//python={silent}", "--metal-timeout=2")
     assert "no worker could be started at" in result.stdout.str()
     assert not Path("woke").exists()
+
+
+def test_a_temporary_folder_that_is_full_is_told(suite, monkeypatch):
+    import errno
+    import os
+
+    def full(self, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("pytest_metalperf.fleet.Path.write_bytes", full)
+    result = suite.run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*: cannot be written: No space left on device; free space, or set TMPDIR to another"])

@@ -34,8 +34,8 @@ def inconclusive(measurement: Measurement, found: Sustained, command: str) -> st
     """The failure text of one that tells nothing, under --metal-strict."""
     head = f"{words.title(measurement)} over {span(measurement.runs[0])}: inconclusive, and --metal-strict is on"
     why = f"  why       {reason(measurement, found)}"
-    more = f"  look again with  {command}, or longer with a larger --metal-sustained"
-    return "\n".join([f"{head:<72} {measurement.nodeid}", *_figures(measurement, found), why, more])
+    more = ["  a longer run tells more", f"  look again with  {command}"]
+    return "\n".join([f"{head:<72} {measurement.nodeid}", *_figures(measurement, found), why, *more])
 
 
 def reason(measurement: Measurement, found: Sustained) -> str:

@@ -265,9 +265,15 @@ def _without_work(measured: Iterable[Measurement]) -> list[str]:
     ]
     if not keys:
         return []
+    against = any(result.reference is not None for result in measured)
+    before = (
+        "in the reference"
+        if against
+        else "was when the baseline was recorded (store it by adding --metal-update-baselines)"
+    )
     return [
         f"--metal-strict-work has nothing to compare for {words.listed(dict.fromkeys(keys), 3)}:"
-        " a fingerprint is unknown now, or was when the baseline was recorded (store it by adding --metal-update-baselines)"
+        f" a fingerprint is unknown now, or {before}"
     ]
 
 

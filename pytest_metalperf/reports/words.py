@@ -58,7 +58,7 @@ def factor(share: float) -> str:
     if share >= 0.95:
         return f"{1 + share:.2f} times slower"
     if share <= -0.5:
-        return f"{1 / (1 + share):.2f} times faster"
+        return f"{1 / max(1 + share, 1e-9):.2f} times faster"
     return f"{percent(abs(share))} {'slower' if share > 0 else 'faster'}"
 
 
@@ -96,16 +96,6 @@ def suspected(measurement: Measurement) -> str:
 def refused(why: str) -> str:
     """What a recording is told that would store a state which a person can remove."""
     return f"not recorded, and nothing stored: {why}; remove that, or record it all the same with --metal-force"
-
-
-def not_beside(measurement: Measurement, other: Sequence[str]) -> str:
-    """What a recording is told that would store runs of other work beside those of the baseline."""
-    stored = len(measurement.baseline.runs) if measurement.baseline is not None else 0
-    return (
-        f"not recorded, and nothing stored: beside {plural(stored, 'stored run')} it would be other work"
-        f" ({'; '.join(other)}); put it in their place by leaving --metal-update-mode out, or beside them all the same"
-        " with --metal-force"
-    )
 
 
 def inconclusive(measurement: Measurement, command: str) -> str:

@@ -201,6 +201,10 @@ class KerasBackend(Backend):
         shapes = tree.map_structure(lambda leaf: None if leaf is None else tuple(leaf.shape), batch)
         jit_compile = bool(axes.get("jit_compile", self.framework == "jax"))
         model.jit_compile = jit_compile
+        if jit_compile and not model.jit_compile and self.framework != "jax":  # which JAX does itself
+            without = [layer.name for layer in model._flatten_layers() if not getattr(layer, "supports_jit", True)]
+            because = f" because of {', '.join(without)}" if without else ""
+            raise Problem("builder", f"Keras does not compile {name}{because}: leave jit_compile out")
         try:
             build_all(model, batch)
             if axes.get("remat") and not remat.checkpoint(model, self.keras):

@@ -1,0 +1,53 @@
+"""What a conftest.py may add, and what it is told when that cannot be."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import CONFTEST
+
+MODELS = "def pytest_metalperf_models():\n    from fake_backend import build\n    from pytest_metalperf import Model\n"
+BROKEN = [
+    (MODELS + "    return Model('a', build)", "pytest_metalperf_models: expected a list of Model, got Model"),
+    (MODELS + "    return ['a']", "pytest_metalperf_models: expected a list of Model, got one with 'a'"),
+    (MODELS + "    return {'a': build}", "pytest_metalperf_models: expected a list of Model, got dict"),
+    (
+        MODELS + "    return [Model('a', build, {'quick': 5})]",
+        "pytest_metalperf_models: a: sizes maps *; got 'quick': 5",
+    ),
+    (
+        MODELS + "    return [Model('a', build, {'huge': {}})]",
+        "pytest_metalperf_models: a: sizes maps *; got 'huge': {}",
+    ),
+    (
+        MODELS + "    return [Model('a', build, None)]",
+        "pytest_metalperf_models: a: sizes maps quick, standard, full to *",
+    ),
+    (
+        MODELS + "    return [Model('a', build, {'full': {'batch_size': '8'}})]",
+        "pytest_metalperf_models: a: full: batch_size is a whole number from 1, got '8'",
+    ),
+    (MODELS + "    raise RuntimeError('mine')", "pytest_metalperf_models fails at *conftest.py:4: RuntimeError: mine"),
+    (
+        "def pytest_metalperf_backends():\n    return [5]",
+        "pytest_metalperf_backends: expected a dict of classes, got list",
+    ),
+    (
+        "def pytest_metalperf_machine_facts():\n    return 5",
+        "pytest_metalperf_machine_facts: expected a dict *, got int",
+    ),
+]
+
+
+@pytest.mark.parametrize(("source", "sentence"), BROKEN)
+def test_what_a_hook_cannot_return_is_told_in_one_sentence(suite, source, sentence):
+    plugin = suite.pytester.path / "theirs.py"
+    plugin.write_text(source + "\n") if "fails at" not in sentence else suite.pytester.makeconftest(source)
+    result = suite.run(*(() if "fails at" in sentence else ("-p", "theirs")))
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {sentence.replace('[', '[[]')}"])
+
+
+def test_models_and_facts_of_a_plugin_are_there(suite):
+    suite.pytester.makeconftest(CONFTEST + "\ndef pytest_metalperf_machine_facts():\n    return {'rack': '7'}\n")
+    suite.run("--metal-update-baselines").assert_outcomes(passed=1)
+    assert '"rack": "7"' in suite.file.read_text()
