@@ -255,15 +255,15 @@ def test_measures_sessions_of_all_workloads_in_turn_and_reports(run):
     said = [line for line in err.splitlines() if not line.startswith("about")]
     assert said[0] == "calibrate: 2 workloads on cpu, 2 sessions of 2 runs, 2 of them not timed here before"
     assert [line.partition(" s/batch")[0].rpartition(" ")[0] for line in said[1:5]] == [
-        "session 1 of 2: build",
+        "session 1 of 2: build[b8]",
         "session 1 of 2: build[b16,depth=2]",
-        "session 2 of 2: build",
+        "session 2 of 2: build[b8]",
         "session 2 of 2: build[b16,depth=2]",
     ]
     assert "fake 1.0" in out
     assert "Against 1 session the gate still assumes" in out
     noise_rows = out.split("\n\n")[1].splitlines()[2:4]
-    assert [row.split()[0] for row in noise_rows] == ["build", "build[b16,depth=2]"]
+    assert [row.split()[0] for row in noise_rows] == ["build[b8]", "build[b16,depth=2]"]
     seconds = [float(row.split()[1]) for row in noise_rows]
     assert seconds == [pytest.approx(0.1, rel=0.05), pytest.approx(0.2, rel=0.05)]
 
@@ -363,7 +363,7 @@ def test_a_builder_of_a_package_finds_its_neighbours(run, tmp_path):
     )
     code, _, err = run("mine/models/ranker.py::ranker", *SHORT)
     assert code == 0, err
-    assert "ranker 0.3" in err or "ranker 0.29" in err
+    assert "ranker[b8] 0.3" in err or "ranker[b8] 0.29" in err
 
 
 AFTER_ONE_SESSION = """
