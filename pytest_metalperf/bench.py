@@ -64,7 +64,6 @@ class _OfTest:
         self._session = session
         self._settings = settings
         self._test = test
-        self._called: set[str] = set()
 
     def _asked(self, keywords: Mapping[str, Any]) -> tuple[Settings, dict[str, Any]]:
         """Settings and axes of a call. A child of `metal_live` is there for that alone: one batch of all else will do."""
@@ -148,6 +147,10 @@ class MetalBench(_OfTest):
 
 class MetalLive(_OfTest):
     """`metal_live(step, name=…)`: objects of the pytest process, trained where they are."""
+
+    def __init__(self, session: MetalSession, settings: Settings, test: Test) -> None:
+        super().__init__(session, settings, test)
+        self._called: set[str] = set()
 
     def __call__(self, step: Callable[[], Any], /, *, name: str, **keywords: Any) -> Measurement:
         """Measure `step`, a zero-argument function that trains one batch and returns a device value or a loss.

@@ -9,6 +9,7 @@ import pytest
 from .figures import figures, peers, rule_of
 from .forecast import Expected, Took, guess, restored, second_look
 from .items import TOOK, constants, marked, place
+from .judging import to_record
 from .session import MetalSession
 from .settings import SettingError, Settings
 from .workload import Workload
@@ -65,7 +66,7 @@ def _expected(session: MetalSession, nodeid: str, one: Took, settings: Settings)
         return Expected(nodeid, one.id, "1 sustained", one.prepare + settings.sustained)
     store = session.store
     entry = store.workloads.get(one.id)
-    if settings.update_baselines and (entry is None or settings.update_mode in ("all", "anchor", "extend")):
+    if to_record(session, one.id, entry, settings):
         return Expected(nodeid, one.id, str(settings.runs), one.recorded(settings.runs))
     if entry is None:
         return Expected(nodeid, one.id, "1", one.recorded(1))

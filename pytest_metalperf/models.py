@@ -66,13 +66,13 @@ def _listed(models: Any) -> Iterable[Model]:
     for model in models:
         if not isinstance(model, Model):
             raise WorkloadError(f"pytest_metalperf_models: expected a list of Model, got one with {model!r}")
-        sizes = model.sizes if isinstance(model.sizes, Mapping) else {"": None}
-        if wrong := [size for size, axes in sizes.items() if size not in SIZES or not isinstance(axes, Mapping)]:
+        whole = isinstance(model.sizes, Mapping)
+        if not whole or not all(size in SIZES and isinstance(axes, Mapping) for size, axes in model.sizes.items()):
             raise WorkloadError(
                 f"pytest_metalperf_models: {model.name}: sizes maps {', '.join(SIZES)} to axes, such as"
-                f' {{"quick": {{"batch_size": 8}}}}; got {wrong[0]!r}: {sizes[wrong[0]]!r}'
+                f' {{"quick": {{"batch_size": 8}}}}; got {model.sizes!r}'
             )
-        for size, axes in sizes.items():
+        for size, axes in model.sizes.items():
             checked_axes(axes, f"pytest_metalperf_models: {model.name}: {size}")
     return models
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal
 
 from .baselines import Anchor, AnyEntry, BaselineError, Entry, RatioAnchor, Recorded, SpeedupEntry, rounded
 from .measurement import PairFigure
+from .reports import words
 from .run import Run
 from .work import beside, common, fingerprint, kept_apart
 from .workload import Workload
@@ -39,7 +40,7 @@ def record(session: MetalSession, workload: Workload, runs: Iterable[Run], mode:
     def after(old: Entry | None, mode: str) -> Entry:
         kept = old if mode == "extend" else None
         if kept is not None and not force and (other := kept_apart(kept.work, work)):
-            raise BaselineError(not_beside(len(kept.runs), other))
+            raise BaselineError(words.not_beside(len(kept.runs), other))
         examples = now | ({kept.examples} - {None} if kept is not None else set())
         return Entry(
             anchor=old.anchor if old is not None and mode != "anchor" else anchor,
@@ -68,15 +69,6 @@ def record_speedup(session: MetalSession, id: str, pairs: Iterable[PairFigure], 
         )
 
     return _put(session, id, "speedups", len(new), mode, after)
-
-
-def not_beside(stored: int, other: Sequence[str]) -> str:
-    """What a recording is told that would store runs of other work beside those of the baseline."""
-    return (
-        f"not recorded, and nothing stored: beside {stored} stored run{'s' * (stored != 1)} it would be other work"
-        f" ({'; '.join(other)}); put it in their place by leaving --metal-update-mode out, or beside them all the same"
-        " with --metal-force"
-    )
 
 
 def _put(

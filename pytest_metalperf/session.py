@@ -60,7 +60,7 @@ class MetalSession:
         refused: those of them that failed for it, since a device was required.
         put_off: tests whose first look was suspicious, with what it found; until they have ended, whatever catches that.
         suspected: tests that are to be run again at the end of the session, with what their first look found.
-        looked_at: tests that have been put off once.
+        looked_at: tests that have been put off once, each with the workloads of which listeners were told then.
     """
 
     settings: Settings
@@ -76,8 +76,7 @@ class MetalSession:
         self.results: list[Measurement | Speedup] = []
         self.suspected: dict[str, str] = {}
         self.put_off: dict[str, str] = {}
-        self.looked_at: set[str] = set()
-        self._told: dict[str, list[str]] = {}
+        self.looked_at: dict[str, list[str]] = {}
         self._looked: dict[str, float] = {}
         self.recorded: dict[str, Recorded[Any]] = {}
         self.unavailable: dict[str, str] = {}
@@ -316,7 +315,7 @@ class MetalSession:
         self.suspected.pop(result.nodeid, None)
         self.results.append(result)
         if isinstance(result, Measurement):
-            told = self._told.get(result.nodeid, [])
+            told = self.looked_at.get(result.nodeid, [])
             if result.workload.id in told:  # before its test was put off
                 told.remove(result.workload.id)
             else:
@@ -325,8 +324,8 @@ class MetalSession:
     def postpone(self, nodeid: str, why: str) -> None:
         """Forget what a test found: it will be run again at the end of the session, and its runs count there."""
         self.suspected[nodeid] = why
-        self.looked_at.add(nodeid)
-        self._told[nodeid] = [r.workload.id for r in self.results if isinstance(r, Measurement) and r.nodeid == nodeid]
+        measured = [r for r in self.results if isinstance(r, Measurement) and r.nodeid == nodeid]
+        self.looked_at[nodeid] = [result.workload.id for result in measured]
         self.results = [result for result in self.results if result.nodeid != nodeid]
         # what a closure captures, such as a path, may be another the next time
         self._sources = {key: known for key, known in self._sources.items() if known[0].get("kind") != "pickle"}

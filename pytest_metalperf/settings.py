@@ -23,27 +23,28 @@ class SettingError(ValueError):
     """One sentence about a value that an option cannot have."""
 
 
-def _count(text: object) -> int:
+def _whole(text: object, least: int) -> int:
     try:
         number = int(str(text))
     except ValueError:
         raise SettingError(f"expected a whole number, got {text!r}") from None
-    if number < 1:
-        raise SettingError(f"expected at least 1, got {number}")
+    if number < least:
+        raise SettingError(f"expected at least {least}, got {number}")
     return number
+
+
+def _count(text: object) -> int:
+    return _whole(text, 1)
+
+
+def _count_or_zero(text: object) -> int:
+    return _whole(text, 0)
 
 
 def _at_least_two(text: object) -> int:
     if _count(text) < 2:
         raise SettingError("expected at least 2: one run can be suspicious, but only a second can confirm it")
     return _count(text)
-
-
-def _count_or_zero(text: object) -> int:
-    try:
-        return 0 if str(text) == "0" else _count(text)
-    except SettingError as error:
-        raise SettingError(str(error).replace("at least 1", "at least 0")) from None
 
 
 def _seconds(text: object) -> float:

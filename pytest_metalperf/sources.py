@@ -68,7 +68,7 @@ def parameters_of(function: Callable[..., Any]) -> frozenset[str] | None:
 
 
 def own_defaults(function: Callable[..., Any]) -> dict[str, Any]:
-    """A builder's own defaults of axes that every workload has: with them it trains where a test names none."""
+    """A builder's own defaults of axes whose meaning is ours: with them it trains where a test names none."""
     defaults = {name: parameter.default for name, parameter in (_declared(function) or {}).items()}
     possible = {"precision": PRECISIONS, "input": INPUTS, "remat": (False, True)}
     found = {name: defaults[name] for name, values in possible.items() if defaults.get(name) in values}

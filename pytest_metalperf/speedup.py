@@ -118,14 +118,14 @@ def _decide(speedup: Speedup, settings: Settings, measure: Measure, judge: Judge
 
 def _look(speedup: Speedup, most: int, judge: Judge | None = None) -> bool:
     """What the pairs so far say, of at most so many; whether that is all there is to know."""
-    from .gate import ratio_of_pairs  # numpy and scipy: only when a verdict is due
+    from .gate import ratio_of_pairs, spent  # numpy and scipy: only when a verdict is due
 
     over, of = zip(*speedup.pairs, strict=True)
     speedup.ratio = ratio_of_pairs(over, of)
     if speedup.at_least is not None:
-        # looking several times must not cost more than looking once: as the gate, whose verdict.py says from where
-        spent = min(1.0, len(speedup.runs) / most) ** 3
-        decisive = ratio_of_pairs(over, of, confidence=1 - 0.05 * spent)
+        # looking several times must not cost more than looking once
+        risk = (1 - speedup.ratio.confidence) * spent(len(speedup.runs) / most)
+        decisive = ratio_of_pairs(over, of, confidence=1 - risk)
         low, high = decisive.low, decisive.high
         speedup.promise = (
             "within" if low >= speedup.at_least else "slower" if high < speedup.at_least else "inconclusive"

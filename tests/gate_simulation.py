@@ -105,6 +105,8 @@ ROWS = {
     "quick: 10 %, 5 %": World(0.10, 0.05, layout=(2,), workloads=6),
     "quick: 10 %, 10 %": World(0.10, 0.10, layout=(2,), workloads=6),
     "1 %, 2 % shared by all, three sessions": World(0.01, 0.02, shared=True),
+    "1 %, 4 %, twelve workloads": World(0.01, 0.04, workloads=12),
+    "1 %, 4 % shared by all of twelve": World(0.01, 0.04, workloads=12, shared=True),
     "2 %, 0, uneven workloads": World(0.02, uneven=0.5),
     "2 %, 0, 3 % slow minutes": World(0.02, tail=0.03),
     "2 %, 0, no peers": World(0.02, workloads=1),

@@ -22,6 +22,8 @@ TRIALS = 1500
         ("2 %, 5 %, one session", 0.05, 0.25, 3.0),
         ("quick: 10 %, 0, two runs, 6 workloads", 0.005, 0.20, 3.5),
         ("1 %, 2 % shared by all, three sessions", 0.005, 0.10, 1.5),
+        ("1 %, 4 %, twelve workloads", 0.003, 0.20, 3.0),
+        ("1 %, 4 % shared by all of twelve", 0.03, 0.20, 3.0),  # twelve tell of a shared day no more than one does
     ],
 )
 def test_unchanged_code(row: str, alarms: float, inconclusive: float, runs: float) -> None:

@@ -11,7 +11,7 @@ from .noise import Noise, RunFigure, learn_noise
 from .paired import LEAST_PAIRS, judge_pairs
 from .ratio import Ratio, ratio_of_pairs
 from .sustained import Sustained, judge_sustained, last_over_first
-from .verdict import Judgement, Rule, judge, machine_moved
+from .verdict import Judgement, Rule, judge, machine_moved, spent
 
 __all__ = [
     "LEAST_PAIRS",
@@ -30,4 +30,5 @@ __all__ = [
     "learn_noise",
     "machine_moved",
     "ratio_of_pairs",
+    "spent",
 ]

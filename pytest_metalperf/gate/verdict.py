@@ -38,7 +38,7 @@ from .noise import Noise, RunFigure, learn_noise, sessions_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Judgement", "Rule", "judge", "machine_moved"]
+__all__ = ["Judgement", "Rule", "judge", "machine_moved", "spent"]
 
 SMALLEST_MOVE = 0.02
 LARGEST = 700.0  # just below the logarithm of the largest float
@@ -211,11 +211,15 @@ def judge(
 
 def threshold(error: float, df: float, rule: Rule, share: float) -> float:
     """The ``d`` from which a look that has used this share of the runs may say ``slower``."""
-    spent = share**3
     return max(
-        student(df, 1 - rule.alarm_rate * spent) * error,
-        math.log1p(rule.tolerance) + student(df, 1 - rule.tolerance_alarm_rate * spent) * error,
+        student(df, 1 - rule.alarm_rate * spent(share)) * error,
+        math.log1p(rule.tolerance) + student(df, 1 - rule.tolerance_alarm_rate * spent(share)) * error,
     )
+
+
+def spent(share: float) -> float:
+    """The part of an error rate that looks may have used up when they have seen this share of all runs (see 4 above)."""
+    return min(1.0, share) ** 3
 
 
 def _reason(noise: Noise, visible: float) -> str:

@@ -98,6 +98,15 @@ def refused(why: str) -> str:
     return f"not recorded, and nothing stored: {why}; remove that, or record it all the same with --metal-force"
 
 
+def not_beside(stored: int, other: Sequence[str]) -> str:
+    """What a recording is told that would store runs of other work beside so many of the baseline."""
+    return (
+        f"not recorded, and nothing stored: beside {plural(stored, 'stored run')} it would be other work"
+        f" ({'; '.join(other)}); put it in their place by leaving --metal-update-mode out, or beside them all the same"
+        " with --metal-force"
+    )
+
+
 def inconclusive(measurement: Measurement, command: str) -> str:
     """The failure text of an inconclusive verdict under --metal-strict."""
     reason = measurement.judgement.reason if measurement.judgement else ""
