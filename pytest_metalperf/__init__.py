@@ -4,29 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-if (
-    ".zip" in __file__
-):  # a worker's zip holds this file and worker/ alone; the rest is the installed plugin's, if there is one
+if ".zip" in __file__:
+    # a worker's zip holds this file and worker/ alone; the rest is the installed plugin's, if there is one
     from pkgutil import extend_path
 
     __path__ = extend_path(__path__, __name__)
 
 if TYPE_CHECKING:
     from .bench import MetalBench, MetalLive, MetalSpeedup
-    from .measurement import Measurement, Speedup
-    from .models import Model
-    from .run import Run
+    from .results.measurement import Measurement, Speedup
+    from .results.run import Run
+    from .workloads.models import Model
 
 __all__ = ["Measurement", "MetalBench", "MetalLive", "MetalSpeedup", "Model", "Run", "Speedup"]
 
 _PLACES = {
-    "Measurement": "measurement",
+    "Measurement": "results.measurement",
     "MetalBench": "bench",
     "MetalLive": "bench",
     "MetalSpeedup": "bench",
-    "Model": "models",
-    "Run": "run",
-    "Speedup": "measurement",
+    "Model": "workloads.models",
+    "Run": "results.run",
+    "Speedup": "results.measurement",
 }
 
 

@@ -1,4 +1,4 @@
-"""`python -m pytest_metalperf COMMAND`: what needs no pytest session; each command is `main` of the module of its name."""
+"""`python -m pytest_metalperf COMMAND`: what needs no pytest session; each command is `main` of the room of its name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those below")
     command = parser.parse_args(arguments[:1]).command
     try:
-        code: int = importlib.import_module(f"{__package__}.{command}").main(arguments[1:])
+        code: int = importlib.import_module(f"{__package__}.{command}.command").main(arguments[1:])
     except KeyboardInterrupt:
         return 130  # as shells have it: 128 + SIGINT
     return code

@@ -9,20 +9,20 @@ from typing import Any
 
 import pytest
 
-from .against import compared
-from .fleet import WorkerError, plan_of
-from .judging import judged
-from .live import LiveRuns
-from .measurement import Measurement, Speedup
-from .reports import metrics as gated
-from .reports import speedups, words
-from .reports import sustained as course
-from .run import Run
+from .judge.against_baseline import judged
+from .judge.against_reference import compared
+from .judge.speedup import compare, variants
+from .judge.sustained import sustained, sustained_plan
+from .measure.fleet import WorkerError, plan_of
+from .measure.live import LiveRuns
+from .report import metrics as gated
+from .report import speedups, words
+from .report import sustained as course
+from .results.measurement import Measurement, Speedup
+from .results.run import Run
 from .session import MetalSession
 from .settings import SettingError, Settings, call_keys, marker_keys
-from .speedup import compare, variants
-from .sustained import sustained, sustained_plan
-from .workload import Workload, WorkloadError, checked_axes, checked_name
+from .workloads.workload import Workload, WorkloadError, checked_axes, checked_name
 
 _OF_ONE_WORKLOAD = {"metrics", "on_missing", "strict_work", "sustained", "sustained_tolerance"}
 """Settings of a call that say nothing of two variants."""

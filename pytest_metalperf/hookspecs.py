@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from .measurement import Measurement
-    from .models import Model
+    from .results.measurement import Measurement
+    from .workloads.models import Model
 
 
 @pytest.hookspec

@@ -20,8 +20,8 @@ from .settings import MARKER, SettingError, Settings
 
 if TYPE_CHECKING:
     from .bench import MetalBench, MetalLive, MetalSpeedup, Test
-    from .measurement import Measurement, Speedup
-    from .reports.pytest_benchmark import Row
+    from .report.pytest_benchmark import Row
+    from .results.measurement import Measurement, Speedup
     from .session import MetalSession
 
 XDIST = (
@@ -118,7 +118,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if mode == "off":
             item.add_marker(pytest.mark.skip(reason="--metal off"))
         if config.pluginmanager.has_plugin("benchmark"):
-            from .reports.pytest_benchmark import mark
+            from .report.pytest_benchmark import mark
 
             mark(item)
     if mode == "only" and len(mine) < len(items):
@@ -164,7 +164,7 @@ class _Rows:
 
     @pytest.fixture
     def _metal_row(self, request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Row]:
-        from .reports.pytest_benchmark import Row
+        from .report.pytest_benchmark import Row
 
         row = Row(benchmark, request.node)
         yield row
@@ -180,9 +180,9 @@ def metal_device(request: pytest.FixtureRequest) -> str | None:
     if where is None:
         return None
     from .bench import Broken, refuse_or_skip
-    from .fleet import WorkerError
-    from .reports import words
-    from .workload import WorkloadError
+    from .measure.fleet import WorkerError
+    from .report import words
+    from .workloads.workload import WorkloadError
 
     session, problem, missing = _open(request.config), "", ""
     try:
@@ -228,14 +228,14 @@ def metal_speedup(request: pytest.FixtureRequest, _metal_row: Row | None) -> Met
 def _asked(request: pytest.FixtureRequest, device: str | None, row: Row | None) -> tuple[MetalSession, Settings, Test]:
     _refuse_xdist(request.config)
     from .bench import Test
-    from .live import Child, LiveRuns, child_arguments
+    from .measure.live import Child, LiveRuns, child_arguments
 
     item, config = request.node, request.config
     session, settings = _open(config), _asked_for(item, config)
     where, alone = place(item), target(item)
 
     def publish(result: Measurement | Speedup) -> None:
-        from .reports.junit import attach
+        from .report.junit import attach
 
         if row is not None:
             row.fill(result)
@@ -298,7 +298,7 @@ def _open(config: pytest.Config) -> MetalSession:
     session = config.stash.get(_session, None)
     if session is None:
         from .session import open_session
-        from .workload import WorkloadError
+        from .workloads.workload import WorkloadError
 
         hook = config.hook
         try:
@@ -337,7 +337,7 @@ def _answers(hook: Any, name: str) -> list[Any]:
 
 
 def _live_line(config: pytest.Config) -> Callable[[Any], None] | None:
-    from .reports.terminal import Live
+    from .report.terminal import Live
 
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None or not reporter.isatty:
@@ -353,9 +353,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     if config.stash[_settings].metal == "off":
         return
-    from .baselines import BaselineError
-    from .fleet import WorkerError
-    from .references import BadReference
+    from .baselines.file import BaselineError
+    from .measure.fleet import WorkerError
+    from .references.reference import BadReference
 
     opened = _open(config)
     try:  # a file or a reference that cannot be read ends the session before anything is measured
@@ -370,8 +370,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     opened.whole_suite = whole(config)
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None and config.stash[_settings].metal != "smoke":
-        from .expectations import expectations
-        from .reports import words
+        from .judge.plan import expectations
+        from .report import words
 
         expected = expectations(config, mine, opened, config.stash[_settings])
         reporter.write_line(words.announcement(len(mine), expected))
@@ -472,7 +472,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     opened = config.stash.get(_session, None)
     if opened is None or not (opened.results or opened.skipped or opened.refused or opened.suspected):
         return
-    from .reports.terminal import closing, table
+    from .report.terminal import closing, table
 
     terminalreporter.section("training performance")
     rows = table(opened.results) if opened.results else []

@@ -10,23 +10,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .baselines import Recorded, Store
-from .forecast import Took, took
-from .git import revision
-from .measurement import Measurement, Speedup
-from .metrics import PREPARED_BESIDE
-from .models import Known, Model, find, known_models
-from .run import Run
+from .baselines.file import Recorded, Store
+from .measure.forecast import Took, took
+from .references.git import revision
+from .results.measurement import Measurement, Speedup
+from .results.metrics import PREPARED_BESIDE
+from .results.run import Run
 from .settings import SettingError, Settings, baselines_folder, call_keys, devices
-from .sources import own_defaults, parameters_of, source_of
 from .worker.backends import BACKENDS
 from .worker.machine import MachineFacts, machine_facts, slug
-from .workload import DEFAULTS, Axis, Workload, WorkloadError, checked_axes, checked_name
+from .workloads.builders import own_defaults, parameters_of, source_of
+from .workloads.models import Known, Model, find, known_models
+from .workloads.workload import DEFAULTS, Axis, Workload, WorkloadError, checked_axes, checked_name
 
 if TYPE_CHECKING:
-    from .fleet import Fleet, Plan
-    from .interleave import Side
-    from .references import Reference
+    from .measure.fleet import Fleet, Plan
+    from .measure.in_turn import Side
+    from .references.reference import Reference
 
 Listener = Callable[[Measurement], None]
 
@@ -101,7 +101,7 @@ class MetalSession:
     def fleet(self) -> Fleet:
         """The workers; the first use starts the machinery."""
         if self._fleet is None:
-            from .fleet import Fleet  # execnet: only when something is measured
+            from .measure.fleet import Fleet  # execnet: only when something is measured
 
             self._fleet = Fleet(host=self.settings.host, timeout=self.settings.timeout, session=self.id)
         return self._fleet
@@ -146,7 +146,7 @@ class MetalSession:
             BadReference: in one sentence, when it is neither an interpreter nor a revision.
         """
         if self._reference is None:
-            from .references import find
+            from .references.reference import find
 
             self._reference = find(self.settings.against, self.rootdir)
         return self._reference

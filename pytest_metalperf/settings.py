@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .metrics import METRICS
+from .results.metrics import METRICS
 
 MARKER = "metal_bench"
 SIZES = ("quick", "standard", "full")

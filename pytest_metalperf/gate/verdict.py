@@ -20,7 +20,7 @@
    runs in a row share a slow minute), and after ``max_runs`` the answer is ``inconclusive``.
 
 Thresholds depend on stored runs only, never on the fresh ones: at a fixed number of runs the verdict is monotonic in
-each of them. The rates are nominal; ``tests/gate_simulation.py`` says what the whole procedure reaches, and where session
+each of them. The rates are nominal; ``tests/gates/gate_simulation.py`` says what the whole procedure reaches, and where session
 noise and run noise are alike, which five runs of three sessions cannot tell from run noise alone, it is above them.
 """
 

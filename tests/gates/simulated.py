@@ -4,7 +4,7 @@ A run has a level: its workload's, times an effect of its session, times its own
 autocorrelation (AR(1), 0.5) and a heavy right tail, by as much as runs differ, as recorded runs do, but by no less than
 1 %; and 3 % of them are spikes, on average half as slow again. What this module calls run sd is the relative standard
 deviation of a run's figure, the mean of the lower half of its samples, so the level's own is smaller by what samples
-add. ``tests/gate_simulation.py`` simulates figures alone; here every tool gets samples.
+add. ``tests/gates/gate_simulation.py`` simulates figures alone; here every tool gets samples.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_metalperf.gate import Judgement, Rule, RunFigure, judge
-from pytest_metalperf.trust import under_conditions
+from pytest_metalperf.results.conditions import under_conditions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from reference import NAMES, request
 
-from pytest_metalperf.fleet import Fleet, Worker, WorkerError
-from pytest_metalperf.rounding import TOLERANCES
+from pytest_metalperf.measure.fleet import Fleet, Worker, WorkerError
+from pytest_metalperf.results.rounding import TOLERANCES
 
 
 def figures(worker: Worker) -> tuple[float, float]:

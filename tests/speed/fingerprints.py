@@ -1,6 +1,6 @@
 """Planted changes found by the fingerprint: `python tests/speed/fingerprints.py --backend tensorflow --device gpu`.
 
-A small model (`tests/small_models.py`) in fresh processes: unchanged, and with an operation more, another optimizer, a
+A small model (`tests/support/small_models.py`) in fresh processes: unchanged, and with an operation more, another optimizer, a
 second trace (TensorFlow) and an operation that the CPU does (on a GPU). Prints how many of each differ from the first.
 """
 
@@ -13,13 +13,13 @@ from typing import Any
 
 from reference import fresh_runs
 
-from pytest_metalperf.fleet import Fleet, Plan, Request
-from pytest_metalperf.workload import Workload
+from pytest_metalperf.measure.fleet import Fleet, Plan, Request
+from pytest_metalperf.workloads.workload import Workload
 
 
 def works(fleet: Fleet, asked: argparse.Namespace, count: int, **axes: Any) -> list[Any]:
     """The fingerprints of so many fresh processes."""
-    file = str(Path(__file__).parents[1] / "small_models.py")
+    file = str(Path(__file__).parents[1] / "support" / "small_models.py")
     source = {"kind": "import", "module": "small_models", "file": file, "name": "small", "root": str(Path(file).parent)}
     workload = Workload("small", asked.device, asked.backend, axes, source)
     plan = Plan(2, 1, least_blocks=2, least_seconds=0.0)

@@ -11,7 +11,7 @@ import statistics
 
 from reference import NAMES, request
 
-from pytest_metalperf.fleet import Fleet, Plan, WorkerError, kill
+from pytest_metalperf.measure.fleet import Fleet, Plan, WorkerError, kill
 
 
 def main() -> None:

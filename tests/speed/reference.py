@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pytest_metalperf.fleet import Fleet, Plan, Request, kill
-from pytest_metalperf.models import known_models
-from pytest_metalperf.run import Run, run_of
+from pytest_metalperf.measure.fleet import Fleet, Plan, Request, kill
+from pytest_metalperf.results.run import Run, run_of
 from pytest_metalperf.worker.models import REFERENCE_MODELS
-from pytest_metalperf.workload import Workload
+from pytest_metalperf.workloads.models import known_models
+from pytest_metalperf.workloads.workload import Workload
 
 NAMES = ",".join(REFERENCE_MODELS)
 

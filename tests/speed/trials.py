@@ -17,10 +17,10 @@ from pathlib import Path
 
 from reference import fresh_runs
 
-from pytest_metalperf.fleet import Fleet, Plan, Request
 from pytest_metalperf.gate import Rule, RunFigure, judge
-from pytest_metalperf.run import Run
-from pytest_metalperf.workload import Workload
+from pytest_metalperf.measure.fleet import Fleet, Plan, Request
+from pytest_metalperf.results.run import Run
+from pytest_metalperf.workloads.workload import Workload
 
 DEPTH = 20
 STORED_RUNS = 3  # of a session

@@ -1,0 +1,1 @@
+"""Stored runs: their file, and every way to update it."""

@@ -1,0 +1,1 @@
+"""From results to a verdict: what the gate is given, how often it looks, what is stored."""

@@ -1,0 +1,205 @@
+"""From fresh runs to a verdict: measure until the gate is satisfied, and store what is to be stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ..baselines.file import BaselineError, Entry, SpeedupEntry
+from ..measure.fleet import WorkerError
+from ..measure.forecast import side_by_side
+from ..report import words
+from ..results.conditions import calm, refusal, under_conditions
+from ..results.measurement import Measurement, Speedup
+from ..results.run import Run
+from ..session import MetalSession
+from ..settings import Settings
+from ..workloads.workload import Workload
+from .evidence import figures, peers, rule_of
+from .metrics import gate_metrics
+from .recording import record
+
+if TYPE_CHECKING:
+    from ..gate import Judgement
+
+
+PATIENCE = 60.0
+"""Seconds between a suspicious first look and the next: slow spells of a shared machine were seen to last that long."""
+
+
+class Suspected(pytest.skip.Exception):  # type: ignore[misc, name-defined]
+    """A first look that a slow minute could explain: the plugin runs the test again at the end of the session."""
+
+    __module__ = "builtins"
+
+
+def judged(
+    session: MetalSession,
+    workload: Workload,
+    settings: Settings,
+    measure: Callable[[int], list[Run]],
+    nodeid: str,
+    first_look: Callable[[], Run] | None = None,
+    *,
+    later: bool = False,
+) -> Measurement:
+    """Measure until there is a verdict, and store what is to be stored.
+
+    Args:
+        session: of pytest.
+        workload: what to train.
+        settings: of this call.
+        measure: returns so many fresh runs, of which earlier calls' are the first.
+        nodeid: of the test that asks.
+        first_look: a cheaper run, believed only when it says `within`.
+        later: whether the test can be run again at the end of the session.
+
+    Raises:
+        Suspected: when it should be.
+    """
+    measurement = Measurement(workload, tolerance=settings.tolerance, strict_work=settings.strict_work, nodeid=nodeid)
+    try:
+        stored = measurement.baseline = session.store.workloads.get(workload.id)
+        if settings.metal == "smoke":
+            measurement.runs = measure(1)
+        elif to_record(session, workload.id, stored, settings):
+            _record(session, measurement, settings, measure)
+        elif stored is None:
+            measurement.runs = [first_look()] if first_look is not None else measure(1)
+            measurement.verdict = "no baseline"
+        else:
+            _gate(session, measurement, stored, settings, measure, first_look, later=later)
+            gate_metrics(session, measurement, stored, settings, measure)
+            _look_again_at_work(measurement, settings, measure)
+            if to_update(measurement, settings):
+                # what is only new takes nothing from the sessions that are stored
+                mode = "changed" if _changed(measurement) else "extend"
+                _record(session, measurement, replace(settings, update_mode=mode), measure)
+    except WorkerError as error:
+        measurement.error = told(session, error, workload)
+    except BaselineError as error:
+        measurement.error = str(error)
+    return measurement
+
+
+def told(session: MetalSession, error: WorkerError, *trained: Workload) -> str:
+    """What broke, with its details; of a full memory also which batch has fitted, of the workload that is the largest."""
+    message = error.message
+    if error.kind == "memory":
+        largest = max(trained, key=lambda workload: int(workload.axes.get("batch_size") or 0))
+        message = words.fitted(message, session.largest_that_fitted(largest))
+    return words.broken(message, error.details)
+
+
+def to_record(
+    session: MetalSession,
+    id: str,  # noqa: A002
+    stored: Entry | SpeedupEntry | None,
+    settings: Settings,
+) -> bool:
+    """Whether to store what is measured, whatever the gate would say: an earlier test of this session did, or it is asked."""
+    return id in session.recorded or (
+        settings.update_baselines and (stored is None or settings.update_mode in ("all", "anchor", "extend"))
+    )
+
+
+def to_update(judged: Measurement | Speedup, settings: Settings) -> bool:
+    """Whether to store what the gate found to have changed."""
+    changed = judged.judgement is not None and judged.judgement.verdict in ("slower", "faster")
+    if isinstance(judged, Measurement) and judged.verdict != "inconclusive":  # or a slowdown would be accepted unseen
+        changed = changed or _changed(judged) or _new(judged, settings)
+    return changed and not judged.crept and settings.update_baselines and settings.update_mode == "changed"
+
+
+def _changed(measurement: Measurement) -> bool:
+    """Whether time, a metric or the fingerprint differs from the baseline."""
+    return (
+        (measurement.judgement is not None and measurement.judgement.verdict in ("slower", "faster"))
+        or any(one.changed for one in measurement.metrics)
+        or bool(measurement.work_changes)
+    )
+
+
+def _new(measurement: Measurement, settings: Settings) -> bool:
+    """Whether a metric or the fingerprint is not in the baseline yet."""
+    return any(one.new for one in measurement.metrics) or (
+        settings.strict_work and measurement.work is not None and measurement.work_before is None
+    )
+
+
+def crept(judgement: Judgement, anchor_seconds: float, settings: Settings) -> bool:
+    """Whether the total since the anchor is beyond what is allowed, by the lower end of its 95 % interval."""
+    lowest = judgement.baseline_seconds * (1 + judgement.change_low) / anchor_seconds - 1
+    return settings.total_tolerance is not None and lowest > settings.total_tolerance
+
+
+def _gate(
+    session: MetalSession,
+    measurement: Measurement,
+    stored: Entry,
+    settings: Settings,
+    measure: Callable[[int], list[Run]],
+    first_look: Callable[[], Run] | None,
+    *,
+    later: bool,
+) -> None:
+    from ..gate import RunFigure, judge  # numpy and scipy: only when a verdict is due
+
+    rule = rule_of(settings)
+    known, others = figures(session.store, stored), peers(session.store, measurement.workload.id)
+    device, before = measurement.device, [run.conditions for run in stored.runs]
+    anchor = stored.anchor.seconds_per_batch
+
+    def judged_by(runs: Iterable[Run]) -> Judgement:
+        return judge([RunFigure(run.estimate.seconds, run.session) for run in runs], known, others, rule)
+
+    def look(runs: list[Run]) -> bool:
+        measurement.runs = runs
+        judgement = under_conditions(runs, before, device, judged_by, rule.max_runs)
+        measurement.judgement, measurement.verdict = judgement, judgement.verdict
+        quiet = calm(runs, before, device)  # a total that only loaded runs show is excused like any slowdown
+        measurement.crept = (
+            judgement.verdict != "inconclusive" and bool(quiet) and crept(judged_by(quiet), anchor, settings)
+        )
+        return judgement.decided and (len(runs) > 1 or not measurement.crept)  # one run convinces nobody
+
+    again = measurement.nodeid in session.looked_at  # a second first look would be a second chance
+    if first_look is not None and not again and look([first_look()]) and measurement.verdict == "within":
+        return
+    done = look(measure(1))
+    if not done and measurement.judgement is not None and measurement.judgement.spread_next:
+        session.wait_since_look(measurement.workload, 0.0 if later else PATIENCE)
+        if later:
+            why = session.put_off[measurement.nodeid] = words.suspected(measurement)
+            raise Suspected(why)
+    while not done:
+        # what one run left open, one more seldom settles: several cost little more time, since they prepare side by side
+        done = look(measure(min(settings.max_runs, len(measurement.runs) + side_by_side())))
+    if measurement.crept:
+        measurement.verdict = "slower"
+
+
+def _look_again_at_work(measurement: Measurement, settings: Settings, measure: Callable[[int], list[Run]]) -> None:
+    """Before a changed fingerprint has consequences, a second process must show the same."""
+    matters = settings.strict_work or (settings.update_baselines and settings.update_mode == "changed")
+    if measurement.work_changes and matters and len(measurement.runs) < 2:
+        measurement.runs = measure(2)
+
+
+def _record(
+    session: MetalSession,
+    measurement: Measurement,
+    settings: Settings,
+    measure: Callable[[int], list[Run]],
+) -> None:
+    measurement.runs = measure(settings.runs)
+    why = refusal(measurement.runs, measurement.device)
+    if why and not settings.force:
+        measurement.verdict, measurement.error = "", words.refused(why)
+        return
+    record(session, measurement.workload, measurement.runs, settings.update_mode, force=settings.force)
+    measurement.verdict = "recorded"
+    measurement.metrics = [replace(one, verdict="recorded", worse=False) for one in measurement.metrics]

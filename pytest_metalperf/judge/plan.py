@@ -1,0 +1,79 @@
+"""What each test will measure, before anything is: for the line that announces it, and for --metal-plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import pytest
+
+from ..items import TOOK, constants, marked, place
+from ..measure.forecast import Expected, Took, guess, restored, second_look
+from ..session import MetalSession
+from ..settings import SettingError, Settings
+from ..workloads.workload import Workload
+from .against_baseline import to_record
+from .evidence import figures, peers, rule_of
+
+
+def expectations(
+    config: pytest.Config, items: Sequence[pytest.Item], session: MetalSession, settings: Settings
+) -> list[Expected]:
+    """What each test will measure, as far as that is known: from what it took here before, else from its baseline."""
+    cache = getattr(config, "cache", None)
+    found = []
+    for item in items:
+        try:
+            own = marked(item, settings)
+        except SettingError:  # the test will say so
+            continue
+        device, backend = place(item) or ("", "")
+        before = restored(cache.get(f"{TOOK}/{item.nodeid}", None) if cache is not None else None)
+        known = before or _forecasts(session, constants(item), device, backend, own)
+        found += [_expected(session, item.nodeid, one, own) for one in known]
+        if not known and (settings.plan or device in ("", "cpu")):  # a GPU that may not be there needs no announcement
+            found.append(Expected(item.nodeid))
+    return found
+
+
+def _forecasts(
+    session: MetalSession, words: Iterable[str], device: str, backend: str, settings: Settings
+) -> list[Took]:
+    """What the models named in `words` will take on `device`; those of which nothing is known are left out."""
+    stored = {} if settings.against else session.store.workloads
+    found = []
+    for name in dict.fromkeys(words):
+        if name not in session.models:  # a builder of theirs: what is stored under its name
+            found += [
+                one
+                for key, entry in stored.items()
+                if key.startswith((f"{name}[", f"{name}@")) and key.endswith(f"@{device}:{backend}")
+                if (one := guess(name, key, {}, settings.batches, entry)) is not None
+            ]
+        elif device == "cpu" or device in settings.devices:
+            axes = dict(session.models[name].sizes.get(settings.size, {}))
+            key = Workload(name, device, backend, axes).id
+            one = guess(name, key, axes, settings.batches, stored.get(key))
+            if one is not None and (device == "cpu" or key in stored):
+                found.append(one)
+    return found
+
+
+def _expected(session: MetalSession, nodeid: str, one: Took, settings: Settings) -> Expected:
+    """What a test will cost for one workload: recorded, compared, or gated with the looks that its noise makes likely."""
+    if settings.against:
+        return Expected(nodeid, one.id, f"3-{settings.max_pairs} pairs", one.in_turn(3))
+    if settings.sustained:
+        return Expected(nodeid, one.id, "1 sustained", one.prepare + settings.sustained)
+    store = session.store
+    entry = store.workloads.get(one.id)
+    if to_record(session, one.id, entry, settings):
+        return Expected(nodeid, one.id, str(settings.runs), one.recorded(settings.runs))
+    if entry is None:
+        return Expected(nodeid, one.id, "1", one.recorded(1))
+    from ..gate import judge  # numpy and scipy: a verdict is due
+
+    stored = figures(store, entry)
+    judgement = judge(stored[:1], stored, peers(store, one.id), rule_of(settings))
+    second = second_look(judgement.change_low, judgement.change_high, settings.tolerance)
+    seconds = one.gated(second, settings.max_runs)
+    return Expected(nodeid, one.id, f"1-{settings.max_runs}", seconds, len(stored), judgement.smallest_visible)

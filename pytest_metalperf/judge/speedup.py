@@ -1,0 +1,246 @@
+"""Two variants of a workload, interleaved block by block in fresh pairs of workers, until promise and baseline are decided."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ..baselines.file import BaselineError, SpeedupEntry
+from ..measure.fleet import Hear, Plan, Request, WorkerError, plan_of
+from ..measure.in_turn import Side, take_turns
+from ..report import speedups, words
+from ..results.conditions import calm, refusal, under_conditions
+from ..results.measurement import Pair, PairFigure, Speedup
+from ..results.run import run_of
+from ..session import MetalSession, Progress
+from ..settings import Settings
+from ..workloads.workload import WorkloadError
+from .against_baseline import crept, to_record, to_update, told
+from .evidence import rule_of, speedup_figures, speedup_peers
+from .parity import Figures, mismatch, other_work
+from .recording import record_speedup
+
+if TYPE_CHECKING:
+    from ..gate import Judgement
+    from ..measure.fleet import Worker
+
+CHECKED = "checked"
+Measure = Callable[[int], None]
+Judge = Callable[[Sequence[PairFigure]], "Judgement"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One side of a comparison."""
+
+    device: str
+    backend: str
+    axes: Mapping[str, Any]
+
+
+def variants(
+    of: Mapping[str, Any] | None,
+    over: Mapping[str, Any] | None,
+    *,
+    device: str | None,
+    backend: str,
+    axes: Mapping[str, Any],
+    at_least: object,
+) -> tuple[Variant, Variant]:
+    """The two sides: by default the GPU over the CPU; else both on `device`, each with its own axes.
+
+    Raises:
+        WorkloadError: for an `at_least` that is no ratio, or sides that are no mappings.
+    """
+    if at_least is not None and (
+        isinstance(at_least, (bool, str)) or not isinstance(at_least, (int, float)) or not 0 < at_least < math.inf
+    ):
+        raise WorkloadError(f"at_least is a ratio such as 3.0 (three times as fast), got {at_least!r}")
+    for side, given in (("of", of), ("over", over)):
+        if given is not None and not isinstance(given, Mapping):
+            raise WorkloadError(f"{side} is a dict of axes such as {{'precision': 'mixed_float16'}}, got {given!r}")
+    sides = []
+    for given, place in ((of, "gpu"), (over, "cpu")):
+        own = dict(given or {})
+        where = own.pop("device", None) or device or ("gpu" if of or over else place)
+        sides.append(Variant(str(where), str(own.pop("backend", backend)), {**axes, **own}))
+    return sides[0], sides[1]
+
+
+def compare(session: MetalSession, speedup: Speedup, settings: Settings) -> None:
+    """Measure fresh pairs until the promise and the stored ratio are decided, and store what is to be stored.
+
+    Fills everything that is known of `speedup` only now; what breaks is its `error`.
+    """
+    speedup.tolerance = settings.tolerance
+    measure = _measuring(session, speedup, settings)
+    try:
+        stored = speedup.baseline = session.store.speedups.get(speedup.id)
+        if settings.metal == "smoke":
+            measure(1)
+        elif to_record(session, speedup.id, stored, settings):
+            _record(session, speedup, settings, measure)
+        else:
+            _decide(speedup, settings, measure, None if stored is None else _judge(session, speedup, stored, settings))
+            if to_update(speedup, settings) and speedup.promise != "slower":
+                _record(session, speedup, settings, measure)
+    except WorkerError as error:
+        speedup.error = told(session, error, speedup.of, speedup.over)
+    except BaselineError as error:
+        speedup.error = str(error)
+
+
+def overall(promise: str, stored: str) -> str:
+    """One verdict of two, of which either may be empty: a promise not kept or a shrunk speedup fails."""
+    both = promise, stored
+    return next((word for word in ("slower", "inconclusive", "faster", "within") if word in both), "")
+
+
+def _most(settings: Settings) -> int:
+    """Fresh pairs that one comparison may take."""
+    from ..gate import LEAST_PAIRS  # numpy and scipy: only when a verdict is due
+
+    return max(settings.max_runs, LEAST_PAIRS)
+
+
+def _decide(speedup: Speedup, settings: Settings, measure: Measure, judge: Judge | None) -> None:
+    """Measure until there is a verdict."""
+    from ..gate import LEAST_PAIRS  # numpy and scipy: only when a verdict is due
+
+    most = _most(settings)
+    measure(LEAST_PAIRS)
+    while not _look(speedup, most, judge) and len(speedup.runs) < most:
+        measure(len(speedup.runs) + 1)
+
+
+def _look(speedup: Speedup, most: int, judge: Judge | None = None) -> bool:
+    """What the pairs so far say, of at most so many; whether that is all there is to know."""
+    from ..gate import ratio_of_pairs, spent  # numpy and scipy: only when a verdict is due
+
+    over, of = zip(*speedup.pairs, strict=True)
+    speedup.ratio = ratio_of_pairs(over, of)
+    if speedup.at_least is not None:
+        # looking several times must not cost more than looking once
+        risk = (1 - speedup.ratio.confidence) * spent(len(speedup.runs) / most)
+        decisive = ratio_of_pairs(over, of, confidence=1 - risk)
+        low, high = decisive.low, decisive.high
+        speedup.promise = (
+            "within" if low >= speedup.at_least else "slower" if high < speedup.at_least else "inconclusive"
+        )
+    judgement = speedup.judgement = None if judge is None else judge(speedup.figures)
+    stored = "" if judgement is None else "slower" if speedup.crept else judgement.verdict
+    speedup.verdict = overall(speedup.promise, stored)
+    return speedup.promise != "inconclusive" and (judgement is None or judgement.decided)
+
+
+def _judge(session: MetalSession, speedup: Speedup, stored: SpeedupEntry, settings: Settings) -> Judge:
+    """What compares pairs with the stored ones: the gate of workloads, on the seconds of one side counted in the other's."""
+    from ..gate import RunFigure, judge  # numpy and scipy: only when a verdict is due
+
+    rule = replace(rule_of(settings), max_runs=_most(settings))
+    known, peers = speedup_figures(session.store, stored), speedup_peers(session.store, speedup.id)
+    device, before = speedup.device, [pair.conditions for pair in stored.pairs]
+
+    def judged_by(pairs: Sequence[PairFigure]) -> Judgement:
+        return judge([RunFigure(1 / pair.ratio, pair.session) for pair in pairs], known, peers, rule)
+
+    def judged(pairs: Sequence[PairFigure]) -> Judgement:
+        # load on one side alone makes a ratio smaller or larger
+        judgement = under_conditions(pairs, before, device, judged_by, rule.max_runs, excused=("slower", "faster"))
+        quiet = calm(pairs, before, device)
+        speedup.crept = (
+            judgement.verdict != "inconclusive"
+            and bool(quiet)
+            and crept(judged_by(quiet), 1 / stored.anchor.ratio, settings)
+        )
+        return judgement
+
+    return judged
+
+
+def _record(session: MetalSession, speedup: Speedup, settings: Settings, measure: Measure) -> None:
+    """Measure what a baseline and the promise want, and store it; a ratio below the promise is not accepted by a flag."""
+    measure(settings.runs)
+    _decide(speedup, settings, measure, None)
+    if speedup.promise == "slower":
+        return
+    why = refusal(speedup.figures, speedup.device)
+    if why and not settings.force:
+        speedup.verdict, speedup.error = "", words.refused(why)
+        return
+    record_speedup(session, speedup.id, speedup.figures, settings.update_mode)
+    speedup.verdict = speedup.verdict if speedup.promise == "inconclusive" else "recorded"
+
+
+def _measuring(session: MetalSession, speedup: Speedup, settings: Settings) -> Measure:
+    """What measures until there are so many fresh pairs; those of an earlier test of this session count."""
+    plan = plan_of(settings)
+    most = 1 if settings.metal == "smoke" else _most(settings)
+    taken = session.pairs.setdefault((speedup.id, repr(plan)), [])
+    over, of = (Request(side, session.backend_source(side.backend)) for side in (speedup.over, speedup.of))
+    different = other_work(speedup.of, speedup.over)
+
+    def hear(phase: str, i: int, n: int, _which: int) -> None:
+        number = len(taken) + 1
+        session.on_progress(Progress(speedup.of.label, "speedup", phase, i, n, number, max(number, most)))
+
+    def built(workers: Sequence[Worker]) -> None:
+        if not taken and not different:
+            _check_parity(session, speedup, workers, plan, hear)
+
+    def measure(count: int) -> None:
+        try:
+            while len(taken) < count:
+                taken.append(take_turns(session.fleet, (over, of), plan, hear, len(taken) + 1, built=built))
+        finally:
+            session.on_progress(None)
+        speedup.runs = [Pair(*(run_of(side.answers, session.id) for side in pair)) for pair in taken]
+        if not speedup.parity:
+            speedup.parity = speedups.other_work(different) if different else _parity(speedup, *taken[0])
+            if speedup.parity != CHECKED:
+                speedup.notes.append(speedups.not_checked(speedup))
+
+    return measure
+
+
+def _check_parity(session: MetalSession, speedup: Speedup, workers: Sequence[Worker], plan: Plan, hear: Hear) -> None:
+    """Ask both sides, over and of, for loss and gradient from the weights of the first.
+
+    Raises:
+        WorkerError: when they differ, or one cannot say.
+    """
+    fleet, (over, of) = session.fleet, workers
+    name = f"pytest-metalperf-{uuid.uuid4().hex}.npz"  # elsewhere it lies where temporary files of that machine do
+    file = str(fleet.folder / name) if fleet.local else name
+    try:
+        over.ask("parity", load="", save=file)
+        fleet.wait([over], hear, plan.timeout)
+        if _figures(over.results) is None:
+            return
+        of.ask("parity", load=file, save="")
+        fleet.wait([of], hear, plan.timeout)
+    finally:
+        (fleet.folder / name).unlink(missing_ok=True)
+    expected, computed = _figures(over.results), _figures(of.results)
+    if expected is None or computed is None or expected.batch != computed.batch:
+        return
+    if wrong := mismatch(speedup.of, speedup.over, computed, expected):
+        raise WorkerError("parity", wrong)
+
+
+def _figures(answers: Mapping[str, Mapping[str, Any]]) -> Figures | None:
+    said = answers.get("parity", {})
+    loss, norm = said.get("loss"), said.get("gradient_norm")
+    return None if loss is None or norm is None else Figures(loss, norm, said.get("batch"))
+
+
+def _parity(speedup: Speedup, over: Side, of: Side) -> str:
+    """`checked`, or why it was not: a pair that did not agree has not been measured."""
+    for workload, side in ((speedup.over, over), (speedup.of, of)):
+        if _figures(side.answers) is None:
+            return speedups.no_model(workload.id)
+    batches = {figures.batch for side in (over, of) if (figures := _figures(side.answers)) is not None}
+    return CHECKED if len(batches) == 1 else speedups.OTHER_DATA

@@ -1,0 +1,136 @@
+"""How long measuring will take: from what took how long here before, else from baselines, else from rough figures."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..baselines.file import Entry
+from ..worker.models import REFERENCE_MODELS
+
+USABLE = 0.9  # share of a device's memory that workers may hold together while they prepare
+START_SECONDS = 7.0  # a worker, TensorFlow's import, the model and its optimizer, on two cores
+
+# First batch and step in seconds at 64 px on a CPU of two cores (batch 8; CycleGAN 1, style transfer 4): TensorFlow
+# 2.21, measured with this plugin on a shared virtual machine. Only an estimate needs them, and says that it is rough.
+ROUGH = {
+    "resnet50v2": (7.7, 0.23),
+    "resnet50v2-head": (2.4, 0.07),
+    "mobilenetv3": (8.7, 0.12),
+    "densenet121": (22.0, 0.22),
+    "cyclegan": (19.7, 0.82),
+    "style-transfer": (3.2, 0.19),
+}
+
+
+@dataclass(frozen=True)
+class Took:
+    """What one workload of one test took: seconds until workers stand ready, and seconds of measuring per run."""
+
+    id: str
+    prepare: float
+    measure: float
+
+    def recorded(self, runs: int) -> float:
+        """Seconds for `runs` runs, prepared side by side as `Fleet.run` does."""
+        return math.ceil(runs / side_by_side()) * self.prepare + runs * self.measure
+
+    def gated(self, second: float, most: int) -> float:
+        """Seconds for a first look, and with the chance `second` for what follows it."""
+        return self.recorded(1) + second * self.recorded(min(side_by_side(), most - 1))
+
+    def in_turn(self, pairs: int) -> float:
+        """Seconds for pairs of workers, prepared side by side and measured in turn."""
+        return pairs * (self.prepare * (2 if side_by_side() == 1 else 1) + 2 * self.measure)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What one test will measure: for the line before it, and for --metal-plan.
+
+    Attributes:
+        nodeid: of the test.
+        id: of the workload; empty where nothing is known of it.
+        runs: fresh runs that it will take, in words.
+        seconds: that they will take; None is unknown.
+        stored: runs of its baseline.
+        visible: the smallest slowdown that its gate sees 9 times in 10; None without a baseline.
+    """
+
+    nodeid: str
+    id: str = ""
+    runs: str = ""
+    seconds: float | None = None
+    stored: int = 0
+    visible: float | None = None
+
+
+def side_by_side() -> int:
+    """Workers that prepare at once on this machine."""
+    return max(1, min(4, os.cpu_count() or 1))
+
+
+def gpu_share(free: object, peak: int | None, common: int | None) -> float:
+    """The share of a GPU's memory that one run takes; all of it where nobody knows.
+
+    So it is of a slice of a GPU (MIG), of one of several that cannot be told apart, and without NVML.
+
+    Args:
+        free: the share that the GPU had left while it trained; None is unknown.
+        peak: bytes that the run took at most; None is unknown.
+        common: bytes of memory, where CPU and GPU have it in common.
+    """
+    if isinstance(free, float):
+        return 1 - free
+    return peak / common if peak and common else 1.0
+
+
+def fitting(taken: float) -> int:
+    """Workers that prepare at once where one alone takes this share of the memory."""
+    return max(1, min(side_by_side(), int(USABLE / max(taken, 0.01))))
+
+
+def took(id: str, wall: float, measured: Sequence[float], beside: Sequence[float]) -> Took:  # noqa: A002
+    """From the wall time of some runs, the seconds that each measured, and how many others were prepared beside each."""
+    rounds = sum(1 / (1 + others) for others in beside)
+    return Took(id, max(0.0, wall - sum(measured)) / rounds, sum(measured) / len(measured))
+
+
+def guess(name: str, id: str, axes: Mapping[str, int], batches: int, entry: Entry | None) -> Took | None:  # noqa: A002
+    """From the stored baseline, or, for a reference model without one, from rough figures; None is unknown."""
+    if entry is not None:
+        first = sorted(run.first_batch_seconds for run in entry.runs)[len(entry.runs) // 2]
+        step = sorted(run.seconds_per_batch for run in entry.runs)[len(entry.runs) // 2]
+        return Took(id, START_SECONDS + first, step * (max(batches, 10) + 4))
+    if name not in ROUGH:
+        return None
+    first, step = ROUGH[name]
+    quick = REFERENCE_MODELS[name].sizes["quick"]
+    work = math.prod((axes.get(key, quick[key]) / quick[key]) ** power for key, power in _POWERS)
+    return Took(id, START_SECONDS + first, step * work * (max(batches, 10) + 4))
+
+
+_POWERS = (("image_size", 2), ("batch_size", 1))
+
+
+def restored(plain: Any) -> list[Took]:
+    """What a cache brings back; anything that is not what we left there is nothing."""
+    if not isinstance(plain, list):
+        return []
+    try:
+        return [Took(str(one[0]), float(one[1]), float(one[2])) for one in plain]
+    except (TypeError, ValueError, IndexError, KeyError):
+        return []
+
+
+def second_look(low: float, high: float, tolerance: float) -> float:
+    """The chance that unchanged code needs a second look: that its first lies beyond the tolerance by noise alone.
+
+    `low` and `high` are the 95 % interval of the change at one run, around no change.
+    """
+    low, high = (max(change, -1 + 1e-15) for change in (low, high))
+    error = (math.log1p(high) - math.log1p(low)) / (2 * 2.1)  # 2.1: Student's quantile at about 20 degrees of freedom
+    return math.erfc(math.log1p(tolerance) / (max(error, 1e-9) * math.sqrt(2)))

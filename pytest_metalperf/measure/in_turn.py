@@ -1,0 +1,119 @@
+"""Two workers that take turns: a block each, in the order A B B A, so that slow minutes fall on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..worker.process import machine_lock
+from .fleet import Fleet, Hear, Plan, Request, kill
+
+if TYPE_CHECKING:
+    from .fleet import Worker
+
+TURNS = 10  # per side and pair, at least; a turn is one block. More pairs tell more than longer ones: processes differ
+TURN_SECONDS = 0.25  # at least, so that what follows a switch weighs little, and a slow minute still has many turns
+SETTLE = 2  # untimed steps after each switch, so that clocks and caches are up
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one worker of a pair measured.
+
+    Attributes:
+        samples: seconds per batch of each block, in order; block i of both sides were neighbours.
+        answers: its answers, as `run_of` takes them.
+    """
+
+    samples: tuple[float, ...]
+    answers: Mapping[str, Mapping[str, Any]]
+
+
+def take_turns(
+    fleet: Fleet,
+    requests: tuple[Request, Request],
+    plan: Plan,
+    hear: Hear,
+    number: int,
+    check: Callable[[Sequence[Worker]], None] = lambda workers: None,
+    built: Callable[[Sequence[Worker]], None] | None = None,
+) -> tuple[Side, Side]:
+    """Measure one fresh pair of workers.
+
+    Args:
+        fleet: that starts them.
+        requests: of the two.
+        number: of the pair; in every other one the second side comes first, in starting and in turns. On a two-core
+            machine the process that started first was 2 % slower than its twin (16 pairs, standard error 0.6 %).
+        plan: at least so many batches on each side.
+        hear: told of progress.
+        check: looks at both, prepared, before anything is timed; raises what it finds.
+        built: looks at both before they train anything; raises what it finds.
+
+    Raises:
+        WorkerError: when one breaks; both are ended.
+    """
+    order = 1 if number % 2 == 0 else -1
+    in_order = None if built is None else lambda workers: built(workers[::order])
+    workers = fleet.prepared(requests[::order], plan, hear, in_order)
+    try:
+        check(workers[::order])
+        samples: tuple[list[float], list[float]] = ([], [])
+        joules: tuple[list[float | None], list[float | None]] = ([], [])
+        batches = [0, 0]
+        for worker in workers:
+            worker.pause()
+        rounds = 0
+        smoke = plan.least_blocks == 1
+        least, seconds = (1, 0.0) if smoke else (TURNS, TURN_SECONDS)
+        with _alone(fleet, hear):
+            while rounds < least or min(batches) < plan.batches:
+                for side in (0, 1) if rounds % 2 == 0 else (1, 0):
+                    worker = workers[side]
+                    worker.resume()
+                    worker.ask("interleave", settle=SETTLE, least_seconds=seconds, locked=fleet.local)
+                    fleet.wait([worker], hear, plan.timeout)
+                    worker.pause()
+                    answer = worker.results["interleave"]
+                    samples[side].extend(answer["samples"])
+                    joules[side].append(answer.get("joules"))
+                    batches[side] += answer["batches_per_block"] * len(answer["samples"])
+                rounds += 1
+                hear("interleaved", min(batches), plan.batches, 0)
+        for worker in workers:
+            worker.resume()
+            worker.ask("finish")
+        fleet.wait(workers, hear, plan.timeout)
+        first, second = (
+            Side(
+                tuple(taken),
+                {
+                    **worker.results,
+                    "measure": {
+                        **worker.results["interleave"],
+                        "samples": taken,
+                        "conditions": worker.results["finish"].get("conditions", {}),
+                        "joules_per_batch": _per_batch(used, trained),
+                    },
+                },
+            )
+            for worker, taken, used, trained in zip(workers, samples, joules, batches, strict=True)
+        )
+        return (first, second) if order == 1 else (second, first)
+    finally:
+        kill(workers)
+
+
+def _per_batch(joules: Sequence[float | None], batches: int) -> float | None:
+    """Energy of one batch; None where a turn does not know, or the counter stood still. Single turns may well be 0."""
+    known = [used for used in joules if used is not None]
+    return (sum(known) / batches or None) if len(known) == len(joules) else None
+
+
+def _alone(fleet: Fleet, hear: Hear) -> AbstractContextManager[None]:
+    """The machine's lock for the whole pair: another session's runs between its blocks would part neighbours."""
+    if not fleet.local:
+        return nullcontext()
+    return machine_lock(exclusive=True, waiting=lambda seconds: hear("waiting for another measurement", 0, 0, 0))

@@ -1,0 +1,280 @@
+"""`metal_live`: a first look in the pytest process, fresh runs from child processes that run the same test alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from ..results.metrics import PREPARED_BESIDE
+from ..results.run import Run, run_of
+from ..session import MetalSession, Progress
+from ..settings import Settings
+from ..worker.backends import Backend, variables
+from ..worker.fence import read_back
+from ..worker.loop import Trainable
+from ..worker.machine import keep_awake, system_versions
+from ..worker.problems import Problem
+from ..worker.process import die_with_parent
+from ..worker.serve import Job
+from ..workloads.workload import Workload
+from .fleet import Plan, WorkerError
+
+CHILD = "PYTEST_METALPERF_LIVE"  # tells a child what to measure and where to leave it
+
+# What a child must not do again: select, report, spread, stop early. The first group takes a value.
+_WITH_VALUE = (
+    "-k", "-m", "-n", "--numprocesses", "--dist", "--maxfail", "--junitxml", "--junit-xml", "--benchmark-json",
+    "--benchmark-save", "--report-log", "--html", "--cov", "--cov-report", "--durations", "--color", "--deselect",
+    "--ignore", "--metal-update-mode", "--metal", "--basetemp", "--log-file", "--pastebin",
+)  # fmt: skip
+_MAYBE_WITH_VALUE = ("--cov",)
+_ALONE = (
+    "-x", "--exitfirst", "--lf", "--last-failed", "--ff", "--failed-first", "--sw", "--stepwise", "--pdb", "--trace",
+    "--co", "--collect-only", "--benchmark-only", "--benchmark-skip", "--benchmark-autosave", "--metal-update-baselines",
+    "--metal-strict", "--nf", "--pyargs", "-q", "-qq", "-v", "-vv", "-s",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Child:
+    """What a parent asked of this process: one workload of one test, its run left in a file."""
+
+    id: str
+    result: Path
+
+    @staticmethod
+    def of_environment() -> Child | None:
+        """The parent's wish, if this process is a child; it ends with its parent from here on."""
+        text = os.environ.get(CHILD)
+        if not text:
+            return None
+        wish = json.loads(text)
+        die_with_parent(wish["parent"])
+        return Child(wish["id"], Path(wish["result"]))
+
+    def serve(self, runs: LiveWorkload) -> NoReturn:
+        """Measure, leave the run where the parent finds it, and end: nothing else of this session is wanted.
+
+        A step that fails leaves its problem instead.
+        """
+        try:
+            answer: dict[str, Any] = {"run": asdict(runs.first_look())}
+        except WorkerError as error:
+            answer = {"error": [error.kind, error.message, error.details]}
+        partial = self.result.with_suffix(".partial")
+        partial.write_text(json.dumps(answer))
+        partial.replace(self.result)
+        pytest.exit("measured for the parent session", returncode=0)
+
+
+@dataclass(frozen=True)
+class LiveRuns:
+    """How one test is run alone in a fresh process.
+
+    Attributes:
+        arguments: pytest's arguments for it, without the test.
+        target: the test, as an argument.
+        cwd: where pytest was started.
+        apart: arguments that give it files of its own, with {} for a folder that is removed afterwards.
+        child: what a parent wants of this process, if it is a child itself.
+    """
+
+    arguments: Sequence[str]
+    target: Sequence[str]
+    cwd: Path
+    apart: Sequence[str]
+    child: Child | None
+
+    def of(
+        self, session: MetalSession, workload: Workload, step: Callable[[], Any], plan: Plan, settings: Settings
+    ) -> LiveWorkload:
+        """The runs of one workload of this test."""
+        return LiveWorkload(self, session, workload, step, plan, settings)
+
+
+class LiveWorkload:
+    """Runs of one step: the first look here, fresh ones in children."""
+
+    def __init__(
+        self,
+        how: LiveRuns,
+        session: MetalSession,
+        workload: Workload,
+        step: Callable[[], Any],
+        plan: Plan,
+        settings: Settings,
+    ) -> None:
+        self._how = how
+        self._session = session
+        self._workload = workload
+        self._step = step
+        self._plan = plan
+        self._settings = settings
+        self._runs = session.kept(workload, plan)
+
+    def first_look(self) -> Run:
+        """Train here and now.
+
+        Raises:
+            WorkerError: when the step fails.
+        """
+        try:
+            return here(self._step, self._workload, self._plan, self._session)
+        except Problem as problem:
+            raise WorkerError(problem.kind, problem.message, problem.traceback) from None
+        finally:
+            self._session.on_progress(None)
+
+    def fresh(self, count: int) -> list[Run]:
+        """At least `count` runs, each from a child process.
+
+        Raises:
+            WorkerError: when a child does not bring one back.
+        """
+        if self._settings.metal == "smoke":
+            return [self.first_look()]
+        while len(self._runs) < count:
+            self._session.on_progress(
+                Progress(self._workload.label, "live", "child process", run=len(self._runs) + 1, runs=count)
+            )
+            try:
+                self._runs.append(self._child())
+            finally:
+                self._session.on_progress(None)
+        return list(self._runs)
+
+    def _child(self) -> Run:
+        with tempfile.TemporaryDirectory(prefix="pytest-metalperf-") as folder:
+            result, log = Path(folder) / "run.json", Path(folder) / "log"
+            limit = self._settings.timeout + (self._settings.sustained or 0.0)
+            wish = {"id": self._workload.id, "result": str(result), "parent": os.getpid()}
+            command = [sys.executable, "-m", "pytest", *self._how.target, *self._how.arguments]
+            command += [argument.format(folder) for argument in self._how.apart]
+            with log.open("wb") as output:
+                try:
+                    done = subprocess.run(
+                        command,
+                        cwd=self._how.cwd,
+                        stdin=subprocess.DEVNULL,
+                        stdout=output,
+                        stderr=subprocess.STDOUT,
+                        timeout=limit,
+                        env={**os.environ, CHILD: json.dumps(wish)},
+                        check=False,
+                    )
+                except subprocess.TimeoutExpired:
+                    raise WorkerError(
+                        "worker",
+                        f"a child process that runs this test alone did not end within {limit:g} s"
+                        " and was killed; if that is its honest time, raise --metal-timeout",
+                        _tail(log),
+                    ) from None
+            if not result.exists():
+                raise WorkerError(
+                    "worker",
+                    f"a child process that runs this test alone (exit code {done.returncode}) did not get to"
+                    f" metal_live(…, name={self._workload.name!r}): does the test depend on others having run before it?",
+                    _tail(log),
+                )
+            answer = json.loads(result.read_text())
+        if "error" in answer:
+            raise WorkerError(*answer["error"])
+        plain = answer["run"]
+        conditions = {**plain["conditions"], PREPARED_BESIDE: 0.0}
+        return Run(
+            **{**plain, "samples": tuple(plain["samples"]), "session": self._session.id, "conditions": conditions}
+        )
+
+
+def here(step: Callable[[], Any], workload: Workload, plan: Plan, session: MetalSession) -> Run:
+    """Measure `step` in this process, by the same code that measures in a worker.
+
+    Raises:
+        Problem: when the step fails, returns nothing to wait for, or diverges.
+    """
+
+    def say(message: dict[str, Any]) -> None:
+        session.on_progress(Progress(workload.label, "live", message["progress"], message["i"], message["n"]))
+
+    keep_awake()
+    job = Job(say)
+    job.stoppable = True
+    job.name, job.device, job.backend = workload.name, workload.device, _Here()
+    batch_size = workload.axes.get("batch_size")
+    job.trainable = Trainable(step, read_back, examples=batch_size if isinstance(batch_size, int) else None)
+    answers = {
+        "prepare": {
+            "import_seconds": 0.0,
+            "build_seconds": 0.0,
+            "examples": job.trainable.examples,
+            "parameters": None,
+            "versions": {**_Here().versions(), **system_versions(workload.device), **variables()},
+        },
+        "first_batch": job.first_batch(),
+        "warm_up": job.warm_up(plan.warmup),
+        "measure": job.measure(plan.batches, plan.least_blocks, plan.least_seconds),
+        "finish": job.finish(),
+    }
+    return run_of(answers, session.id)
+
+
+class _Here(Backend):
+    """Whatever framework the user's objects belong to."""
+
+    def versions(self) -> dict[str, str]:
+        found = {"python": sys.version.split()[0]}
+        for name in ("tensorflow", "keras", "torch", "jax", "numpy"):
+            version = getattr(sys.modules.get(name), "__version__", None)  # only what is imported already
+            if isinstance(version, str):
+                found[name] = version
+        return found
+
+    def devices(self) -> dict[str, str]:
+        return {}
+
+    def place(self, device: str, precision: str, seed: int) -> None:
+        """Nothing: the objects are where they are."""
+
+    def trainable(self, built: Any, name: str, axes: Any) -> Trainable:
+        raise NotImplementedError
+
+
+def child_arguments(arguments: Sequence[str], files: Sequence[str], *, spreads: bool) -> list[str]:
+    """The arguments of a child that runs one test: those of this session less selection and reports.
+
+    Args:
+        arguments: of this session.
+        files: those of them that name tests.
+        spreads: whether pytest-xdist is there.
+    """
+    out: list[str] = []
+    left = list(arguments)
+    values = Counter(arguments) - Counter(files)  # an option's value may read like a file that was asked for
+    while left:
+        argument = left.pop(0)
+        name = argument.partition("=")[0]
+        if name in _WITH_VALUE:
+            if "=" not in argument and left and not (name in _MAYBE_WITH_VALUE and left[0].startswith("-")):
+                left.pop(0)
+            continue
+        if argument in _ALONE or (argument[:2] in ("-n", "-k", "-m") and argument[:2] != argument):
+            continue
+        value = bool(values[argument]) and bool(out) and out[-1].startswith("-") and "=" not in out[-1]
+        if value or argument not in files:
+            values[argument] -= 1
+            out.append(argument)
+    return [*out, "-k", "", "-m", "", *(["-n", "0"] if spreads else [])]  # what addopts says of these is for the parent
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").strip().splitlines()[-25:])

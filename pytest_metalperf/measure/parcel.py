@@ -1,0 +1,88 @@
+"""What is shipped to a worker: its interpreter, our own code as one zip, the import path of the user's."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import io
+import marshal
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+# A worker's stdout is /dev/null and its stderr is pytest's capture file: both go to a log of its own, first thing.
+BOOTSTRAP = """
+import os, sys
+channel.send(os.getpid())
+setup = channel.receive()
+folder = setup["folder"]
+if folder is None:
+    import atexit, shutil, tempfile
+    folder = tempfile.mkdtemp(prefix="metalperf-")
+    atexit.register(shutil.rmtree, folder, True)
+    with open(os.path.join(folder, setup["zip"]), "wb") as file:
+        file.write(setup["archive"])
+log = os.open(os.path.join(folder, setup["log"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+os.dup2(log, 1)
+os.dup2(log, 2)
+import faulthandler
+faulthandler.enable(file=2)
+sys.path.insert(0, os.path.join(folder, setup["zip"]))
+from pytest_metalperf.worker.serve import serve
+serve(channel, setup)
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a worker's code comes from.
+
+    Attributes:
+        name: for messages; empty for this interpreter and the working tree.
+        python: its interpreter; empty for this one.
+        package: this package, as the worker gets it.
+        moved: a folder and the one that stands in its place, such as a repository and a checkout of another revision;
+            None where nothing is moved.
+    """
+
+    name: str = ""
+    python: str = ""
+    package: Path = Path(__file__).parents[1]
+    moved: tuple[str, str] | None = None
+
+
+HERE = Place()
+
+
+@functools.cache
+def archive(package: Path) -> bytes:
+    """`worker/` below the package's own name, as one zip.
+
+    Beside each source lies what this interpreter compiles it to, which a worker would need a tenth of a second for. Other
+    interpreters' imports see that it is not theirs and compile the source.
+
+    A user's backend or builder that imports `pytest_metalperf.worker` gets what was shipped, also where the plugin is
+    not installed; where it is, the rest of the package comes from there.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for path in [package / "__init__.py", *sorted((package / "worker").rglob("*.py"))]:
+            name = f"{package.name}/{path.relative_to(package).as_posix()}"
+            source = path.read_bytes()
+            zipped.writestr(f"{name}c", _compiled(source, f"worker.zip/{name}"))
+            zipped.writestr(name, source)
+    return buffer.getvalue()
+
+
+def _compiled(source: bytes, name: str) -> bytes:
+    """A .pyc that is taken without a look at its source (PEP 552)."""
+    code = compile(source, name, "exec", dont_inherit=True)
+    return importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8) + marshal.dumps(code)
+
+
+def import_path() -> list[str]:
+    """The import path of this process, less what belongs to its interpreter: a worker's own may be another."""
+    own = {Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
+    paths = [Path(entry or ".").resolve() for entry in sys.path]
+    return [str(path) for path in paths if not any(path.is_relative_to(prefix) for prefix in own)]

@@ -1,0 +1,227 @@
+"""What --metal-against points to: another interpreter, or a git revision in a temporary worktree."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..measure.parcel import Place
+from ..worker.sources import moved
+from ..workloads.workload import Workload, WorkloadError
+from .git import asked, commit_of, git
+
+Imports = Mapping[str, Any]
+OURS = __package__.partition(".")[0]
+OLDEST = (3, 10)
+ASK_SECONDS = 60.0
+CHECKOUT_SECONDS = 600.0
+COMPILED = (".so", ".pyd", ".dylib")
+_ASK = "import sys; print('.'.join(map(str, sys.version_info[:3])))"
+
+
+class BadReference(Exception):
+    """One sentence: what --metal-against names cannot be compared with, and why."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the working tree, in this interpreter, is compared with.
+
+    Attributes:
+        name: as a person wrote it, a revision with its commit.
+        place: where its workers' code comes from.
+        python: its interpreter's version.
+        own_package: whether this package itself is of the repository, so that its models are the revision's too.
+    """
+
+    name: str
+    place: Place
+    python: str
+    own_package: bool = False
+    _folder: str = field(default="", repr=False)
+
+    def moved(self, source: Mapping[str, Any] | str) -> Mapping[str, Any] | str:
+        """Where the reference finds a backend: in its own checkout, if it is of the repository."""
+        if self.place.moved is None or isinstance(source, str) or "file" not in source:
+            return source
+        return {**source, **{key: moved(source[key], *self.place.moved) for key in ("file", "root") if source.get(key)}}
+
+    def workload(self, workload: Workload) -> Workload:
+        """`workload`, as the reference builds it.
+
+        Raises:
+            WorkloadError: in one sentence, for what is the same there or cannot be sent there.
+        """
+        source: Mapping[str, Any] = workload.source
+        if source["kind"] == "pickle" and self.python.split(".")[:2] != sys.version.split(".")[:2]:
+            here = ".".join(sys.version.split(".")[:2])
+            raise WorkloadError(
+                f"{workload.name} is a closure, and its bytecode of Python {here} does not run on the"
+                f" Python {self.python} of --metal-against {self.name}: make it a function of the module with"
+                " keyword parameters, which is imported there by name"
+            )
+        if self.place.moved is None:
+            return workload
+        if source["kind"] == "pickle":
+            raise WorkloadError(
+                f"{workload.name} is a closure, which travels as it is in the working tree, so {self.name} would train the"
+                " same code: make it a function of the module with keyword parameters"
+            )
+        if source["kind"] == "reference" and not self.own_package:
+            raise WorkloadError(
+                f"{workload.name} is a model of pytest-metalperf, which no revision of this repository changes: compare a"
+                " builder of your own, or another interpreter"
+            )
+        if source["kind"] == "import":
+            theirs = self.moved(source)
+            assert not isinstance(theirs, str)
+            if theirs["file"] == source["file"]:
+                raise WorkloadError(
+                    f"{workload.name} is built by {source['file']}, outside this repository, which no revision of it changes"
+                )
+            if not Path(theirs["file"]).exists():
+                name = Path(source["file"]).relative_to(self.place.moved[0])
+                raise WorkloadError(
+                    f"{workload.name}: {self.name} has no file {name}, so there is nothing to compare with"
+                )
+            return replace(workload, source=theirs)
+        return workload
+
+    def wrong_imports(self, here: Imports, there: Imports) -> str:
+        """What two workers imported that the comparison would be wrong with, in one sentence; empty if there is nothing.
+
+        Args:
+            here: of the working tree's worker: `files` of the modules by name, and its interpreter's `prefix`.
+            there: of the revision's.
+        """
+        if self.place.moved is None:
+            return ""
+        old, new = (Path(folder).resolve() for folder in self.place.moved)
+        for name, path, inside in _modules(there, old):
+            of_repository = "." not in name and name not in sys.stdlib_module_names and _holds(new, name)
+            if not path.is_relative_to(new) and (inside or of_repository):
+                return (
+                    f"{name} was imported from {path}, not from {self.name}: an editable or compiled installation defeats"
+                    " --metal-against with a revision; install each revision into an environment of its own and name its"
+                    " interpreter instead"
+                )
+        for name, path, inside in _modules(here, old):
+            if inside and path.suffix in COMPILED and not (new / path.relative_to(old)).exists():
+                return (
+                    f"{name} is compiled in the working tree and not in {self.name}: build each revision in an environment of"
+                    " its own and name its interpreter instead"
+                )
+        return ""
+
+    def close(self) -> None:
+        """Remove the worktree, if there is one."""
+        if self._folder and self.place.moved is not None:
+            _remove(Path(self.place.moved[0]), self.place.moved[1], self._folder)
+
+
+def find(text: str, rootdir: Path) -> Reference:
+    """The reference that `text` names: an interpreter, a virtual environment's folder, or a revision.
+
+    Raises:
+        BadReference: in one sentence.
+    """
+    path = Path(text).expanduser()
+    path = path if path.is_absolute() else Path.cwd() / path
+    if path.is_dir() and (os.sep in text or not commit_of(rootdir, text)):
+        inside = [path / "bin" / "python", path / "Scripts" / "python.exe"]
+        python = next((candidate for candidate in inside if candidate.exists()), None)
+        if python is None:
+            raise BadReference(f"--metal-against {text}: is a folder without an interpreter (bin/python) in it")
+        return _interpreter(text, python)
+    if path.is_file():
+        return _interpreter(text, path)
+    commit = commit_of(rootdir, text)
+    if commit:
+        return _revision(text, commit, rootdir)
+    found = shutil.which(text)
+    if found and os.sep not in text:
+        return _interpreter(text, Path(found))
+    raise BadReference(
+        f"--metal-against {text}: is neither an interpreter (there is no such file)"
+        f" nor a revision of a git repository at {rootdir}"
+    )
+
+
+def _interpreter(text: str, python: Path) -> Reference:
+    try:  # not resolved: a virtual environment's python is a link to another environment's
+        done = subprocess.run(
+            [str(python), "-c", _ASK],
+            capture_output=True,
+            text=True,
+            timeout=ASK_SECONDS,
+            check=True,
+            stdin=subprocess.DEVNULL,
+        )
+        version = done.stdout.strip()
+        numbers = tuple(int(part) for part in version.split("."))
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise BadReference(
+            f"--metal-against {text}: {python} does not run as a Python interpreter ({_short(error)})"
+        ) from None
+    if numbers < OLDEST:
+        raise BadReference(
+            f"--metal-against {text}: is Python {version}; workers need {OLDEST[0]}.{OLDEST[1]} or later"
+        )
+    return Reference(text, Place(name=text, python=str(python)), version)
+
+
+def _revision(text: str, commit: str, rootdir: Path) -> Reference:
+    try:
+        top = Path(git(rootdir, "rev-parse", "--show-toplevel")).resolve()
+    except (OSError, subprocess.SubprocessError) as error:
+        raise BadReference(f"--metal-against {text}: is of no repository ({_short(error)})") from None
+    folder = tempfile.mkdtemp(prefix="pytest-metalperf-")
+    tree = Path(folder).resolve() / top.name
+    try:
+        git(top, "worktree", "add", "--detach", "--quiet", str(tree), commit, seconds=CHECKOUT_SECONDS)
+    except BaseException as error:
+        _remove(top, str(tree), folder)
+        if isinstance(error, (OSError, subprocess.SubprocessError)):
+            raise BadReference(f"--metal-against {text}: cannot be checked out ({_short(error)})") from None
+        raise
+    package = Path(__file__).parents[1].resolve()
+    theirs = Path(moved(str(package), str(top), str(tree)))
+    own = theirs != package and (theirs / "worker" / "serve.py").exists()
+    name = text if commit.startswith(text) else f"{text} ({commit[:10]})"
+    place = Place(name=name, package=theirs if own else package, moved=(str(top), str(tree)))
+    return Reference(name, place, sys.version.split()[0], own, folder)
+
+
+def _modules(imports: Imports, repository: Path) -> Iterator[tuple[str, Path, bool]]:
+    """Name and file of each module that is not ours, and whether it lies in the repository, outside the interpreter."""
+    prefix = Path(imports["prefix"]).resolve()
+    for name, file in sorted(imports["files"].items()):
+        if name.partition(".")[0] != OURS and ".zip" not in file:
+            path = Path(file).resolve()
+            yield name, path, path.is_relative_to(repository) and not path.is_relative_to(prefix)
+
+
+def _remove(top: Path, tree: str, folder: str) -> None:
+    asked(top, "worktree", "remove", "--force", tree)
+    shutil.rmtree(folder, ignore_errors=True)
+    asked(top, "worktree", "prune")
+
+
+def _holds(tree: Path, name: str) -> bool:
+    """Whether a checkout has a module or package of this name, at its top or below `src`."""
+    return any(
+        (root / f"{name}.py").exists() or (root / name / "__init__.py").exists() for root in (tree, tree / "src")
+    )
+
+
+def _short(error: BaseException) -> str:
+    said = getattr(error, "stderr", None)
+    lines = said.strip().splitlines() if isinstance(said, str) else []
+    return lines[-1][:200] if lines else f"{type(error).__name__}: {error}"[:200]

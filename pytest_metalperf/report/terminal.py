@@ -1,0 +1,377 @@
+"""The terminal: a live line while a run goes, and the closing table."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..baselines.file import Entry, SpeedupEntry, hours
+from ..results.measurement import VERDICTS, Measurement, Speedup
+from ..results.metrics import WORDS
+from ..session import MetalSession, Progress
+from . import metrics as gated
+from . import speedups, sustained, sweeps, words
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+OLD_DAYS = 90
+_COLOURS = {
+    "slower": "red", "error": "red", "inconclusive": "yellow", "no baseline": "yellow", "faster": "green",
+    "within": "green", "recorded": "cyan",
+}  # fmt: skip
+
+
+class Live:
+    """One line that says what is measured now, on a terminal only; erased when there is nothing to say."""
+
+    def __init__(self, reporter: TerminalReporter, capture: Any | None) -> None:
+        self._reporter = reporter
+        self._capture = capture  # pytest's capture manager: while a test runs, the terminal is not behind stdout
+        self._shown = False
+        self._since: dict[tuple[str, str, int], float] = {}
+
+    def __call__(self, progress: Progress | None) -> None:
+        """Show `progress`; None erases the line."""
+        if progress is None:
+            if self._shown:
+                self._write("\r\x1b[K")
+            self._shown = False
+            self._since.clear()
+            return
+        if not self._shown:
+            with self._uncaptured():
+                self._reporter.ensure_newline()
+            self._shown = True
+        now = time.monotonic()
+        since = self._since.setdefault((progress.title, progress.phase, progress.run), now)
+        width = shutil.get_terminal_size().columns - 1
+        self._write("\r\x1b[K" + line(progress, now - since)[:width])
+
+    def _write(self, text: str) -> None:
+        with self._uncaptured():
+            self._reporter.write(text, flush=True)
+
+    def _uncaptured(self) -> contextlib.AbstractContextManager[None]:
+        return self._capture.global_and_fixture_disabled() if self._capture is not None else contextlib.nullcontext()
+
+
+def line(progress: Progress, seconds: float) -> str:
+    """`resnet50v2[64px,b8] on cpu: measure, batch 5 of 8, run 1 of 2, 3 s left`."""
+    parts = [f"{progress.title} on {progress.device}: {progress.phase}"]
+    if progress.n:
+        parts.append(f"batch {min(progress.i + 1, progress.n)} of {progress.n}")
+    if progress.runs:
+        parts.append(f"run {progress.run} of {progress.runs}")
+    if progress.n and 0 < progress.i < progress.n:
+        parts.append(f"{words.duration(seconds / progress.i * (progress.n - progress.i))} left")
+    elif seconds >= 1:
+        parts.append(words.duration(seconds))
+    return ", ".join(parts)
+
+
+def table(results: Sequence[Measurement | Speedup]) -> list[tuple[str, str]]:
+    """The closing table as (line, colour) pairs; the first line is the head."""
+    against = any(isinstance(result, Measurement) and result.reference is not None for result in results)
+    head = ("workload", "device", "now", "reference" if against else "baseline", "change", "visible", "verdict")
+    rows: list[tuple[str, ...]] = [head]
+    totals, colours = ["since anchor"], [""]
+    for result in _once(results):
+        rows.append(_row(result))
+        totals.append(_total(result))
+        colours.append(_COLOURS.get(rows[-1][-1], ""))
+        if isinstance(result, Measurement) and not result.error:
+            rows += [gated.row(result, one) for one in result.metrics]
+            totals += [""] * len(result.metrics)
+            colours += [gated.colour(one) for one in result.metrics]
+    if any(totals[1:]):  # a column of its own only where accepted steps have added up
+        rows = [(*row[:5], total or "-", *row[5:]) for row, total in zip(rows, totals, strict=True)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    out = []
+    for row, colour in zip(rows, colours, strict=True):
+        left = [row[0].ljust(widths[0]), row[1].ljust(widths[1])]
+        right = [cell.rjust(width) for cell, width in zip(row[2:-1], widths[2:-1], strict=True)]
+        out.append(("  ".join([*left, *right, row[-1]]).rstrip(), colour))
+    return out
+
+
+def _total(result: Measurement | Speedup) -> str:
+    """The change since the anchor, where it is worth a column."""
+    total = words.creep(result) if isinstance(result, Measurement) else speedups.creep(result)
+    return "" if total is None else words.percent(total, sign=True)
+
+
+def _once(results: Sequence[Measurement | Speedup]) -> list[Measurement | Speedup]:
+    """One row per workload and verdict: two tests that ask for the same thing need not be shown twice."""
+    seen: dict[tuple[object, ...], Measurement | Speedup] = {}
+    for result in results:
+        verdict = result.error or result.verdict
+        if isinstance(result, Measurement):
+            metrics = [(one.metric.name, one.verdict) for one in result.metrics]
+            seen.setdefault((result.workload.id, verdict, result.sustained is not None, *metrics), result)
+        else:
+            seen.setdefault((result.id, result.at_least, verdict), result)
+    return list(seen.values())
+
+
+def _id(result: Measurement | Speedup) -> str:
+    return result.workload.id if isinstance(result, Measurement) else result.id
+
+
+def _row(result: Measurement | Speedup) -> tuple[str, ...]:
+    verdict = "error" if result.error else result.verdict or "smoke"
+    if isinstance(result, Speedup):
+        verdict = "-" if verdict == "smoke" and result.ratio else verdict
+        now = f"{result.value:.3g}x" if result.ratio else "-"
+        over = [w for w in (result.over.device,) if w != result.of.device] or [_difference(result)]
+        return (
+            f"{result.of.label} over {over[0]}",
+            result.of.device,
+            now,
+            speedups.compared_with(result),
+            speedups.change(result),
+            speedups.visible(result),
+            verdict,
+        )
+    workload, judgement = result.workload, result.judgement
+    now = f"{words.seconds(result.seconds_per_batch)} s" if result.runs else "-"
+    device = workload.device if workload.backend in ("", "tensorflow") else f"{workload.device}:{workload.backend}"
+    if result.sustained is not None:
+        return (sustained.label(result), device, *sustained.row(result.sustained), verdict)
+    if judgement is None or result.error or verdict == "recorded":
+        return (workload.label, device, now, "-", "-", "-", verdict)
+    return (
+        workload.label,
+        device,
+        f"{words.seconds(judgement.now_seconds, judgement.baseline_seconds)} s",
+        f"{words.seconds(judgement.baseline_seconds, judgement.now_seconds)} s",
+        words.change(result),
+        words.percent(judgement.smallest_visible),
+        verdict,
+    )
+
+
+def _difference(speedup: Speedup) -> str:
+    of, over = set(speedup.of.whole_axes.items()), set(speedup.over.whole_axes.items())
+    return ",".join(f"{key}={value}" for key, value in sorted(over - of, key=str)) or speedup.over.backend
+
+
+def closing(session: MetalSession) -> list[tuple[str, str]]:
+    """What stands below the table: updates, what was not gated and why, one line that counts. (line, colour) pairs."""
+    out: list[tuple[str, str]] = []
+    recorded = list(session.recorded.values())
+    if recorded:
+        out.append((f"stored in {session.store.path.name}:", "cyan"))
+        out += [(f"  {update.id}: {_old_and_new(update.old, update.new)}", "cyan") for update in recorded]
+        out += [
+            (
+                f"  {update.id}: runs disagree in {words.listed(update.new.work.varying)}, which is no fact of the work",
+                "yellow",
+            )
+            for update in recorded
+            if isinstance(update.new, Entry) and update.new.work is not None and update.new.work.varying
+        ]
+    measured = [result for result in session.results if isinstance(result, Measurement)]
+    compared_sides = list({result.id: result for result in session.results if isinstance(result, Speedup)}.values())
+    for speedup in compared_sides:
+        out += [(line, "") for line in (speedups.line(speedup),) if line]
+        out += [(f"{speedup.id}: {note}", "yellow") for note in speedup.notes]
+    new = [result for result in measured if result.verdict == "no baseline" and not result.error]
+    if new:
+        names = words.listed(dict.fromkeys(result.workload.id for result in new), 3)
+        out.append((f"no baseline for this machine in {session.store.path.name}: {names}", "yellow"))
+        out.append(
+            ("  record what is missing by adding  --metal-update-baselines --metal-update-mode missing", "yellow")
+        )
+    out += [(f"not confirmed: {why} ({nodeid})", "yellow") for nodeid, why in session.suspected.items()]
+    reasons = [_because(result) for result in session.results if result.verdict == "inconclusive"]
+    reasons += [gated.reason(one) for r in measured for one in r.metrics if one.verdict == "inconclusive"]
+    out += [(f"inconclusive: {reason}", "yellow") for reason in dict.fromkeys(reasons)]
+    changes = {result.workload.id: result.work_changes for result in measured if result.verdict != "slower"}
+    out += [(f"{key}: other work: {'; '.join(found)}", "yellow") for key, found in changes.items() if found]
+    out += [(text, "yellow") for text in _without_work(measured)]
+    fallen = {
+        result.workload.id: words.on_cpu(result) for result in measured if result.verdict in ("recorded", "no baseline")
+    }
+    out += [(f"{key}: {found}", "yellow") for key, found in fallen.items() if found]
+    for result in measured:
+        if result.sustained is not None and result.verdict != "slower":  # whose failure text has it
+            out.append((f"{result.workload.id} over {sustained.span(result.runs[0])}:", ""))
+            out += [(text, "") for text in sustained.course(result.runs[0], result.sustained)]
+    out += [(text, "") for text in sweeps.lines(measured)]
+    out += [(text, "yellow") for text in _conditions(measured)]
+    unclear = {result.workload.id: words.remarks(result) for result in measured if result.verdict == "inconclusive"}
+    out += [(f"{key}: {'; '.join(found)}", "yellow") for key, found in unclear.items() if found]
+    open_ones = {one.id: speedups.conditions(one) for one in compared_sides if one.verdict == "inconclusive"}
+    out += [(f"{key}: {found}", "yellow") for key, found in open_ones.items() if found]
+    tails = {result.workload.id: words.freezes(result) for result in measured if result.runs and result.verdict}
+    out += [(f"{key}: {tail}", "yellow") for key, tail in tails.items() if tail]
+    out += [(text, "yellow") for text in _trust([*measured, *compared_sides])]
+    out += _moved(measured)
+    out += [(text, "yellow") for text in _unused(session)]
+    used = words.versions(run.versions for result in measured for run in result.runs)
+    if used:
+        out.append((f"measured on {session.facts.id} with {used}", ""))
+    compared = [result.reference for result in measured if result.reference is not None]
+    if compared:
+        theirs = words.versions(run.versions for reference in compared for run in reference.runs)
+        out.append((f"in turn with {compared[0].name}: {theirs or 'nothing measured'}", ""))
+    out.append((summary(session.results, session.skipped, session.refused), ""))
+    return out
+
+
+def _old_and_new(old: Any, new: Entry | SpeedupEntry) -> str:
+    return speedups.old_and_new(old, new) if isinstance(new, SpeedupEntry) else words.old_and_new(old, new)
+
+
+def summary(
+    results: Sequence[Measurement | Speedup],
+    skipped: Sequence[tuple[str, str]],
+    refused: Sequence[tuple[str, str]] = (),
+) -> str:
+    """`6 gated: 5 within, 1 slower; 2 metrics gated: 1 within, 1 more; not gated: 1 recorded, 6 skipped (no GPU here)`."""
+    verdicts = ["error" if result.error else result.verdict for result in results]
+    gate = ("faster", "within", "slower", "inconclusive")
+    gated = [verdict for verdict in verdicts if verdict in gate]
+    others = words.counts(verdicts, [word for word in VERDICTS if word not in gate])
+    smoke = sum(verdict == "" for verdict in verdicts)
+    parts = [others] if others else []
+    if smoke:
+        parts.append(f"{smoke} trained without a verdict")
+    if "error" in verdicts:
+        parts.append(words.plural(verdicts.count("error"), "error"))
+    reasons = [reason for _, reason in skipped]
+    parts += [f"{reasons.count(reason)} skipped ({reason})" for reason in dict.fromkeys(reasons)]
+    reasons = [reason for _, reason in refused]
+    parts += [f"{reasons.count(reason)} refused ({reason})" for reason in dict.fromkeys(reasons)]
+    head = f"{len(gated)} gated" + (f": {words.counts(gated, gate)}" if gated else "")
+    beside = [one.verdict for r in results if isinstance(r, Measurement) and not r.error for one in r.metrics]
+    if beside := [verdict for verdict in beside if verdict != "recorded"]:
+        head += f"; {words.plural(len(beside), 'metric')} gated: {words.counts(beside, WORDS)}"
+    return f"{head}; not gated: {', '.join(parts)}" if parts else head
+
+
+def _without_work(measured: Iterable[Measurement]) -> list[str]:
+    """What --metal-strict-work cannot tell, since the baseline knows nothing of the work."""
+    keys = [
+        result.workload.id
+        for result in measured
+        if result.strict_work and result.judgement is not None and result.verdict != "recorded"
+        if result.work is None or result.work_before is None
+    ]
+    if not keys:
+        return []
+    against = any(result.reference is not None for result in measured)
+    before = (
+        "in the reference"
+        if against
+        else "was when the baseline was recorded (store it by adding --metal-update-baselines)"
+    )
+    return [
+        f"--metal-strict-work has nothing to compare for {words.listed(dict.fromkeys(keys), 3)}:"
+        f" a fingerprint is unknown now, or {before}"
+    ]
+
+
+def _because(result: Measurement | Speedup) -> str:
+    if isinstance(result, Speedup):
+        return speedups.reason(result) or "noise"
+    if result.sustained is not None:
+        return sustained.reason(result, result.sustained)
+    return result.judgement.reason if result.judgement is not None and result.judgement.reason else "noise"
+
+
+def _conditions(measured: Iterable[Measurement]) -> list[str]:
+    """What spoiled runs, once per kind: how many workloads, and the worst of them."""
+    from ..worker.machine import spoils
+
+    ran = {result.workload.id: result for result in measured if result.runs}
+    kinds: dict[str, dict[str, str]] = {}
+    for key, result in ran.items():
+        for spoil in (spoil for run in result.runs for spoil in spoils(run.conditions, result.device)):
+            kind = kinds.setdefault(spoil.condition, {})
+            kind[key] = max(spoil.clause, kind.get(key, ""), key=_figure)
+    return [
+        f"conditions: {max(found.values(), key=_figure)} ({len(found)} of {words.plural(len(ran), 'workload')} had such runs)"
+        for found in kinds.values()
+    ]
+
+
+def _figure(clause: str) -> float:
+    found = re.search(r"\d+(\.\d+)?", clause)
+    return float(found[0]) if found else -1.0
+
+
+def _trust(measured: Iterable[Measurement | Speedup]) -> list[str]:
+    """What to know of the baselines: too old, or of one session only, which knows nothing of tomorrow's slow hour."""
+    gated = [r for r in measured if r.judgement is not None and r.verdict != "recorded"]
+    compared = {_id(r): r.baseline for r in gated if r.baseline is not None}
+    single = [
+        key for key, entry in compared.items() if len(set(hours(run.session for run in entry.runs).values())) == 1
+    ]
+    today = time.time()
+    old = [
+        key for key, entry in compared.items() if _age_days(max(run.recorded for run in entry.runs), today) > OLD_DAYS
+    ]
+    out = []
+    if single:
+        out.append(
+            f"recorded within one hour only ({words.listed(single, 2)}): noise between sessions is a prior, not known;"
+            " on another day add --metal-update-baselines --metal-update-mode extend"
+        )
+    if old:
+        out.append(f"baselines older than {OLD_DAYS} days: {words.listed(old)}")
+    return out
+
+
+def _age_days(date: str, now: float) -> float:
+    try:
+        return (now - time.mktime(time.strptime(date, "%Y-%m-%d"))) / 86400
+    except ValueError:
+        return 0.0
+
+
+def _moved(measured: Iterable[Measurement]) -> list[tuple[str, str]]:
+    stored = [r for r in measured if r.judgement is not None and r.reference is None]
+    judgements = list({r.workload.id: r.judgement for r in stored if r.judgement is not None}.values())
+    if len(judgements) < 3:
+        return []
+    from ..gate import machine_moved
+
+    moved = machine_moved(judgements)
+    if moved is None:
+        return []
+    return [
+        (f"most workloads moved alike, by {words.percent(moved, sign=True)}: the machine moved, not the code", "yellow")
+    ]
+
+
+def _unused(session: MetalSession) -> list[str]:
+    if (
+        not session.whole_suite
+        or session.settings.against
+        or session.suspected
+        or any(result.error for result in session.results)
+    ):
+        return []
+    from ..baselines.file import orphans, places
+
+    settings = session.settings
+    asked = [_id(result) for result in session.results]
+    tried = {f"{device}:{backend}" for device in settings.devices for backend in settings.backend}
+    # a speedup names its devices itself
+    named = {
+        place for key in session.store.speedups for place in places(key) if place.rpartition(":")[2] in settings.backend
+    }
+    away = set(session.unavailable)
+    lost = [
+        *orphans(session.store.workloads, asked, {"live", *tried} - away),
+        *orphans(session.store.speedups, asked, named - away),
+    ]
+    if not asked or not lost:
+        return []
+    return [f"no test asked for {words.plural(len(lost), 'stored baseline')}: {words.listed(lost, 3)}"]

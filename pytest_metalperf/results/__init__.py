@@ -1,0 +1,1 @@
+"""The values that measuring gives and judging completes."""

@@ -1,0 +1,205 @@
+"""The metrics that can be gated beside seconds per batch: what each is, where it stands, which way is better."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # options name metrics, so this module loads with the plugin
+    from ..baselines.file import Entry, StoredRun
+    from ..gate import Judgement
+    from .run import Run
+
+PREPARED_BESIDE = "prepared_beside"
+"""The condition that says how many workers were prepared beside a run's: its first batch shared the machine with theirs."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure of a run.
+
+    Attributes:
+        name: in options, tables and properties.
+        unit: of its figures.
+        worse: that it got worse, in words, with a place for the percentage.
+        run: its figure of a fresh run; None is unknown.
+        stored: its figure of a stored run, with the entry that holds what all its runs share; None is unknown.
+        more_is_better: of what a second brings; less is better of what a batch costs.
+        weather: whether heat, load and battery change it.
+        prior: the share of the noise of times that its figures are taken to have before they tell their own.
+    """
+
+    name: str
+    unit: str
+    worse: str
+    run: Callable[[Run], float | None]
+    stored: Callable[[StoredRun, Entry], float | None]
+    more_is_better: bool = False
+    weather: bool = True
+    prior: float = 1.0
+
+    def of_run(self, run: Run) -> float | None:
+        """What a fresh run cost by this metric: its figure, or the inverse where more is better; None is unknown."""
+        return self._cost(self.run(run))
+
+    def of_stored(self, run: StoredRun, entry: Entry) -> float | None:
+        """Likewise of a stored run."""
+        return self._cost(self.stored(run, entry))
+
+    def figure(self, cost: float) -> float:
+        """The figure of a cost."""
+        return 1 / cost if self.more_is_better else cost
+
+    def tolerated(self, share: float) -> float:
+        """The growth of the cost that lets the figure get worse by `share`: 5 % fewer examples cost 5.3 % more each."""
+        return share / (1 - share) if self.more_is_better else share
+
+    def _cost(self, figure: float | None) -> float | None:
+        if figure is None or not math.isfinite(figure) or figure <= 0:  # nothing costs nothing: it was not measured
+            return None
+        return 1 / figure if self.more_is_better else float(figure)
+
+
+def _per_second(count: float | None, seconds: float) -> float | None:
+    return None if count is None else count / seconds
+
+
+SECONDS = Metric(
+    "time", "s", "is {} slower", lambda run: run.estimate.seconds, lambda stored, entry: stored.seconds_per_batch
+)
+"""Seconds per batch, which are always gated."""
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            "first_batch",
+            "s",
+            "takes {} longer for its first batch",
+            # alone only: beside others it takes longer. Pairs under --metal-against do so on both sides, and say nothing
+            lambda run: run.first_batch_seconds if run.conditions.get(PREPARED_BESIDE, 0) == 0 else None,
+            lambda stored, entry: stored.first_batch_seconds if stored.conditions.get(PREPARED_BESIDE) == 0 else None,
+        ),
+        Metric(
+            "memory",
+            "B",
+            "takes {} more memory",
+            lambda run: run.peak_memory_bytes,
+            lambda stored, entry: stored.peak_memory_bytes,
+            weather=False,
+            prior=0.2,  # an allocator's peak is the same in every run, a process's differs by a percent or two
+        ),
+        Metric(
+            "energy",
+            "J/batch",
+            "takes {} more energy",
+            lambda run: run.joules_per_batch,
+            lambda stored, entry: stored.joules_per_batch,
+        ),
+        Metric(
+            "throughput",
+            "examples/s",
+            "trains {} fewer examples a second",
+            lambda run: _per_second(run.examples, run.estimate.seconds),
+            lambda stored, entry: _per_second(entry.examples, stored.seconds_per_batch),
+            more_is_better=True,
+        ),
+        Metric(
+            "flop_rate",
+            "FLOP/s",
+            "does {} fewer FLOP a second",
+            lambda run: _per_second((run.work or {}).get("flop"), run.estimate.seconds),
+            lambda stored, entry: _per_second(entry.work.flop if entry.work else None, stored.seconds_per_batch),
+            more_is_better=True,
+        ),
+    )
+}
+"""By name, in the order in which messages list them."""
+
+WORDS = ("less", "within", "more", "inconclusive", "recorded")
+"""What is said of a gated metric: `less` and `more` are changes beyond the tolerance."""
+
+
+@dataclass(frozen=True)
+class MetricResult:
+    """What the gate says of one metric of a measurement. Figures are in the metric's unit, not in costs.
+
+    Attributes:
+        metric: which.
+        tolerance: share by which it may get worse.
+        verdict: `more`, `less`, `within`, `inconclusive`, or `recorded`.
+        worse: whether it changed for the worse, beyond the tolerance.
+        decided: whether further runs would tell nothing more.
+        runs: fresh runs that it was judged by.
+        judgement: the gate's figures, in costs; None where the metric is unknown on one side.
+        reason: why it is inconclusive.
+        new: whether it is known now, and was not when the baseline was recorded.
+    """
+
+    metric: Metric
+    tolerance: float
+    verdict: str
+    worse: bool = False
+    decided: bool = True
+    runs: int = 0
+    judgement: Judgement | None = None
+    reason: str = ""
+    new: bool = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether it changed at all, beyond the tolerance."""
+        return self.verdict in ("less", "more")
+
+    @property
+    def now(self) -> float:
+        """Of the fresh runs; nan is unknown."""
+        return math.nan if self.judgement is None else self._figure(self.judgement.now_seconds)
+
+    @property
+    def baseline(self) -> float:
+        """Of the other side; nan is unknown."""
+        return math.nan if self.judgement is None else self._figure(self.judgement.baseline_seconds)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The ends of the 95 % interval of `now`."""
+        if self.judgement is None:
+            return math.nan, math.nan
+        low, high = sorted(self._figure(one) for one in (self.judgement.now_low, self.judgement.now_high))
+        return low, high
+
+    @property
+    def change(self) -> float:
+        """Now / baseline - 1; nan is unknown."""
+        return math.nan if self.judgement is None else self.relative(self.judgement.change)
+
+    @property
+    def visible(self) -> float:
+        """The smallest change for the worse that is seen 9 times in 10, as a share of the figure; nan is unknown."""
+        return math.nan if self.judgement is None else abs(self.relative(self.judgement.smallest_visible))
+
+    def _figure(self, cost: float) -> float:
+        """Without what the gate's logarithms leave in the last digits."""
+        return float(f"{self.metric.figure(cost):.9g}")
+
+    def relative(self, cost_change: float) -> float:
+        """The figure's change for a change of the cost: +25 % is -20 % where more is better."""
+        return self.metric.figure(1 + cost_change) - 1
+
+
+def result_of(metric: Metric, tolerance: float, judgement: Judgement, runs: int) -> MetricResult:
+    """The gate's judgement of costs, in the words of a metric."""
+    more, less = ("less", "more") if metric.more_is_better else ("more", "less")
+    return MetricResult(
+        metric,
+        tolerance,
+        {"slower": more, "faster": less}.get(judgement.verdict, judgement.verdict),
+        worse=judgement.verdict == "slower",
+        decided=judgement.decided,
+        runs=runs,
+        judgement=judgement,
+        reason=judgement.reason.replace("a slowdown", "a change"),
+    )

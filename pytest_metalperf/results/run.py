@@ -1,0 +1,118 @@
+"""What one fresh process measured, and what a baseline keeps of it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ..baselines.file import Condition, StoredRun, rounded
+from ..worker.machine import PER_BATCH
+
+if TYPE_CHECKING:
+    from ..gate import RunEstimate
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one fresh process measured. Seconds are wall-clock seconds.
+
+    Attributes:
+        samples: seconds per batch of each block, in order.
+        batches_per_block: batches in each block.
+        first_batch_seconds: trace, compilation and training of the first batch.
+        prepare_seconds: framework import, device set-up, building of model, optimizer and data.
+        examples: examples in one batch; None where nobody can know.
+        peak_memory_bytes: None is unknown.
+        changed_variables: trainable variables that warm-up changed; None where nobody can look.
+        joules_per_batch: energy of the device (on a Mac, of the chip) while blocks were timed; None is unknown.
+        work: noise-free facts of the work, the fingerprint; None where there was nothing to look at.
+        trace: the device over time while blocks were timed, rows of seconds, clock in MHz, power in W, temperature in °C
+            and the share of the moments before in which it was busy, any of them None; empty where nothing looked.
+    """
+
+    samples: tuple[float, ...]
+    batches_per_block: int
+    first_batch_seconds: float
+    session: str
+    recorded: str
+    prepare_seconds: float = 0.0
+    examples: int | None = None
+    parameters: int | None = None
+    peak_memory_bytes: int | None = None
+    first_loss: float | None = None
+    last_loss: float | None = None
+    changed_variables: int | None = None
+    trainable_variables: int | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+    joules_per_batch: float | None = None
+    work: Mapping[str, Any] | None = None
+    trace: Sequence[Sequence[float | None]] = ()
+
+    @property
+    def batches(self) -> int:
+        """Batches that were timed."""
+        return len(self.samples) * self.batches_per_block
+
+    @cached_property
+    def estimate(self) -> RunEstimate:
+        """What the run says in one figure, and its tail."""
+        from ..gate import estimate_run  # numpy and scipy: only when a verdict is due
+
+        return estimate_run(self.samples)
+
+    def stored(self, commit: str | None) -> StoredRun:
+        """The run as a baseline keeps it."""
+        estimate = self.estimate
+        return StoredRun(
+            seconds_per_batch=rounded(estimate.seconds),
+            lower_quartile=rounded(estimate.lower_quartile),
+            upper_quartile=rounded(estimate.upper_quartile),
+            batches=self.batches,
+            first_batch_seconds=rounded(self.first_batch_seconds),
+            peak_memory_bytes=self.peak_memory_bytes,
+            joules_per_batch=None if self.joules_per_batch is None else rounded(self.joules_per_batch),
+            session=self.session,
+            recorded=self.recorded,
+            commit=commit,
+            versions=dict(self.versions),
+            conditions=storable(self.conditions),
+        )
+
+
+def storable(conditions: Mapping[str, Any]) -> dict[str, Condition]:
+    """What a baseline keeps of conditions: what is known, rounded."""
+    return {
+        key: rounded(value, 5 if key.endswith(PER_BATCH) else 3) if isinstance(value, float) else value
+        for key, value in conditions.items()
+        if value is not None and not (isinstance(value, float) and not math.isfinite(value))
+    }
+
+
+def run_of(answers: Mapping[str, Mapping[str, Any]], session: str) -> Run:
+    """A Run from a worker's answers to prepare, first_batch, warm_up, measure and finish."""
+    prepared, warm = answers["prepare"], answers["warm_up"]
+    return Run(
+        samples=tuple(answers["measure"]["samples"]),
+        batches_per_block=answers["measure"]["batches_per_block"],
+        first_batch_seconds=answers["first_batch"]["first_batch_seconds"],
+        session=session,
+        recorded=time.strftime("%Y-%m-%d", time.gmtime()),
+        prepare_seconds=prepared["import_seconds"] + prepared["build_seconds"],
+        examples=prepared["examples"],
+        parameters=prepared["parameters"],
+        peak_memory_bytes=answers["finish"]["peak_memory_bytes"],
+        first_loss=answers["first_batch"]["first_loss"],
+        last_loss=answers["finish"]["last_loss"],
+        changed_variables=warm["changed_variables"],
+        trainable_variables=warm["trainable_variables"],
+        versions=prepared["versions"],
+        conditions=answers["measure"].get("conditions", {}),
+        joules_per_batch=answers["measure"].get("joules_per_batch"),
+        work=answers["finish"].get("work"),
+        trace=answers["measure"].get("trace", ()),
+    )

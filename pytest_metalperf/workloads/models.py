@@ -1,0 +1,90 @@
+"""Models that tests ask for by name: the reference models and those that plugins add."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..settings import SIZES
+from ..worker.models import REFERENCE_MODELS
+from .builders import parameters_of, source_of
+from .workload import WorkloadError, checked_axes, checked_name
+
+
+@dataclass(frozen=True)
+class Model:
+    """A named model.
+
+    Attributes:
+        name: how tests ask for it.
+        build: a function of a module that returns a compiled `keras.Model` with one batch, or a zero-argument step.
+        sizes: axes per size, `{"quick": {"batch_size": 8}, "standard": {…}}`; missing sizes have no axes.
+    """
+
+    name: str
+    build: Callable[..., Any]
+    sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+_SIZES = frozenset({"image_size", "batch_size"})
+
+
+@dataclass(frozen=True)
+class Known:
+    """A model as the plugin needs it: where its builder is, what its sizes mean, which axes it takes (None: any)."""
+
+    name: str
+    source: Mapping[str, Any]
+    sizes: Mapping[str, Mapping[str, int]]
+    takes: frozenset[str] | None
+
+
+def known_models(added: Iterable[Iterable[Model]]) -> dict[str, Known]:
+    """All models by name.
+
+    Raises:
+        WorkloadError: for two models of one name, and for what is no model.
+    """
+    found = {
+        name: Known(name, {"kind": "reference", "package": "models", "name": model.build}, model.sizes, _SIZES)
+        for name, model in REFERENCE_MODELS.items()
+    }
+    for model in (model for models in added for model in _listed(models)):
+        name = checked_name(model.name)
+        if name in found:
+            raise WorkloadError(f"two models are named {name!r}: give one of them another name")
+        found[name] = Known(name, source_of(model.build, name), model.sizes, parameters_of(model.build))
+    return found
+
+
+def _listed(models: Any) -> Iterable[Model]:
+    """What one hook returns, if that is what a hook returns."""
+    if not isinstance(models, (list, tuple)):
+        raise WorkloadError(f"pytest_metalperf_models: expected a list of Model, got {type(models).__name__}")
+    for model in models:
+        if not isinstance(model, Model):
+            raise WorkloadError(f"pytest_metalperf_models: expected a list of Model, got one with {model!r}")
+        whole = isinstance(model.sizes, Mapping)
+        if not whole or not all(size in SIZES and isinstance(axes, Mapping) for size, axes in model.sizes.items()):
+            raise WorkloadError(
+                f"pytest_metalperf_models: {model.name}: sizes maps {', '.join(SIZES)} to axes, such as"
+                f' {{"quick": {{"batch_size": 8}}}}; got {model.sizes!r}'
+            )
+        for size, axes in model.sizes.items():
+            checked_axes(axes, f"pytest_metalperf_models: {model.name}: {size}")
+    return models
+
+
+def find(name: str, known: Mapping[str, Known]) -> Known:
+    """The model called `name`.
+
+    Raises:
+        WorkloadError: that lists what there is.
+    """
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise WorkloadError(f"unknown model {name!r}: {hint}there are {', '.join(sorted(known))}")

@@ -1,0 +1,324 @@
+"""The reference models on every backend that is installed: they train, and from the same weights compute the same.
+
+Fresh workers, as a session starts them, on the CPU.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import uuid
+from pathlib import Path
+
+import pytest
+from small_models import CLASSES
+
+from pytest_metalperf.measure.fleet import Fleet, WorkerError
+from pytest_metalperf.worker.backends import BACKENDS
+from pytest_metalperf.worker.models import REFERENCE_MODELS
+
+pytestmark = pytest.mark.tensorflow
+
+OTHERS = [name for name in BACKENDS if name != "tensorflow" and importlib.util.find_spec(name) is not None]
+FORWARD = 1e-5  # relative; float32 sums in another order. Seen: 2e-7
+GRADIENT = 3e-4  # seen: 7e-5, DenseNet121's
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTEST_METALPERF_LOCK", str(tmp_path_factory.mktemp("lock") / "lock"))
+        fleet = Fleet(session="test")
+        yield fleet
+        fleet.close()
+
+
+def prepared(fleet, backend, name, device="cpu", size="quick", **axes):
+    """A worker that has built a reference model."""
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    model = REFERENCE_MODELS[name]
+    worker = fleet.start()
+    worker.ask(
+        "prepare",
+        backend=backend,
+        source={"kind": "reference", "package": "models", "name": model.build},
+        name=name,
+        device=device,
+        axes={**model.sizes[size], **axes},
+        seed=0,
+    )
+    return worker
+
+
+def parity(load="", save=""):
+    """The request; a worker removes what it has loaded, so it gets a copy."""
+    copy = f"{load}.{uuid.uuid4().hex}" if load else ""
+    if load:
+        shutil.copy(load, copy)
+    return "parity", {"load": copy, "save": save}
+
+
+def answers(fleet, worker, *requests):
+    for what, arguments in requests:
+        worker.ask(what, **arguments)
+    try:
+        fleet.wait([worker])
+        return worker.results
+    finally:
+        worker.kill()
+
+
+@pytest.fixture(scope="module", params=REFERENCE_MODELS)
+def reference(request, fleet):
+    """A model's name, its weights on TensorFlow before any training, and the loss and gradient from them."""
+    path = str(fleet.folder / f"{request.param}.npz")
+    found = answers(fleet, prepared(fleet, "tensorflow", request.param), parity(save=path))
+    return request.param, path, found["parity"], found["prepare"]["parameters"]
+
+
+@pytest.mark.parametrize("backend", OTHERS)
+def test_trains_and_computes_what_tensorflow_does(fleet, reference, backend):
+    name, weights, theirs, parameters = reference
+    found = answers(
+        fleet,
+        prepared(fleet, backend, name),
+        parity(load=weights),
+        ("first_batch", {}),
+        ("warm_up", {"batches": 2}),
+        ("measure", {"batches": 2, "least_blocks": 2, "least_seconds": 0.0}),
+        ("finish", {}),
+    )
+    ours = found["parity"]
+    assert ours["loss"] == pytest.approx(theirs["loss"], rel=FORWARD)
+    assert ours["gradient_norm"] == pytest.approx(theirs["gradient_norm"], rel=GRADIENT)
+    assert found["prepare"]["parameters"] == found["finish"]["work"]["parameters"] == parameters
+    assert found["warm_up"]["changed_variables"] == found["warm_up"]["trainable_variables"]
+    assert found["finish"]["work"]["traces"] in (1, None)
+    assert found["finish"]["peak_memory_bytes"] > 0
+
+
+# axes, on a small model
+
+
+HERE = Path(__file__).parents[1] / "support"
+
+
+def small(fleet, backend, *requests, function="small", **axes):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    worker = fleet.start()
+    file = str(HERE / "small_models.py")
+    source = {"kind": "import", "module": "small_models", "file": file, "name": function, "root": str(HERE)}
+    worker.ask("prepare", backend=backend, source=source, name="small", device="cpu", axes=axes, seed=0)
+    return answers(fleet, worker, *requests)
+
+
+TRAINED = [
+    ("first_batch", {}),
+    ("warm_up", {"batches": 2}),
+    ("measure", {"batches": 3, "least_blocks": 3, "least_seconds": 0.0}),
+    ("finish", {}),
+]
+
+every_backend = pytest.mark.parametrize("backend", BACKENDS)
+
+
+@pytest.fixture(scope="module")
+def plain(fleet):
+    """What each backend makes of the small model at all defaults, trained; its first weights are kept."""
+    found = {}
+
+    def of(backend):
+        if backend not in found:
+            path = str(fleet.folder / f"small-{backend}.npz")
+            found[backend] = path, small(fleet, backend, parity(save=path), *TRAINED)
+        return found[backend]
+
+    return of
+
+
+@every_backend
+def test_small_model_trains_and_is_looked_at(plain, backend):
+    _, found = plain(backend)
+    work = found["finish"]["work"]
+    assert found["warm_up"]["changed_variables"] == found["warm_up"]["trainable_variables"] == 6
+    assert found["prepare"]["examples"] == 8
+    assert work["parameters"] == found["prepare"]["parameters"] == 3 * 3 * 3 * 8 + 8 + 4 * 8 + 8 * CLASSES + CLASSES
+    assert work["operations_on_cpu"] == {}
+    # the convolution's output and its gradient for the weights, two operations a product; little else
+    assert work["flop"] == pytest.approx(2 * 2 * 8 * 7 * 7 * 8 * 27, rel=0.35)
+    assert found["finish"]["last_loss"] < 4  # a single loss, no running mean, and no sum of two
+    assert set(found["prepare"]["versions"]) >= {backend, "keras", "numpy", "python"}
+
+
+@every_backend
+@pytest.mark.parametrize("kind", ["host", "pipeline"])
+def test_input_comes_from_the_host(fleet, plain, backend, kind):
+    _, found = plain(backend)
+    other = small(fleet, backend, *TRAINED, input=kind)
+    assert other["first_batch"]["first_loss"] == pytest.approx(found["first_batch"]["first_loss"], rel=1e-5)
+    assert other["warm_up"]["changed_variables"] == 6
+
+
+@every_backend
+@pytest.mark.parametrize(
+    ("axes", "within"),
+    [
+        ({"remat": True}, 1e-5),
+        ({"remat": True, "precision": "mixed_bfloat16"}, 0.05),
+        ({"precision": "mixed_bfloat16"}, 0.05),
+        ({"jit_compile": True}, 1e-5),
+    ],
+    ids=["remat", "remat-mixed_bfloat16", "mixed_bfloat16", "jit"],
+)
+def test_axes_change_how_and_not_what_is_computed(fleet, plain, backend, axes, within):
+    if backend == "torch" and "jit_compile" in axes:
+        pytest.skip("torch.compile needs a compiler, and a minute")
+    weights, found = plain(backend)
+    other = small(fleet, backend, parity(load=weights), *TRAINED, **axes)
+    for figure in ("loss", "gradient_norm"):
+        assert other["parity"][figure] == pytest.approx(found["parity"][figure], rel=within)
+    assert other["warm_up"]["changed_variables"] == 6
+    if axes == {"remat": True} and backend != "torch":
+        assert other["finish"]["work"] != found["finish"]["work"]  # something is computed twice
+
+
+@every_backend
+def test_a_state_is_updated_once_a_step_under_remat(fleet, backend):
+    """Of a model that is built only when it sees its batch: what batch normalization has seen is in its loss."""
+    steps = [request for request in TRAINED if request[0] != "measure"]  # of which there are as many as a clock says
+    plain, other = (small(fleet, backend, *steps, function="unbuilt", remat=remat) for remat in (False, True))
+    assert other["finish"]["last_loss"] == pytest.approx(plain["finish"]["last_loss"], rel=1e-5)
+
+
+@every_backend
+def test_layers_inside_a_layer_are_checkpointed(fleet, backend):
+    plain, other = (small(fleet, backend, *TRAINED[:2], function="wrapped", remat=remat) for remat in (False, True))
+    assert other["first_batch"]["first_loss"] == pytest.approx(plain["first_batch"]["first_loss"], rel=1e-5)
+
+
+@every_backend
+def test_doubles_are_cast_as_fit_casts_them(fleet, plain, backend):
+    found = small(fleet, backend, *TRAINED, function="doubles", input="host")
+    assert found["first_batch"]["first_loss"] == pytest.approx(plain(backend)[1]["first_batch"]["first_loss"], rel=1e-5)
+
+
+def test_jax_without_compilation(fleet, plain):
+    weights, found = plain("jax")
+    other = small(fleet, "jax", parity(load=weights), *TRAINED, jit_compile=False)
+    assert other["parity"]["loss"] == pytest.approx(found["parity"]["loss"], rel=1e-5)
+    assert other["finish"]["work"]["operations"] == {}
+
+
+def test_tensorflow_computes_its_parity_in_a_graph_as_it_trains(fleet):
+    found = small(fleet, "tensorflow", parity(), *TRAINED[:1], function="right_in_eager")
+    assert found["parity"]["loss"] == pytest.approx(found["first_batch"]["first_loss"], rel=1e-4)
+
+
+@every_backend
+def test_half_precision_scales_its_gradient(fleet, plain, backend):
+    weights, found = plain(backend)
+    other = small(fleet, backend, parity(load=weights), precision="mixed_float16")
+    assert other["parity"]["gradient_norm"] == pytest.approx(found["parity"]["gradient_norm"], rel=0.05)
+
+
+# the fingerprint
+
+
+@every_backend
+def test_fingerprint_is_the_same_in_every_process(fleet, plain, backend):
+    assert small(fleet, backend, *TRAINED)["finish"]["work"] == plain(backend)[1]["finish"]["work"]
+
+
+@every_backend
+@pytest.mark.parametrize("axes", [{"planted": "extra"}, {"optimizer": "sgd"}], ids=["operation", "optimizer"])
+def test_fingerprint_shows_planted_changes(fleet, plain, backend, axes):
+    work, before = small(fleet, backend, *TRAINED, **axes)["finish"]["work"], plain(backend)[1]["finish"]["work"]
+    assert work["operations"] != before["operations"]
+
+
+def test_fingerprint_shows_a_retrace(fleet, plain):
+    assert plain("tensorflow")[1]["finish"]["work"]["traces"] == 1
+    assert small(fleet, "tensorflow", *TRAINED, planted="retrace")["finish"]["work"]["traces"] == 2
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "torch"])
+def test_fingerprint_shows_an_operation_that_a_gpu_would_leave_to_the_cpu(fleet, plain, backend):
+    """Which of them the CPU does shows where there is a GPU (`tests/speed/fingerprints.py --device gpu`)."""
+    work, before = (
+        small(fleet, backend, *TRAINED, planted="on_cpu")["finish"]["work"],
+        plain(backend)[1]["finish"]["work"],
+    )
+    assert work["operations"] != before["operations"]
+    assert work["operations_on_cpu"] == {}  # of a run on a CPU
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_flop_of_a_loop_are_unknown(fleet, backend):
+    loop, plain = (
+        small(fleet, backend, *TRAINED, function="recurrent", unroll=unroll)["finish"]["work"]["flop"]
+        for unroll in (False, True)
+    )
+    assert loop is None
+    assert plain > 8 * 16 * 2 * (48 + 4) * 16  # of the forward pass
+
+
+# what cannot be
+
+
+def test_a_batch_that_does_not_fit_is_named(fleet):
+    with pytest.raises(WorkerError) as error:
+        small(fleet, "tensorflow", function="too_large", batch_size=64)
+    assert error.value.kind == "memory"
+    assert error.value.message == (
+        "the cpu ran out of memory training small with batches of 64"
+        " (MemoryError: OOM when allocating tensor with shape[1024,1024])"
+    )
+
+
+@every_backend
+def test_a_step_has_no_model_to_look_at(fleet, backend):
+    found = small(fleet, backend, parity(), *TRAINED, function="step_only")
+    assert found["parity"] == {"loss": None, "gradient_norm": None}
+    assert found["finish"]["work"] is None
+
+
+def test_axes_that_a_step_does_not_hear_of_are_refused(fleet):
+    with pytest.raises(WorkerError) as error:
+        small(fleet, "tensorflow", function="step_only", remat=True, input="pipeline", jit_compile=False)
+    assert error.value.kind == "builder"
+    assert error.value.message == (
+        "small returns a step, which remat and input cannot reach: let the builder take that as an argument,"
+        " or return a compiled model and its batch"
+    )
+
+
+@every_backend
+@pytest.mark.parametrize("device", ["gpu", "gpu:3"])
+def test_a_gpu_that_is_not_there(fleet, backend, device):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    missing = fleet.probe(backend, device).missing
+    if missing:
+        called = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX"}[backend]
+        assert missing.startswith(f"{called} sees no ")
+        assert "\n" not in missing
+
+
+def test_a_backend_that_is_not_installed(fleet, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(fleet.folder))
+    (fleet.folder / "torch.py").write_text("raise ImportError('No module named torch')\n")
+    try:
+        with pytest.raises(WorkerError) as error:
+            fleet.probe("torch", "cpu")
+    finally:
+        (fleet.folder / "torch.py").unlink()
+    assert error.value.kind == "backend"
+    assert "PyTorch cannot be imported by CPython" in error.value.message
+    assert error.value.message.endswith("pip install 'pytest-metalperf[torch]'")
+
+
+def test_compilation_that_keras_takes_back_is_told(fleet):
+    with pytest.raises(WorkerError, match="Keras does not compile small because of turned: leave jit_compile out"):
+        small(fleet, "tensorflow", function="not_for_xla", jit_compile=True)

@@ -1,0 +1,79 @@
+"""--metal-plan: what a session would take, and what it could see."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_metalperf.measure.forecast import took
+
+REFERENCE = "def test_it(metal_bench):\n    metal_bench('resnet50v2-head')\n"
+
+
+def test_nothing_is_measured(suite):
+    suite.run("--metal-update-baselines")
+    suite.trained()
+    result = suite.run("--metal-plan")
+    assert result.ret == pytest.ExitCode.OK
+    assert suite.trained() == []
+    result.stdout.no_fnmatch_line("*1 passed*")
+
+
+def test_with_a_baseline_it_says_runs_time_and_what_can_be_seen(suite):
+    suite.run("--metal-update-baselines")
+    result = suite.run("--metal-plan")
+    result.stdout.fnmatch_lines(
+        [
+            "metalperf: 1 test of training performance, about *",
+            "test * workload * stored * fresh runs * time * visible",
+            "test_suite.py::test_it[[]cpu] * fake-model[[]b8]@cpu:fake * 3 runs * 1-5 * * s * %",
+        ]
+    )
+
+
+def test_recording_takes_its_runs(suite):
+    suite.run("--metal-update-baselines")
+    result = suite.run("--metal-plan", "--metal-update-baselines", "--metal-update-mode", "all", "--metal-runs", "7")
+    result.stdout.fnmatch_lines(["test_suite.py::test_it* 7 *-"])
+
+
+def test_what_is_not_known_is_unknown(suite):
+    result = suite.run("--metal-plan")
+    result.stdout.fnmatch_lines(["test_suite.py::test_it[[]cpu] * not measured here before * unknown * unknown * -"])
+
+
+def test_a_builder_of_ones_own_is_found_by_its_name_in_the_baselines(suite):
+    suite.write(
+        "def ranker():\n    from fake_backend import FakeModel\n    return FakeModel(0.1)\n\n"
+        "def test_it(metal_bench):\n    metal_bench(ranker)\n"
+    )
+    suite.run("--metal-update-baselines")  # the cache is off: nothing is known but what is stored
+    suite.run("--metal-plan").stdout.fnmatch_lines(["test_suite.py::test_it* ranker@cpu:fake * 3 runs * 1-5 * %"])
+
+
+@pytest.mark.parametrize("flags", [["--metal=off"], ["-k", "nothing"]])
+def test_nothing_to_plan_is_said(suite, flags):
+    result = suite.run("--metal-plan", *flags)
+    result.stdout.fnmatch_lines(["metalperf: nothing to plan: *"])
+
+
+def test_a_reference_model_has_rough_figures(suite):
+    suite.ini(metal_backend="tensorflow", metal_size="quick")
+    suite.write(REFERENCE)
+    result = suite.run("--metal-plan")
+    result.stdout.fnmatch_lines(["test_suite.py::test_it* resnet50v2-head[[]64px,b8]@cpu:tensorflow * 1 * s *"])
+
+
+def test_under_against(suite):
+    suite.run("--metal-update-baselines")
+    result = suite.run("--metal-plan", "--metal-against=python3")
+    result.stdout.fnmatch_lines(["test_suite.py::test_it* unknown *"])
+
+
+def test_other_tests_do_not_run_either(suite):
+    suite.write("def test_plain():\n    assert False\n\ndef test_it(metal_bench):\n    metal_bench('fake-model')\n")
+    assert suite.run("--metal-plan").ret == pytest.ExitCode.OK
+
+
+def test_what_preparing_takes_is_learned_from_runs_alone_and_side_by_side():
+    learned = took("x", 24.0, [1.0, 1.0, 1.0, 1.0], [0.0, 2.0, 2.0, 2.0])
+    assert (learned.prepare, learned.measure) == (pytest.approx(10.0), 1.0)

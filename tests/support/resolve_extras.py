@@ -1,0 +1,132 @@
+"""Whether each extra resolves for the machines that it is made for, to what is known to load together.
+
+Asks the package index, by uv, which resolves for other platforms and Pythons than its own: `tox -e extras`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from pytest_metalperf.doctor.environment import numbers, pair_loads
+
+PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
+MAC, INTEL_MAC, LINUX = "aarch64-apple-darwin", "x86_64-apple-darwin", "x86_64-unknown-linux-gnu"
+
+AT_ONCE = 4  # they wait for the index
+
+Resolved = Mapping[str, str]
+Rule = Callable[[Resolved], str]
+
+
+def metal(found: Resolved) -> str:
+    """What is wrong with a pair for Apple's GPU; empty for nothing."""
+    tensorflow, plugin = found.get("tensorflow", ""), found.get("tensorflow-metal", "")
+    if not plugin:
+        return "no tensorflow-metal"
+    return (
+        ""
+        if pair_loads(tensorflow, plugin)
+        else f"tensorflow-metal {plugin} does not load with TensorFlow {tensorflow}"
+    )
+
+
+def no_metal(found: Resolved) -> str:
+    """What is wrong where no tensorflow-metal exists: it must be left out, and TensorFlow be there all the same."""
+    return "tensorflow-metal has no wheel there" if "tensorflow-metal" in found else tensorflow(found)
+
+
+def tensorflow(found: Resolved) -> str:
+    """What is wrong with a TensorFlow for the CPU or CUDA."""
+    version = found.get("tensorflow") or found.get("tensorflow-cpu") or ""
+    return "" if numbers(version) >= (2, 16) else f"TensorFlow {version or 'none'}; 2.16 or later brings Keras 3"
+
+
+def framework(name: str) -> Rule:
+    """What is wrong with Keras on another framework."""
+    return lambda found: "" if name in found else f"no {name}"
+
+
+CASES: list[tuple[str, str, str, Rule]] = [
+    *(("metal", MAC, python, metal) for python in ("3.10", "3.11", "3.12")),
+    ("metal", MAC, "3.13", no_metal),
+    ("metal", LINUX, "3.12", no_metal),
+    ("metal", INTEL_MAC, "3.11", no_metal),
+    *(("tensorflow-macos", MAC, python, metal) for python in ("3.10", "3.11")),
+    ("tensorflow-macos", MAC, "3.12", no_metal),
+    *(("bench", MAC, python, metal) for python in ("3.10", "3.11", "3.12")),
+    *(("tensorflow", where, python, tensorflow) for where, python in itertools.product((MAC, LINUX), ("3.10", "3.12"))),
+    *(("tensorflow-cpu", where, "3.12", tensorflow) for where in (MAC, LINUX)),
+    ("cuda", LINUX, "3.12", tensorflow),
+    *((name, MAC, python, framework(name)) for name, python in itertools.product(("torch", "jax"), ("3.10", "3.12"))),
+]
+
+
+def resolved(extra: str, platform: str, python: str) -> Resolved:
+    """Versions by distribution.
+
+    Raises:
+        ValueError: with the resolver's own words.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "uv",
+        "pip",
+        "compile",
+        str(PYPROJECT),
+        "--extra",
+        extra,
+        "--python-platform",
+        platform,
+    ]
+    command += ["--python-version", python, "--no-header", "--no-annotate", "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ValueError(" ".join(done.stderr.split()))
+    return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", done.stdout, re.MULTILINE))
+
+
+def problem(found: Resolved, rule: Rule) -> str:
+    """What is wrong with a resolution; empty for nothing."""
+    return rule(found) or (
+        "" if numbers(found.get("keras", "")) >= (3, 0) else f"Keras {found.get('keras', 'none')}, not 3"
+    )
+
+
+def checked(extra: str, platform: str, python: str, rule: Rule) -> tuple[Resolved, str]:
+    """A resolution, and what is wrong with it."""
+    try:
+        found = resolved(extra, platform, python)
+    except ValueError as error:
+        return {}, f"does not resolve: {error}"
+    return found, problem(found, rule)
+
+
+def main() -> int:
+    """Resolve every case; 1 when one of them is wrong."""
+    wrong = 0
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        looked = list(pool.map(lambda case: checked(*case), CASES))
+    for (extra, platform, python, _), (found, why) in zip(CASES, looked, strict=True):
+        told = [
+            f"{name} {found[name]}"
+            for name in ("tensorflow", "tensorflow-cpu", "tensorflow-metal", "torch", "jax")
+            if name in found
+        ]
+        print(
+            f"{'BAD' if why else 'ok ':<4} {extra:<17} {platform:<25} {python:<5} {', '.join(told)} {why}".rstrip(),
+            flush=True,
+        )
+        wrong += bool(why)
+    print(f"{len(CASES)} resolutions, {wrong or 'none'} wrong")
+    return int(wrong > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
