@@ -119,7 +119,7 @@ class MetalBench(_OfTest):
         backend = self._test.backend if backend is None else backend
         try:
             workload = self._session.workload(
-                model, name=name, device=device, backend=backend, axes=axes, settings=settings
+                model, name=name, device=device, backend=backend, axes=axes, settings=settings, nodeid=self._test.nodeid
             )
             theirs = self._session.reference.workload(workload) if settings.against else None
             missing = self._session.missing_device(workload.device, workload.backend)
@@ -171,7 +171,7 @@ class MetalLive(_OfTest):
             _no_settings(axes)
             source = {"kind": "live", "name": self._test.nodeid}
             workload = Workload(called, "live", "", checked_axes(axes, called), source)
-            self._session._claim(workload)
+            self._session.claim(workload, self._test.nodeid)
             if workload.id in self._called:  # no child could tell the second from the first
                 raise WorkloadError(
                     f"metal_live was called twice with name={called!r} in one test: give each its own name"
@@ -258,7 +258,13 @@ class MetalSpeedup(_OfTest):
             two = variants(of, over, device=device, backend=backend, axes=axes, at_least=at_least)
             faster, slower = (
                 self._session.workload(
-                    model, name=name, device=v.device, backend=v.backend, axes=v.axes, settings=settings
+                    model,
+                    name=name,
+                    device=v.device,
+                    backend=v.backend,
+                    axes=v.axes,
+                    settings=settings,
+                    nodeid=self._test.nodeid,
                 )
                 for v in two
             )

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
-
 import pytest
 
 from .settings import MARKER, SettingError, Settings
 
-CAN_WAIT = pytest.StashKey[bool]()
-"""Whether a test can be put off to the end of the session: set by the hook that would run it there again."""
 TOOK = "metalperf/took"
 """Where pytest's cache keeps what the workloads of each test took."""
 FIXTURES = ("metal_bench", "metal_live", "metal_speedup", "metal_device")
@@ -69,27 +65,3 @@ def whole(config: pytest.Config) -> bool:
     selecting = ("keyword", "markexpr", "lf", "deselect", "ignore", "ignore_glob")
     selected = any(getattr(config.option, name, None) for name in selecting)
     return not selected and config.args_source is not pytest.Config.ArgsSource.ARGS
-
-
-def more_to_come(item: pytest.Item, unavailable: Container[str] = ()) -> bool:
-    """Whether other tests of ours follow `item`, so that a look at the end of the session is a later one.
-
-    Tests of a place in `unavailable` (`gpu:tensorflow`) do not count: they will be skipped.
-    """
-    items: Sequence[pytest.Item] = item.session.items
-    first = next((index for index, one in enumerate(items) if one is item), len(items))
-    following = items[first + 1 :]
-    return item not in following and any(
-        ours(one) and ":".join(place(one) or ()) not in unavailable for one in following
-    )
-
-
-def can_wait(item: pytest.Item, unavailable: Container[str]) -> bool:
-    """Whether we may run `item` ourselves, and again at the end of the session.
-
-    Not where something else wants each failure at once (--pdb, -x), or runs tests again in its own way.
-    """
-    option = item.config.option
-    claimed = any(getattr(option, name, None) for name in ("usepdb", "maxfail", "reruns", "forked"))
-    claimed = claimed or item.get_closest_marker("flaky") is not None  # pytest-rerunfailures' own marker
-    return not claimed and ours(item) and more_to_come(item, unavailable)

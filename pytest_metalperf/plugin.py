@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from . import settings as options
-from .items import CAN_WAIT, TOOK, can_wait, marked, ours, place, target, whole
+from . import suspects
+from .items import TOOK, marked, ours, place, target, whole
 from .settings import MARKER, SettingError, Settings
 
 if TYPE_CHECKING:
@@ -32,9 +33,7 @@ XDIST = (
 _settings = pytest.StashKey[Settings]()
 _session = pytest.StashKey["MetalSession"]()
 _flags = pytest.StashKey[str]()
-_put_off = pytest.StashKey[bool]()
 _word = "metal_verdict"
-_SUSPECTED = "suspected"
 _NOT_REPEATED = ("update", "metal", "strict", "timeout", "max_runs", "on_missing", "against", "force", "plan")
 """Options that the command which a message suggests leaves to its reader."""
 
@@ -168,7 +167,7 @@ class _Rows:
 
         row = Row(benchmark, request.node)
         yield row
-        row.close(keep=not request.node.stash.get(_put_off, False))
+        row.close(keep=not suspects.is_put_off(request.node))
 
 
 @pytest.fixture
@@ -259,7 +258,7 @@ def _asked(request: pytest.FixtureRequest, device: str | None, row: Row | None) 
     return (
         session,
         settings,
-        Test(item.nodeid, command, device, backend, live, publish, item.stash.get(CAN_WAIT, False)),
+        Test(item.nodeid, command, device, backend, live, publish, suspects.can_be_put_off(item)),
     )
 
 
@@ -395,27 +394,11 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """One of our tests; one that is suspected goes to the end of the session, where it runs again."""
+    """One of our tests; a suspect runs again at the end of the session."""
     opened = item.config.stash.get(_session, None)
-    item.stash[CAN_WAIT] = opened is not None and can_wait(item, opened.unavailable)
-    if opened is None or not item.stash[CAN_WAIT]:
+    if opened is None:
         return None
-    from _pytest.runner import runtestprotocol  # as every plugin that runs a test twice does
-
-    own = len(item.user_properties)
-    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    reports = runtestprotocol(item, log=False, nextitem=nextitem)
-    why = opened.put_off.pop(item.nodeid, "")  # also where the test itself caught that, as `subtests` do
-    if why and not any(report.failed for report in reports):
-        opened.postpone(item.nodeid, why)
-        del item.user_properties[own:]
-        item.session.items.append(item)
-        reports = [report for report in reports if report.when == "call"]
-        reports[0].outcome = "rerun"  # type: ignore[assignment]  # the word that reporters know of pytest-rerunfailures
-    for report in reports:
-        item.ihook.pytest_runtest_logreport(report=report)
-    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-    return True
+    return suspects.run_test(item, nextitem, opened.suspects, opened.unavailable, opened.forget) or None
 
 
 def _spread(config: pytest.Config) -> bool:
@@ -438,11 +421,8 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if call.when == "call":
-        opened = item.config.stash.get(_session, None)
-        item.stash[_put_off] = opened is not None and item.nodeid in opened.put_off and not report.failed
-        if item.stash[_put_off]:
-            report.user_properties = [*report.user_properties, (_word, _SUSPECTED)]
+    opened = item.config.stash.get(_session, None)
+    suspects.note(item, report, None if opened is None else opened.suspects)
     if call.excinfo is not None and ours(item):
         from .bench import Broken
 
@@ -454,11 +434,15 @@ def pytest_runtest_makereport(
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
     """`error` for what broke, and its own word for what passed without having been gated."""
+    said = [
+        value
+        for name, value in report.user_properties  # anyone's: a name may be of any type
+        if isinstance(name, str) and name.startswith("metal_") and name.endswith("verdict")
+    ]
+    if suspects.PROPERTY[1] in said:
+        return "", "s", "SUSPECTED"
     if report.when != "call":
         return None
-    said = [value for name, value in report.user_properties if name.startswith("metal_") and name.endswith("verdict")]
-    if _SUSPECTED in said:
-        return "", "s", "SUSPECTED"
     if report.failed and "error" in said:
         return "error", "E", "ERROR"
     if report.passed:
@@ -470,7 +454,7 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     opened = config.stash.get(_session, None)
-    if opened is None or not (opened.results or opened.skipped or opened.refused or opened.suspected):
+    if opened is None or not (opened.results or opened.skipped or opened.refused or opened.suspects.waiting):
         return
     from .report.terminal import closing, table
 

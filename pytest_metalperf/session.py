@@ -17,6 +17,7 @@ from .results.measurement import Measurement, Speedup
 from .results.metrics import PREPARED_BESIDE
 from .results.run import Run
 from .settings import SettingError, Settings, baselines_folder, call_keys, devices
+from .suspects import Suspects
 from .worker.backends import BACKENDS
 from .worker.machine import MachineFacts, machine_facts, slug
 from .workloads.builders import own_defaults, parameters_of, source_of
@@ -45,6 +46,15 @@ class Progress:
 
 
 @dataclass
+class _Claim:
+    """Whose an id is: the builder and the whole axes, and the tests that have asked for them."""
+
+    source: Mapping[str, Any]
+    axes: Mapping[str, Axis]
+    tests: set[str] = field(default_factory=set)
+
+
+@dataclass
 class MetalSession:
     """One invocation of pytest.
 
@@ -58,9 +68,7 @@ class MetalSession:
         unavailable: places such as `gpu:tensorflow` that were skipped, with the reason.
         skipped: tests that could not be measured, with the reason of each.
         refused: those of them that failed for it, since a device was required.
-        put_off: tests whose first look was suspicious, with what it found; until they have ended, whatever catches that.
-        suspected: tests that are to be run again at the end of the session, with what their first look found.
-        looked_at: tests that have been put off once, each with the workloads of which listeners were told then.
+        suspects: tests whose first look was suspicious.
     """
 
     settings: Settings
@@ -74,10 +82,7 @@ class MetalSession:
     def __post_init__(self) -> None:
         self.id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:4]}"
         self.results: list[Measurement | Speedup] = []
-        self.suspected: dict[str, str] = {}
-        self.put_off: dict[str, str] = {}
-        self.looked_at: dict[str, list[str]] = {}
-        self._looked: dict[str, float] = {}
+        self.suspects = Suspects()
         self.recorded: dict[str, Recorded[Any]] = {}
         self.unavailable: dict[str, str] = {}
         self.skipped: list[tuple[str, str]] = []
@@ -88,10 +93,10 @@ class MetalSession:
         self._store: Store | None = None
         self._facts: MachineFacts | None = None
         self._probes: dict[tuple[str, str], str] = {}
-        self._runs: dict[tuple[str, str], list[Run]] = {}
-        self.pairs: dict[tuple[str, str], list[tuple[Side, Side]]] = {}
+        self._runs: dict[tuple[str, str, str], list[Run]] = {}
+        self._pairs: dict[tuple[str, str, str], list[tuple[Side, Side]]] = {}
         self._reference: Reference | None = None
-        self._sources: dict[str, tuple[Mapping[str, Any], Mapping[str, Axis]]] = {}
+        self._claims: dict[str, _Claim] = {}
         self._commit: str | None = None
         self._commit_known = False
 
@@ -196,8 +201,9 @@ class MetalSession:
         backend: str,
         axes: Mapping[str, Any],
         settings: Settings,
+        nodeid: str = "",
     ) -> Workload:
-        """What a test asked for.
+        """What a test, `nodeid`, asked for.
 
         Raises:
             WorkloadError: in one sentence.
@@ -228,28 +234,37 @@ class MetalSession:
                 f" settings of a call are {', '.join(sorted(call_keys()))}"
             )
         workload = Workload(name=called, device=device, backend=backend, axes={**sized, **asked}, source=source)
-        self._claim(workload)
+        self.claim(workload, nodeid)
         return workload
 
-    def _claim(self, workload: Workload) -> None:
-        """One id, one builder and one kind of work: two that differ would overwrite each other's baseline."""
-        known, axes = self._sources.setdefault(workload.id, (workload.source, workload.whole_axes))
-        if known != workload.source:
+    def claim(self, workload: Workload, nodeid: str) -> None:
+        """One id, one builder and one kind of work: two that differ would overwrite each other's baseline.
+
+        Raises:
+            WorkloadError: for a workload whose id another test of this session has given to something else.
+        """
+        known = self._claims.setdefault(workload.id, _Claim(workload.source, workload.whole_axes))
+        if known.source != workload.source:
             raise WorkloadError(
                 f"two different builders are both called {workload.id} in this session"
-                f" ({known.get('name')} and {workload.source.get('name')}): give one of them another name=…"
+                f" ({known.source.get('name')} and {workload.source.get('name')}): give one of them another name=…"
             )
-        if axes != workload.whole_axes:
+        if known.axes != workload.whole_axes:
             raise WorkloadError(
                 f"two different works are both called {workload.id} in this session"
-                f" ({axes} and {workload.whole_axes}): give one of them another name=…"
+                f" ({known.axes} and {workload.whole_axes}): give one of them another name=…"
             )
+        known.tests.add(nodeid)
 
     # what is measured
 
     def kept(self, workload: Workload, plan: Plan) -> list[Run]:
-        """The fresh runs of this session so far."""
-        return self._runs.setdefault((workload.id, repr(plan)), [])
+        """The fresh runs of this session so far, of this very builder: two closures may bear one name in turn."""
+        return self._runs.setdefault((workload.id, repr(workload.source), repr(plan)), [])
+
+    def kept_pairs(self, id: str, plan: Plan, *workloads: Workload) -> list[tuple[Side, Side]]:  # noqa: A002
+        """The fresh pairs of this session so far, of these very builders."""
+        return self._pairs.setdefault((id, repr([workload.source for workload in workloads]), repr(plan)), [])
 
     def runs(self, workload: Workload, plan: Plan, count: int) -> list[Run]:
         """At least `count` fresh runs of `workload`; those of an earlier test of this session count.
@@ -280,11 +295,9 @@ class MetalSession:
 
     def wait_since_look(self, workload: Workload, seconds: float) -> None:
         """Wait until so long after the first time that this was asked for, since runs in a row share a slow minute."""
-        since = self._looked.setdefault(workload.id, time.monotonic())
+        waiting = Progress(workload.label, workload.device, "waiting for a slow minute to pass")
         try:
-            while (left := since + seconds - time.monotonic()) > 0:
-                self.on_progress(Progress(workload.label, workload.device, "waiting for a slow minute to pass"))
-                time.sleep(min(left, 0.5))
+            self.suspects.wait(workload.id, seconds, lambda: self.on_progress(waiting))
         finally:
             self.on_progress(None)
 
@@ -312,23 +325,22 @@ class MetalSession:
 
     def finish(self, result: Measurement | Speedup) -> None:
         """Keep a result for the reports, and tell whoever listens."""
-        self.suspected.pop(result.nodeid, None)
+        self.suspects.finished(result.nodeid)
         self.results.append(result)
-        if isinstance(result, Measurement):
-            told = self.looked_at.get(result.nodeid, [])
-            if result.workload.id in told:  # before its test was put off
-                told.remove(result.workload.id)
-            else:
-                self.on_measured(result)
+        if isinstance(result, Measurement) and not self.suspects.is_known(result.nodeid, result.workload.id):
+            self.on_measured(result)
 
-    def postpone(self, nodeid: str, why: str) -> None:
-        """Forget what a test found: it will be run again at the end of the session, and its runs count there."""
-        self.suspected[nodeid] = why
-        measured = [r for r in self.results if isinstance(r, Measurement) and r.nodeid == nodeid]
-        self.looked_at[nodeid] = [result.workload.id for result in measured]
+    def forget(self, nodeid: str) -> list[str]:
+        """Take out what a test found, since it will be run again; the ids of what it measured. Its runs are kept.
+
+        What a closure of that test captures, such as a path, may be another the next time; other tests' claims stay.
+        """
+        mine = [result for result in self.results if result.nodeid == nodeid]
         self.results = [result for result in self.results if result.nodeid != nodeid]
-        # what a closure captures, such as a path, may be another the next time
-        self._sources = {key: known for key, known in self._sources.items() if known[0].get("kind") != "pickle"}
+        for id_, claim in list(self._claims.items()):
+            if claim.source.get("kind") == "pickle" and claim.tests == {nodeid}:
+                del self._claims[id_]
+        return [result.workload.id for result in mine if isinstance(result, Measurement)]
 
     def close(self) -> None:
         """End all workers, and remove what a reference needed."""

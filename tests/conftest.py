@@ -19,7 +19,7 @@ import numpy as np  # noqa: F401
 import pytest
 import scipy.special  # noqa: F401
 
-import pytest_metalperf.judge.against_baseline  # one module for all sessions of a process, so that patience can be taken from it
+import pytest_metalperf.suspects  # one module for all sessions of a process, so that patience can be taken from it
 
 with contextlib.suppress(
     ImportError
@@ -81,7 +81,7 @@ class Suite:
         shutil.copy(HERE / "support" / "fake_backend.py", pytester.path)
         pytester.syspathinsert()
         monkeypatch.delenv("CI", raising=False)
-        monkeypatch.setattr(pytest_metalperf.judge.against_baseline, "PATIENCE", 0.0)
+        monkeypatch.setattr(pytest_metalperf.suspects, "PATIENCE", 0.0)
         # a module that a test writes anew within a second, no longer than before, must not be read from bytecode
         monkeypatch.setattr(sys, "dont_write_bytecode", True)
         monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import pytest
-
+from .. import suspects
 from ..baselines.file import BaselineError, Entry, SpeedupEntry
 from ..measure.fleet import WorkerError
 from ..measure.forecast import side_by_side
@@ -24,16 +23,6 @@ from .recording import record
 
 if TYPE_CHECKING:
     from ..gate import Judgement
-
-
-PATIENCE = 60.0
-"""Seconds between a suspicious first look and the next: slow spells of a shared machine were seen to last that long."""
-
-
-class Suspected(pytest.skip.Exception):  # type: ignore[misc, name-defined]
-    """A first look that a slow minute could explain: the plugin runs the test again at the end of the session."""
-
-    __module__ = "builtins"
 
 
 def judged(
@@ -166,15 +155,14 @@ def _gate(
         )
         return judgement.decided and (len(runs) > 1 or not measurement.crept)  # one run convinces nobody
 
-    again = measurement.nodeid in session.looked_at  # a second first look would be a second chance
+    again = session.suspects.had_a_first_look(measurement.nodeid)
     if first_look is not None and not again and look([first_look()]) and measurement.verdict == "within":
         return
     done = look(measure(1))
     if not done and measurement.judgement is not None and measurement.judgement.spread_next:
-        session.wait_since_look(measurement.workload, 0.0 if later else PATIENCE)
+        session.wait_since_look(measurement.workload, 0.0 if later else suspects.PATIENCE)
         if later:
-            why = session.put_off[measurement.nodeid] = words.suspected(measurement)
-            raise Suspected(why)
+            session.suspects.put_off(measurement.nodeid, words.suspected(measurement))
     while not done:
         # what one run left open, one more seldom settles: several cost little more time, since they prepare side by side
         done = look(measure(min(settings.max_runs, len(measurement.runs) + side_by_side())))

@@ -36,7 +36,7 @@ def compared(
     """
     reference = session.reference
     measurement = Measurement(workload, tolerance=settings.tolerance, strict_work=settings.strict_work, nodeid=nodeid)
-    pairs = session.pairs.setdefault((workload.id, repr(plan)), [])
+    pairs = session.kept_pairs(workload.id, plan, workload)
     measurement.reference = ReferenceRuns(reference.name)
     requests = (
         Request(workload, session.backend_source(workload.backend)),

@@ -179,7 +179,7 @@ def _measuring(session: MetalSession, speedup: Speedup, settings: Settings) -> M
     """What measures until there are so many fresh pairs; those of an earlier test of this session count."""
     plan = plan_of(settings)
     most = 1 if settings.metal == "smoke" else _most(settings)
-    taken = session.pairs.setdefault((speedup.id, repr(plan)), [])
+    taken = session.kept_pairs(speedup.id, plan, speedup.of, speedup.over)
     over, of = (Request(side, session.backend_source(side.backend)) for side in (speedup.over, speedup.of))
     different = other_work(speedup.of, speedup.over)
 

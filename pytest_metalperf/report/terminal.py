@@ -187,7 +187,7 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
         out.append(
             ("  record what is missing by adding  --metal-update-baselines --metal-update-mode missing", "yellow")
         )
-    out += [(f"not confirmed: {why} ({nodeid})", "yellow") for nodeid, why in session.suspected.items()]
+    out += [(f"not confirmed: {why} ({nodeid})", "yellow") for nodeid, why in session.suspects.waiting.items()]
     reasons = [_because(result) for result in session.results if result.verdict == "inconclusive"]
     reasons += [gated.reason(one) for r in measured for one in r.metrics if one.verdict == "inconclusive"]
     out += [(f"inconclusive: {reason}", "yellow") for reason in dict.fromkeys(reasons)]
@@ -354,7 +354,7 @@ def _unused(session: MetalSession) -> list[str]:
     if (
         not session.whole_suite
         or session.settings.against
-        or session.suspected
+        or session.suspects.waiting
         or any(result.error for result in session.results)
     ):
         return []

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 from conftest import CONFTEST
 
-from pytest_metalperf.judge import against_baseline as judging
+from pytest_metalperf import suspects
 
 HEARD = """
 def pytest_metalperf_measured(measurement):
@@ -181,7 +181,7 @@ def test_a_test_that_will_be_skipped_is_nothing_to_wait_for(suspicious):
 
 
 def test_the_next_look_waits_for_a_slow_minute_to_pass(suspicious):
-    suspicious.monkeypatch.setattr(judging, "PATIENCE", 1.5)
+    suspicious.monkeypatch.setattr(suspects, "PATIENCE", 1.5)
     since = time.monotonic()
     suspicious.run("-k", "first").assert_outcomes(failed=1)
     assert time.monotonic() - since > 1.5
@@ -238,3 +238,131 @@ def test_pytest_rerunfailures_marker_keeps_the_test_with_it(suspicious):
     result = suspicious.run("-v")
     result.stdout.no_fnmatch_line("*SUSPECTED*")
     result.assert_outcomes(passed=2, failed=1)
+
+
+def with_first(source):
+    """The suite of two workloads, with another first test."""
+    return TWO[: TWO.index("def test_first")] + source + "\n" + TWO[TWO.index("def test_second") :]
+
+
+IN_A_FIXTURE = """
+import pytest
+
+@pytest.fixture
+def measured(metal_bench):
+    return metal_bench('fake-model')
+
+def test_first(measured):
+    assert measured.verdict in ('recorded', 'within')
+"""
+
+
+def test_a_fixture_that_measures_is_looked_at_again_too(suspicious):
+    suspicious.write(with_first(IN_A_FIXTURE))
+    result = suspicious.run("-v", "--junitxml=out.xml")
+    result.stdout.fnmatch_lines(["*test_first* SUSPECTED*", "*test_first* ERROR*"])
+    result.stdout.fnmatch_lines(
+        ["fake-model* on cpu (fake) is * slower than its baseline*", "2 gated: 1 within, 1 slower"]
+    )
+    result.stdout.no_fnmatch_line("*INTERNALERROR*")
+    result.assert_outcomes(passed=2, errors=1)
+
+
+AT_TEARDOWN = """
+import pytest
+
+@pytest.fixture
+def afterwards(metal_bench):
+    yield
+    metal_bench('fake-model')
+
+def test_first(afterwards):
+    pass
+"""
+
+
+def test_a_fixture_that_measures_when_it_ends_is_looked_at_again_too(suspicious):
+    suspicious.write(with_first(AT_TEARDOWN))
+    result = suspicious.run("-v")
+    result.stdout.fnmatch_lines(["*test_first* SUSPECTED*", "fake-model* on cpu (fake) is * slower than its baseline*"])
+    result.stdout.no_fnmatch_line("*INTERNALERROR*")
+
+
+def test_a_closure_of_another_test_keeps_its_name_when_a_test_is_put_off(suite):
+    """Two closures of one name: the second is refused, whatever was put off between them."""
+    suite.write(
+        """
+        from fake_backend import FakeModel, wish
+
+        def make(seconds):
+            def mine():
+                return FakeModel(seconds)
+            return mine
+
+        def test_mine(metal_bench):
+            metal_bench(make(0.1))
+
+        def test_put_off(metal_bench):
+            metal_bench("fake-model")
+
+        def test_other(metal_bench):
+            metal_bench(make(0.5))
+        """
+    )
+    suite.set(jitter=0.01)
+    suite.run("--metal-update-baselines", "-k", "mine or put_off").assert_outcomes(passed=2)
+    suite.set(seconds=0.12, jitter=0.001)
+    result = suite.run("-v")
+    result.stdout.fnmatch_lines(["*test_put_off* SUSPECTED*", "*two different builders are both called mine*"])
+    result.assert_outcomes(passed=1, failed=1, errors=1)
+
+
+def test_runs_of_another_closure_are_never_counted(suite):
+    """A closure that captures something else after its test was put off is measured anew, by its own runs alone."""
+    suite.write(
+        """
+        from fake_backend import FakeModel
+
+        calls = []
+
+        def test_first(metal_bench):
+            calls.append(1)
+            seconds = 0.12 if len(calls) == 1 else 0.1
+            def mine():
+                return FakeModel(seconds)
+            metal_bench(mine)
+
+        def test_second(metal_bench):
+            metal_bench("fake-model")
+        """
+    )
+    suite.set(jitter=0.01)
+    suite.run("--metal-update-baselines", "-k", "second").assert_outcomes(passed=1)
+    suite.write(suite.pytester.path.joinpath("test_suite.py").read_text().replace("0.12 if", "0.1 if"))
+    suite.run("--metal-update-baselines", "-k", "first").assert_outcomes(passed=1)
+    suite.write(suite.pytester.path.joinpath("test_suite.py").read_text().replace("0.1 if", "0.12 if"))
+    suite.set(jitter=0.001)
+    result = suite.run("-v")
+    result.stdout.fnmatch_lines(["*test_first* SUSPECTED*"])
+    result.assert_outcomes(passed=2)
+
+
+KEYS = """
+import enum
+
+class Key(enum.Enum):
+    ONE = 1
+
+def test_plain(record_property):
+    record_property(1, "x")
+    record_property(Key.ONE, "y")
+    record_property(None, 3)
+    record_property(("metal_", "verdict"), [1])
+"""
+
+
+def test_properties_of_any_type_are_others_own_matter(suite):
+    suite.write(KEYS)
+    suite.run().assert_outcomes(passed=1)
+    suite.write(KEYS + "\ndef test_it(metal_bench):\n    metal_bench('fake-model')\n")
+    suite.run("-v", "--metal-update-baselines").assert_outcomes(passed=2)
