@@ -434,6 +434,8 @@ def pytest_runtest_makereport(
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
     """`error` for what broke, and its own word for what passed without having been gated."""
+    if report.when not in ("setup", "call"):  # others have no properties
+        return None
     said = [
         value
         for name, value in report.user_properties  # anyone's: a name may be of any type

@@ -366,3 +366,10 @@ def test_properties_of_any_type_are_others_own_matter(suite):
     suite.run().assert_outcomes(passed=1)
     suite.write(KEYS + "\ndef test_it(metal_bench):\n    metal_bench('fake-model')\n")
     suite.run("-v", "--metal-update-baselines").assert_outcomes(passed=2)
+
+
+def test_a_module_that_cannot_be_imported_is_its_own_error(suite):
+    suite.write("import no_such_module\n")
+    result = suite.run()
+    result.assert_outcomes(errors=1)
+    result.stdout.no_fnmatch_line("*INTERNALERROR*")
