@@ -352,7 +352,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     if config.stash[_settings].metal == "off":
         return
-    from .baselines.file import BaselineError
+    from .baselines.errors import BaselineError
     from .measure.fleet import WorkerError
     from .references.reference import BadReference
 

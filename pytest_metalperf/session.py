@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .baselines.file import Recorded, Store
+from .baselines.file import Store
+from .baselines.update import Updates
 from .measure.forecast import Took, took
-from .references.git import revision
+from .references.git import Revision, revision
 from .results.measurement import Measurement, Speedup
 from .results.metrics import PREPARED_BESIDE
 from .results.run import Run
@@ -83,7 +84,7 @@ class MetalSession:
         self.id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:4]}"
         self.results: list[Measurement | Speedup] = []
         self.suspects = Suspects()
-        self.recorded: dict[str, Recorded[Any]] = {}
+        self.updates = Updates()
         self.unavailable: dict[str, str] = {}
         self.skipped: list[tuple[str, str]] = []
         self.refused: list[tuple[str, str]] = []
@@ -97,8 +98,7 @@ class MetalSession:
         self._pairs: dict[tuple[str, str, str], list[tuple[Side, Side]]] = {}
         self._reference: Reference | None = None
         self._claims: dict[str, _Claim] = {}
-        self._commit: str | None = None
-        self._commit_known = False
+        self._revision: Revision | None = None
 
     # who measures
 
@@ -316,12 +316,16 @@ class MetalSession:
         return max((one for one in sizes if isinstance(size, int) and one < size), default=None)
 
     @property
-    def commit(self) -> str | None:
-        """The revision of rootdir, with `+` when the working tree differs from it; None outside git."""
-        if not self._commit_known:
-            self._commit_known = True
-            self._commit = revision(self.rootdir)
-        return self._commit
+    def stored_facts(self) -> dict[str, Any]:
+        """What a baseline file says of the machine: no versions, which upgrades change."""
+        return {**self.extra_facts, **{key: value for key, value in self.facts.as_dict().items() if key != "os"}}
+
+    @property
+    def revision(self) -> Revision:
+        """The revision of rootdir when the session first asked; what it records while it runs changes nothing of it."""
+        if self._revision is None:
+            self._revision = revision(self.rootdir)
+        return self._revision
 
     def finish(self, result: Measurement | Speedup) -> None:
         """Keep a result for the reports, and tell whoever listens."""

@@ -14,12 +14,13 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec  # noqa: F401 - loaded before pytester takes its snapshot of modules: C extensions load once a process
+import msgspec  # loaded before pytester takes its snapshot of modules: C extensions load once a process
 import numpy as np  # noqa: F401
 import pytest
 import scipy.special  # noqa: F401
 
 import pytest_metalperf.suspects  # one module for all sessions of a process, so that patience can be taken from it
+from pytest_metalperf.baselines.reading import parse
 
 with contextlib.suppress(
     ImportError
@@ -131,13 +132,17 @@ class Suite:
 
     @property
     def stored(self) -> dict:
-        """What the baseline file says of workloads."""
-        return json.loads(self.file.read_text())["workloads"]
+        """What the baseline file says of workloads, with what their sessions share."""
+        return self._machine["workloads"]
 
     @property
     def speedups(self) -> dict:
         """What it says of speedups."""
-        return json.loads(self.file.read_text()).get("speedups", {})
+        return self._machine["speedups"]
+
+    @property
+    def _machine(self) -> dict:
+        return msgspec.to_builtins(parse(self.file.read_bytes(), self.file.name, "test-machine"))
 
     @property
     def properties(self) -> dict:

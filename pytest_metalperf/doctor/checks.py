@@ -248,7 +248,8 @@ def _said(state: object) -> str:
 def of_baselines(folder: Path, machine: str) -> Finding:
     """Whether there is a baseline that tests on this machine would be compared with."""
     try:
-        from ..baselines.file import BaselineError, Store  # here: it must work, and tell, without msgspec
+        from ..baselines.errors import BaselineError
+        from ..baselines.file import Store  # here: it must work, and tell, without msgspec
     except ImportError as error:
         return bad("baselines", f"cannot be read: {error}", "pip install --force-reinstall pytest-metalperf")
     try:

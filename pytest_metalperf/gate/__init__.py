@@ -6,15 +6,17 @@ changed; ``ratio`` how many times faster one of two interleaved workers is, and 
 Nothing here reads a file, a clock or a device, so that every claim can be checked with lists of numbers.
 """
 
-from .estimate import RunEstimate, estimate_run
+from .estimate import ESTIMATOR, RunEstimate, estimate_run
 from .noise import Noise, RunFigure, learn_noise
 from .paired import LEAST_PAIRS, judge_pairs
-from .ratio import Ratio, ratio_of_pairs
+from .ratio import PAIR_ESTIMATOR, Ratio, ratio_of_pairs
 from .sustained import Sustained, judge_sustained, last_over_first
 from .verdict import Judgement, Rule, judge, machine_moved, spent
 
 __all__ = [
+    "ESTIMATOR",
     "LEAST_PAIRS",
+    "PAIR_ESTIMATOR",
     "Judgement",
     "Noise",
     "Ratio",

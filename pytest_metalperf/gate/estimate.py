@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["RunEstimate", "estimate_run"]
+__all__ = ["ESTIMATOR", "RunEstimate", "estimate_run"]
+
+ESTIMATOR = "lower-half mean"
+"""The name of a run's figure in stored baselines; figures of different names are never compared."""
 
 FREEZE = 10.0
 FEWEST_FOR_DRIFT = 8

@@ -28,6 +28,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+from scipy.special import gammaln
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -115,32 +118,29 @@ def _moderate(own: tuple[float, float], others: Sequence[tuple[float, float]]) -
     the df returned are capped; at twice their sum, because the tail that few df leave open is one of underestimated
     noise, and there the tolerance protects (found by simulation: the plain sum costs power and saves no alarms).
     """
-    entries = [(variance, df) for variance, df in (own, *others) if df > 0]
-    known = sum(df for _, df in entries)
-    start = sum(variance * df for variance, df in entries) / known
+    entries = np.array([(variance, df) for variance, df in (own, *others) if df > 0])
+    variances, dfs = entries.T
+    weighted = dfs * variances
+    known = float(dfs.sum())
+    start = float(weighted.sum()) / known
     if start == 0.0:
         return 0.0, 2 * known
     variance, df = own
-    scores, moderated = [], []
-    for d0 in GRID_OF_D0:
-        scale = start
-        for _ in range(8):
-            scale *= sum((d0 + d) * d * v / (d0 * scale + d * v) for v, d in entries) / known
-        scores.append(
-            sum(
-                math.lgamma((d0 + d) / 2)
-                - math.lgamma(d0 / 2)
-                - d / 2 * math.log(d0 * scale)
-                - (d0 + d) / 2 * math.log1p(d * v / (d0 * scale))
-                for v, d in entries
-            )
-        )
-        moderated.append((d0 * scale + df * variance) / (d0 + df))
-    best = max(scores)
-    weights = [math.exp(score - best) for score in scores]
-    total = sum(weights)
-    d0 = math.exp(sum(w * math.log(d) for w, d in zip(weights, GRID_OF_D0, strict=True)) / total)
-    return sum(w * m for w, m in zip(weights, moderated, strict=True)) / total, min(d0 + df, 2 * known)
+    d0 = np.array(GRID_OF_D0)[:, None]  # a row each
+    scale = np.full_like(d0, start)
+    for _ in range(8):
+        scale *= ((d0 + dfs) * weighted / (d0 * scale + weighted)).sum(axis=1, keepdims=True) / known
+    scores = (
+        gammaln((d0 + dfs) / 2)
+        - gammaln(d0 / 2)
+        - dfs / 2 * np.log(d0 * scale)
+        - (d0 + dfs) / 2 * np.log1p(weighted / (d0 * scale))
+    ).sum(axis=1, keepdims=True)
+    weights = np.exp(scores - scores.max())
+    weights /= weights.sum()
+    moderated = (d0 * scale + df * variance) / (d0 + df)
+    usual_df = math.exp(float((weights * np.log(d0)).sum()))
+    return float((weights * moderated).sum()), min(usual_df + df, 2 * known)
 
 
 def _left(mean_square: float, df: float, expected: float) -> float:

@@ -21,7 +21,10 @@ from scipy.special import stdtrit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Ratio", "ratio_of_pairs"]
+__all__ = ["PAIR_ESTIMATOR", "Ratio", "ratio_of_pairs"]
+
+PAIR_ESTIMATOR = "clipped mean of log ratios"
+"""The name of a pair's ratio in stored baselines, as `estimate.ESTIMATOR` is of a run's figure."""
 
 PRIOR_PAIR_SD = 0.02
 PRIOR_PAIR_DF = 1

@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .. import suspects
-from ..baselines.file import BaselineError, Entry, SpeedupEntry
+from ..baselines.errors import BaselineError
+from ..baselines.schema import Entry, SpeedupEntry
+from ..baselines.update import mode_of_change, stores_changes, stores_everything
 from ..measure.fleet import WorkerError
 from ..measure.forecast import side_by_side
 from ..report import words
@@ -17,9 +19,8 @@ from ..results.run import Run
 from ..session import MetalSession
 from ..settings import Settings
 from ..workloads.workload import Workload
-from .evidence import figures, peers, rule_of
+from .evidence import figures, is_comparable, other_estimator, peers, rule_of
 from .metrics import gate_metrics
-from .recording import record
 
 if TYPE_CHECKING:
     from ..gate import Judgement
@@ -56,6 +57,8 @@ def judged(
             measurement.runs = measure(1)
         elif to_record(session, workload.id, stored, settings):
             _record(session, measurement, settings, measure)
+        elif stored is not None and not is_comparable(stored):
+            measurement.error = other_estimator(stored.runs)
         elif stored is None:
             measurement.runs = [first_look()] if first_look is not None else measure(1)
             measurement.verdict = "no baseline"
@@ -63,9 +66,8 @@ def judged(
             _gate(session, measurement, stored, settings, measure, first_look, later=later)
             gate_metrics(session, measurement, stored, settings, measure)
             _look_again_at_work(measurement, settings, measure)
-            if to_update(measurement, settings):
-                # what is only new takes nothing from the sessions that are stored
-                mode = "changed" if _changed(measurement) else "extend"
+            mode = to_update(measurement, settings)
+            if mode:
                 _record(session, measurement, replace(settings, update_mode=mode), measure)
     except WorkerError as error:
         measurement.error = told(session, error, workload)
@@ -90,33 +92,16 @@ def to_record(
     settings: Settings,
 ) -> bool:
     """Whether to store what is measured, whatever the gate would say: an earlier test of this session did, or it is asked."""
-    return id in session.recorded or (
-        settings.update_baselines and (stored is None or settings.update_mode in ("all", "anchor", "extend"))
+    return id in session.updates.recorded or (
+        settings.update_baselines and stores_everything(settings.update_mode, known=is_comparable(stored))
     )
 
 
-def to_update(judged: Measurement | Speedup, settings: Settings) -> bool:
-    """Whether to store what the gate found to have changed."""
-    changed = judged.judgement is not None and judged.judgement.verdict in ("slower", "faster")
-    if isinstance(judged, Measurement) and judged.verdict != "inconclusive":  # or a slowdown would be accepted unseen
-        changed = changed or _changed(judged) or _new(judged, settings)
-    return changed and not judged.crept and settings.update_baselines and settings.update_mode == "changed"
-
-
-def _changed(measurement: Measurement) -> bool:
-    """Whether time, a metric or the fingerprint differs from the baseline."""
-    return (
-        (measurement.judgement is not None and measurement.judgement.verdict in ("slower", "faster"))
-        or any(one.changed for one in measurement.metrics)
-        or bool(measurement.work_changes)
-    )
-
-
-def _new(measurement: Measurement, settings: Settings) -> bool:
-    """Whether a metric or the fingerprint is not in the baseline yet."""
-    return any(one.new for one in measurement.metrics) or (
-        settings.strict_work and measurement.work is not None and measurement.work_before is None
-    )
+def to_update(judged: Measurement | Speedup, settings: Settings) -> str:
+    """How to store what the gate found; empty: not at all."""
+    if not settings.update_baselines:
+        return ""
+    return mode_of_change(judged, settings.update_mode, strict_work=settings.strict_work)
 
 
 def crept(judgement: Judgement, anchor_seconds: float, settings: Settings) -> bool:
@@ -172,7 +157,7 @@ def _gate(
 
 def _look_again_at_work(measurement: Measurement, settings: Settings, measure: Callable[[int], list[Run]]) -> None:
     """Before a changed fingerprint has consequences, a second process must show the same."""
-    matters = settings.strict_work or (settings.update_baselines and settings.update_mode == "changed")
+    matters = settings.strict_work or (settings.update_baselines and stores_changes(settings.update_mode))
     if measurement.work_changes and matters and len(measurement.runs) < 2:
         measurement.runs = measure(2)
 
@@ -188,6 +173,17 @@ def _record(
     if why and not settings.force:
         measurement.verdict, measurement.error = "", words.refused(why)
         return
-    record(session, measurement.workload, measurement.runs, settings.update_mode, force=settings.force)
+    examples = {run.examples for run in measurement.runs}
+    session.updates.record(
+        session.store,
+        measurement.workload.id,
+        [run.stored(*session.revision) for run in measurement.runs],
+        measurement.seconds_per_batch,
+        settings.update_mode,
+        session.stored_facts,
+        work=measurement.work,
+        examples=examples.pop() if len(examples) == 1 else None,
+        force=settings.force,
+    )
     measurement.verdict = "recorded"
     measurement.metrics = [replace(one, verdict="recorded", worse=False) for one in measurement.metrics]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..baselines.file import Entry, SpeedupEntry, Store, hours
+from ..baselines.file import Store
+from ..baselines.schema import Entry, SpeedupEntry, StoredPair, StoredRun
+from ..report.words import listed
 from ..results.metrics import SECONDS, Metric
 from ..settings import Settings
 
@@ -19,28 +22,58 @@ def rule_of(settings: Settings) -> Rule:
     return Rule(tolerance=settings.tolerance, max_runs=settings.max_runs)
 
 
+def is_comparable(entry: Entry | SpeedupEntry | None) -> bool:
+    """Whether there is an entry with figures of today's estimator: those of another are never compared."""
+    return entry is not None and any(_of_today(run) for run in entry.runs)
+
+
+def other_estimator(runs: Sequence[StoredRun | StoredPair]) -> str:
+    """What to do about a baseline whose figures cannot be compared."""
+    found = listed(sorted({repr(run.estimator) for run in runs}))
+    return (
+        f"its stored figures are of another estimator ({found}) and are not compared with today's:"
+        " measure or record again, with --metal-update-baselines"
+    )
+
+
+def _of_today(run: StoredRun | StoredPair) -> bool:
+    from ..gate import ESTIMATOR, PAIR_ESTIMATOR
+
+    return run.estimator == (ESTIMATOR if isinstance(run, StoredRun) else PAIR_ESTIMATOR)
+
+
 def figures(store: Store, entry: Entry, metric: Metric = SECONDS) -> list[RunFigure]:
     """The runs of an entry that know `metric`: sessions of one hour count as one."""
     from ..gate import RunFigure
 
-    hour = hours(run.session for entry in store.workloads.values() for run in entry.runs)
-    costs = [(metric.of_stored(run, entry), run.session) for run in entry.runs]
+    hour = store.hour_of_runs
+    costs = [(metric.of_stored(run, entry), run.session) for run in entry.runs if _of_today(run)]
     return [RunFigure(cost, hour.get(session, session)) for cost, session in costs if cost is not None]
 
 
 def peers(store: Store, id: str, metric: Metric = SECONDS) -> list[list[RunFigure]]:  # noqa: A002
     """Runs of the machine's other workloads on the same device, from which noise is learned too."""
-    place = _device_of(id)
-    entries = store.workloads.items()
-    return [figures(store, entry, metric) for key, entry in entries if key != id and _device_of(key) == place]
+    device = _device_of(id)
+    return [found for key, found in _all_of(store, metric, device).items() if key != id]
+
+
+def _all_of(store: Store, metric: Metric, device: str) -> dict[str, list[RunFigure]]:
+    """The runs of all workloads of a device, made once for what the store holds: every test asks for them."""
+    made: dict[str, list[RunFigure]] | None = store.derived.get((metric.name, device))
+    if made is None:
+        workloads = store.workloads.items()
+        made = {key: figures(store, entry, metric) for key, entry in workloads if _device_of(key) == device}
+        store.derived[metric.name, device] = made
+    return made
 
 
 def speedup_figures(store: Store, entry: SpeedupEntry) -> list[RunFigure]:
-    """The pairs of an entry: the seconds of one side, counted in the other's, so that slower is more."""
+    """The pairs of an entry: the seconds of one variant, counted in the other's, so that slower is more."""
     from ..gate import RunFigure
 
-    hour = hours(pair.session for entry in store.speedups.values() for pair in entry.pairs)
-    return [RunFigure(1 / pair.ratio, hour.get(pair.session, pair.session)) for pair in entry.pairs]
+    hour = store.hour_of_pairs
+    pairs = [pair for pair in entry.pairs if _of_today(pair)]
+    return [RunFigure(1 / pair.ratio, hour.get(pair.session, pair.session)) for pair in pairs]
 
 
 def speedup_peers(store: Store, id: str) -> list[list[RunFigure]]:  # noqa: A002
@@ -50,5 +83,5 @@ def speedup_peers(store: Store, id: str) -> list[list[RunFigure]]:  # noqa: A002
 
 def _device_of(id: str) -> str:  # noqa: A002
     """`gpu` of `x[64px]@gpu:tensorflow`."""
-    place = id.rpartition("@")[2]
-    return place.rpartition(":")[0] or place
+    where = id.rpartition("@")[2]
+    return where.rpartition(":")[0] or where

@@ -17,7 +17,7 @@ from ..settings import Settings
 from .evidence import figures, peers, rule_of
 
 if TYPE_CHECKING:
-    from ..baselines.file import Entry
+    from ..baselines.schema import Entry
     from ..gate import Judgement, Rule
 
 

@@ -12,7 +12,7 @@ from ..session import MetalSession
 from ..settings import SettingError, Settings
 from ..workloads.workload import Workload
 from .against_baseline import to_record
-from .evidence import figures, peers, rule_of
+from .evidence import figures, is_comparable, peers, rule_of
 
 
 def expectations(
@@ -68,7 +68,7 @@ def _expected(session: MetalSession, nodeid: str, one: Took, settings: Settings)
     entry = store.workloads.get(one.id)
     if to_record(session, one.id, entry, settings):
         return Expected(nodeid, one.id, str(settings.runs), one.recorded(settings.runs))
-    if entry is None:
+    if entry is None or not is_comparable(entry):
         return Expected(nodeid, one.id, "1", one.recorded(1))
     from ..gate import judge  # numpy and scipy: a verdict is due
 

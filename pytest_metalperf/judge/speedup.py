@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import statistics
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ..baselines.file import BaselineError, SpeedupEntry
+from ..baselines.errors import BaselineError
+from ..baselines.schema import SpeedupEntry
 from ..measure.fleet import Hear, Plan, Request, WorkerError, plan_of
 from ..measure.in_turn import Side, take_turns
 from ..report import speedups, words
@@ -19,9 +21,8 @@ from ..session import MetalSession, Progress
 from ..settings import Settings
 from ..workloads.workload import WorkloadError
 from .against_baseline import crept, to_record, to_update, told
-from .evidence import rule_of, speedup_figures, speedup_peers
+from .evidence import is_comparable, other_estimator, rule_of, speedup_figures, speedup_peers
 from .parity import Figures, mismatch, other_work
-from .recording import record_speedup
 
 if TYPE_CHECKING:
     from ..gate import Judgement
@@ -81,6 +82,8 @@ def compare(session: MetalSession, speedup: Speedup, settings: Settings) -> None
         stored = speedup.baseline = session.store.speedups.get(speedup.id)
         if settings.metal == "smoke":
             measure(1)
+        elif stored is not None and not is_comparable(stored) and not to_record(session, speedup.id, stored, settings):
+            speedup.error = other_estimator(stored.pairs)
         elif to_record(session, speedup.id, stored, settings):
             _record(session, speedup, settings, measure)
         else:
@@ -171,7 +174,14 @@ def _record(session: MetalSession, speedup: Speedup, settings: Settings, measure
     if why and not settings.force:
         speedup.verdict, speedup.error = "", words.refused(why)
         return
-    record_speedup(session, speedup.id, speedup.figures, settings.update_mode)
+    session.updates.record_speedup(
+        session.store,
+        speedup.id,
+        [pair.stored(*session.revision) for pair in speedup.figures],
+        statistics.median(pair.ratio for pair in speedup.figures),
+        settings.update_mode,
+        session.stored_facts,
+    )
     speedup.verdict = speedup.verdict if speedup.promise == "inconclusive" else "recorded"
 
 

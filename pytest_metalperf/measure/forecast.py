@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..baselines.file import Entry
+from ..baselines.schema import Entry
 from ..worker.models import REFERENCE_MODELS
 
 USABLE = 0.9  # share of a device's memory that workers may hold together while they prepare

@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 GIT_SECONDS = 60.0
 
@@ -35,12 +36,19 @@ def asked(folder: Path, *words: str) -> str | None:
     return None
 
 
-def revision(folder: Path) -> str | None:
-    """The revision of `folder`, with `+` when the working tree differs from it; None outside git."""
-    found = asked(folder, "rev-parse", "--short=10", "HEAD")
+class Revision(NamedTuple):
+    """What a working tree holds: a commit, as hexadecimal digits, and whether the tree is that commit; None is unknown."""
+
+    commit: str | None = None
+    clean: bool | None = None
+
+
+def revision(folder: Path) -> Revision:
+    """The revision of `folder`; nothing is known of one outside git."""
+    found = asked(folder, "rev-parse", "HEAD")
     # baselines change by recording itself: they do not make the measured code another
     changed = asked(folder, "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)*baselines/*.json")
-    return None if found is None or changed is None else found + ("+" if changed else "")
+    return Revision() if found is None or changed is None else Revision(found, not changed)
 
 
 def commit_of(folder: Path, name: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from ..baselines.file import SpeedupEntry
+from ..baselines.schema import SpeedupEntry
 from ..results.measurement import Speedup
 from .words import WORTH_TELLING, percent, plural, provenance, seconds, size, version_changes
 
@@ -80,7 +80,7 @@ def _stored_ratio(speedup: Speedup) -> list[tuple[str, str]]:
     total = creep(speedup)
     if total is not None:
         first = entry.anchor
-        at = f" at {first.commit}" if first.commit else ""
+        at = f" at {first.revision}" if first.commit else ""
         since = f"first accepted {first.recorded}{at}; {percent(total, sign=True)} since"
         rows.append(("anchor", f"{first.ratio:.3g}   {since}"))
     return rows

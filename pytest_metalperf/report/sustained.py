@@ -7,7 +7,7 @@ from itertools import accumulate
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from ..baselines.file import rounded
+from ..baselines.schema import rounded
 from ..results.conditions import load
 from ..results.measurement import Measurement
 from ..results.run import Run

@@ -9,7 +9,8 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..baselines.file import Entry, SpeedupEntry, hours
+from ..baselines.file import hours
+from ..baselines.schema import Entry, SpeedupEntry
 from ..results.measurement import VERDICTS, Measurement, Speedup
 from ..results.metrics import WORDS
 from ..session import MetalSession, Progress
@@ -163,7 +164,7 @@ def _difference(speedup: Speedup) -> str:
 def closing(session: MetalSession) -> list[tuple[str, str]]:
     """What stands below the table: updates, what was not gated and why, one line that counts. (line, colour) pairs."""
     out: list[tuple[str, str]] = []
-    recorded = list(session.recorded.values())
+    recorded = list(session.updates.recorded.values())
     if recorded:
         out.append((f"stored in {session.store.path.name}:", "cyan"))
         out += [(f"  {update.id}: {_old_and_new(update.old, update.new)}", "cyan") for update in recorded]

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ..baselines.file import Entry, StoredPair, StoredRun
+from ..baselines.schema import Entry, StoredPair, StoredRun
 from ..results.measurement import Measurement
 from ..worker.machine import PER_BATCH, SYSTEM
 
@@ -80,10 +80,10 @@ def slower(measurement: Measurement, command: str) -> str:
     head = f"{title(measurement)} is {factor(change)} than {than}"
     lines = [f"{head:<72} {measurement.nodeid}", *figures(measurement)]
     if reference is None:
-        last = measurement.baseline.runs[-1].commit if measurement.baseline is not None else None
+        last = measurement.baseline.runs[-1] if measurement.baseline is not None else None
         own = measurement.workload.source.get("kind") in ("import", "pickle")  # code that a revision can hold
-        if own and last and not last.endswith("+"):
-            lines.append(f"{_INDENT}compare it with the code of then by  {command} --metal-against={last}")
+        if own and last is not None and last.clean:
+            lines.append(f"{_INDENT}compare it with the code of then by  {command} --metal-against={last.revision}")
         lines.append(f"{_INDENT}accept it with  {command} {accept}")
     return "\n".join(lines)
 
@@ -96,15 +96,6 @@ def suspected(measurement: Measurement) -> str:
 def refused(why: str) -> str:
     """What a recording is told that would store a state which a person can remove."""
     return f"not recorded, and nothing stored: {why}; remove that, or record it all the same with --metal-force"
-
-
-def not_beside(stored: int, other: Sequence[str]) -> str:
-    """What a recording is told that would store runs of other work beside so many of the baseline."""
-    return (
-        f"not recorded, and nothing stored: beside {plural(stored, 'stored run')} it would be other work"
-        f" ({'; '.join(other)}); put it in their place by leaving --metal-update-mode out, or beside them all the same"
-        " with --metal-force"
-    )
 
 
 def inconclusive(measurement: Measurement, command: str) -> str:
@@ -157,7 +148,7 @@ def figures(measurement: Measurement) -> list[str]:
     total = creep(measurement)
     if entry is not None and total is not None:
         first = entry.anchor
-        at = f" at {first.commit}" if first.commit else ""
+        at = f" at {first.revision}" if first.commit else ""
         since = f"first accepted {first.recorded}{at}; {percent(total, sign=True)} since"
         since += ", more than --metal-total-tolerance allows" if measurement.crept else ""
         found.append(("anchor", f"{seconds(first.seconds_per_batch, min(sides)):>{width}} s/batch   {since}"))
@@ -232,7 +223,7 @@ def provenance(stored: Sequence[StoredRun | StoredPair], noun: str = "run") -> s
     """`5 runs of 2 sessions, last 2026-11-02 at 1a2b3c4`."""
     runs, sessions = len(stored), len({run.session for run in stored})
     last = max(stored, key=lambda run: run.recorded)
-    at = f" at {last.commit}" if last.commit else ""
+    at = f" at {last.revision}" if last.commit else ""
     return f"{plural(runs, noun)} of {plural(sessions, 'session')}, last {last.recorded}{at}"
 
 

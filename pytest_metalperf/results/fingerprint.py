@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ..baselines.file import Work
+from ..baselines.schema import Work
 from .quantities import amounts
 
 SHOWN_TYPES = 2

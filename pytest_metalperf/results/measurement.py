@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ..baselines.file import Entry, SpeedupEntry, StoredPair, Work, rounded
+from ..baselines.schema import Entry, SpeedupEntry, StoredPair, Work, rounded
 from ..workloads.workload import Workload
 from .conditions import of_pair
 from .fingerprint import common, fingerprint, work_changes
@@ -204,13 +204,17 @@ class PairFigure:
     versions: Mapping[str, str] = field(default_factory=dict)
     conditions: Mapping[str, Any] = field(default_factory=dict)
 
-    def stored(self, commit: str | None) -> StoredPair:
-        """The pair as a baseline keeps it."""
+    def stored(self, commit: str | None = None, clean: bool | None = None) -> StoredPair:
+        """The pair as a baseline keeps it; `clean` is whether the working tree was that commit."""
+        from ..gate import PAIR_ESTIMATOR  # numpy and scipy: only when a verdict is due
+
         return StoredPair(
             ratio=rounded(self.ratio),
+            estimator=PAIR_ESTIMATOR,
             session=self.session,
             recorded=self.recorded,
             commit=commit,
+            clean=clean,
             versions=dict(self.versions),
             conditions=storable(self.conditions),
         )

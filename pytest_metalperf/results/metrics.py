@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # options name metrics, so this module loads with the plugin
-    from ..baselines.file import Entry, StoredRun
+    from ..baselines.schema import Entry, StoredRun
     from ..gate import Judgement
     from .run import Run
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ..baselines.file import Condition, StoredRun, rounded
+from ..baselines.schema import Condition, StoredRun, rounded
 from ..worker.machine import PER_BATCH
 
 if TYPE_CHECKING:
@@ -65,11 +66,15 @@ class Run:
 
         return estimate_run(self.samples)
 
-    def stored(self, commit: str | None) -> StoredRun:
-        """The run as a baseline keeps it."""
+    def stored(self, commit: str | None = None, clean: bool | None = None) -> StoredRun:
+        """The run as a baseline keeps it; `clean` is whether the working tree was that commit."""
+        from ..gate import ESTIMATOR  # numpy and scipy: only when a verdict is due
+
         estimate = self.estimate
         return StoredRun(
             seconds_per_batch=rounded(estimate.seconds),
+            mean_seconds=rounded(statistics.fmean(self.samples)),
+            estimator=ESTIMATOR,
             lower_quartile=rounded(estimate.lower_quartile),
             upper_quartile=rounded(estimate.upper_quartile),
             batches=self.batches,
@@ -79,15 +84,16 @@ class Run:
             session=self.session,
             recorded=self.recorded,
             commit=commit,
+            clean=clean,
             versions=dict(self.versions),
             conditions=storable(self.conditions),
         )
 
 
 def storable(conditions: Mapping[str, Any]) -> dict[str, Condition]:
-    """What a baseline keeps of conditions: what is known, rounded."""
+    """What a baseline keeps of conditions: what is known, rounded, numbers as they are read again."""
     return {
-        key: rounded(value, 5 if key.endswith(PER_BATCH) else 3) if isinstance(value, float) else value
+        key: value if isinstance(value, (bool, str)) else rounded(value, 5 if key.endswith(PER_BATCH) else 3)
         for key, value in conditions.items()
         if value is not None and not (isinstance(value, float) and not math.isfinite(value))
     }

@@ -132,7 +132,9 @@ def test_runs_that_another_session_stores_meanwhile_are_kept(suite):
             (file,) = Path("baselines").glob("*.json")
             plain = json.loads(file.read_text())
             (entry,) = plain["workloads"].values()
-            entry["runs"].append({**entry["runs"][0], "session": "20260101T000000-beef"})
+            other = "20260101T000000-beef"
+            entry["runs"].append({**entry["runs"][0], "session": other})
+            plain["sessions"][other] = plain["sessions"][entry["runs"][0]["session"]]
             file.write_text(json.dumps(plain))
             metal_bench("fake-model")
         """

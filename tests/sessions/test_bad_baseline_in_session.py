@@ -42,6 +42,8 @@ def test_file_that_cannot_be_read_ends_the_session(suite, flags):
         ("<<<<<<< HEAD\n{}\n=======\n{}\n>>>>>>> faster\n", "line 1: holds an unresolved merge conflict"),
         (json.dumps({**VALID, "format": 7}), "by a newer pytest-metalperf"),
         (json.dumps({**VALID, "machine": {"id": "mac"}}), "holds the baselines of 'mac', not of 'test-machine'"),
+        (json.dumps({**VALID, "speed": 3}), "if it was written by a newer pytest-metalperf, upgrade this one"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", "fetch that with git lfs pull"),
         ('{"name": "something else"}', "is no baseline file of pytest-metalperf"),
     ],
 )
@@ -88,7 +90,7 @@ def test_file_broken_while_the_session_runs_is_an_error_of_that_test(suite):
     result = suite.run("--metal-update-baselines")
     assert result.ret == 1
     result.stdout.fnmatch_lines(
-        ["*test-machine.json: line 1: holds an unresolved merge conflict; restore*", "ERROR *::test_b*"]
+        ["*test-machine.json: line 1: holds an unresolved merge conflict; resolve*", "ERROR *::test_b*"]
     )
     assert suite.file.read_text() == "<<<<<<< HEAD"
 
@@ -137,4 +139,7 @@ def test_a_wrong_value_is_told_with_a_remedy(suite):
     file.write_text(json.dumps(plain))
     result = suite.run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: *seconds_per_batch*; restore it (git checkout) or delete it*"])
+    result.stderr.fnmatch_lines(
+        ["ERROR: *seconds_per_batch*; restore it with git checkout, or find a whole one with git log"]
+    )
+    result.stderr.no_fnmatch_line("*delete*")

@@ -149,7 +149,7 @@ def test_file_is_unchanged_when_nothing_changed(suite):
     assert before.endswith(b"}\n")
     suite.run("--metal-update-baselines").assert_outcomes(passed=1)
     assert suite.file.read_bytes() == before
-    assert json.loads(before)["format"] == 1
+    assert json.loads(before)["format"] == 2
 
 
 def test_a_freeze_is_told_though_the_verdict_is_fine(suite):

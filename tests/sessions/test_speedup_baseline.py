@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_metalperf.baselines.file import RESTORE
+from pytest_metalperf.baselines.errors import RESTORE
 from pytest_metalperf.results.conditions import of_pair
 
 ID = "fake-model[b8]@gpu:fake over fake-model[b8]@cpu:fake"

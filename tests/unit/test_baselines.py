@@ -18,20 +18,18 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pytest_metalperf.baselines.file import (
+from pytest_metalperf.baselines.errors import BaselineError
+from pytest_metalperf.baselines.file import Store, hours, orphans
+from pytest_metalperf.baselines.format2 import rendered, settled
+from pytest_metalperf.baselines.reading import parse
+from pytest_metalperf.baselines.schema import (
     Anchor,
-    BaselineError,
     Entry,
     Machine,
     RatioAnchor,
     SpeedupEntry,
-    Store,
     StoredPair,
     StoredRun,
-    hours,
-    orphans,
-    parse,
-    rendered,
     rounded,
 )
 
@@ -214,10 +212,10 @@ def test_missing_key_names_its_place(name):
         ),
         (["machine"], [], "$.machine: expected an object, got a list"),
         (["extra"], 1, "$: has an unknown key `extra`"),
-        (["format"], "1", "$.format: expected 1, got '1'"),
-        (["format"], True, "$.format: expected 1, got True"),
-        (["format"], None, "$.format: expected 1, got None"),
-        (["format"], 0, "$.format: expected 1, got 0"),
+        (["format"], "1", "$.format: expected 1 or 2, got '1'"),
+        (["format"], True, "$.format: expected 1 or 2, got True"),
+        (["format"], None, "$.format: expected 1 or 2, got None"),
+        (["format"], 0, "$.format: expected 1 or 2, got 0"),
     ],
 )
 def test_wrong_structure_names_its_place(path, value, sentence):
@@ -231,8 +229,8 @@ def test_wrong_structure_names_its_place(path, value, sentence):
 
 def test_future_format_says_to_upgrade():
     # a future format may hold anything: it is not looked at
-    sentence = refused({"format": 2, "workloads": [], "new": {}})
-    assert "format 2 by a newer pytest-metalperf" in sentence
+    sentence = refused({"format": 3, "workloads": [], "new": {}})
+    assert "format 3 by a newer pytest-metalperf" in sentence
     assert "upgrade" in sentence
 
 
@@ -325,35 +323,39 @@ JSON = st.recursive(
     max_leaves=6,
 )
 POSITIVE = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+COMMITS = st.none() | st.text("0123456789abcdef", min_size=40, max_size=40)
+SESSIONS = st.sampled_from(["a", "b"]) | st.text()  # some are shared
 STORED = st.builds(
     StoredRun,
     seconds_per_batch=POSITIVE,
     lower_quartile=POSITIVE,
     upper_quartile=POSITIVE,
     first_batch_seconds=POSITIVE,
-    batches=st.integers(min_value=1),
-    session=st.text(),
+    batches=st.integers(min_value=1, max_value=2**63 - 1),
+    session=SESSIONS,
     recorded=st.text(),
-    peak_memory_bytes=st.none() | st.integers(),
-    commit=st.none() | st.text(),
+    peak_memory_bytes=st.none() | st.integers(-(2**63), 2**63 - 1),
+    commit=COMMITS,
+    clean=st.none() | st.booleans(),
+    mean_seconds=st.none() | POSITIVE,
+    estimator=st.text(),
     versions=st.dictionaries(st.text(), st.text(), max_size=3),
     conditions=st.dictionaries(
         st.text(), st.none() | st.booleans() | st.text() | st.floats(allow_nan=False, allow_infinity=False), max_size=3
     ),
 )
-ANCHORS = st.builds(Anchor, seconds_per_batch=POSITIVE, recorded=st.text(), commit=st.none() | st.text())
+ANCHORS = st.builds(Anchor, seconds_per_batch=POSITIVE, recorded=st.text(), commit=COMMITS)
 SPEEDUPS = st.builds(
     SpeedupEntry,
-    anchor=st.builds(RatioAnchor, ratio=POSITIVE, recorded=st.text(), commit=st.none() | st.text()),
+    anchor=st.builds(RatioAnchor, ratio=POSITIVE, recorded=st.text(), commit=COMMITS),
     pairs=st.lists(
-        st.builds(StoredPair, ratio=POSITIVE, session=st.text(), recorded=st.text(), commit=st.none() | st.text()),
+        st.builds(StoredPair, ratio=POSITIVE, session=SESSIONS, recorded=st.text(), commit=COMMITS),
         min_size=1,
         max_size=3,
     ),
 )
 MACHINES = st.builds(
     Machine,
-    format=st.just(1),
     machine=st.dictionaries(st.text(), JSON, max_size=3).map(lambda facts: {**facts, "id": "m"}),
     workloads=st.dictionaries(
         st.text(), st.builds(Entry, anchor=ANCHORS, runs=st.lists(STORED, min_size=1, max_size=3)), max_size=3
@@ -366,7 +368,7 @@ QUICK = hypothesis_settings(max_examples=150, deadline=None, database=None, dera
 @QUICK
 @given(MACHINES)
 def test_what_is_written_is_read(machine):
-    assert read(rendered(machine)) == machine
+    assert read(rendered(machine)) == settled(machine)
     assert rendered(read(rendered(machine))) == rendered(machine)
 
 

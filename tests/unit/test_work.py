@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_metalperf.baselines.file import Work
+from pytest_metalperf.baselines.schema import Work
 from pytest_metalperf.results.fingerprint import WorkError, common, fingerprint, work_changes
 from pytest_metalperf.worker.work import facts
 

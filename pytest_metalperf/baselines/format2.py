@@ -1,0 +1,356 @@
+"""Format 2 of the baseline file: made to be read and reviewed in git.
+
+A run is one line. What a session shares (commit, date, versions, the conditions that were the same in all of its runs) is
+written once, under `sessions`, and a run names its session; where a run says otherwise, its own word counts.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from .errors import Damaged
+from .schema import (
+    Accepted,
+    Anchor,
+    Commit,
+    Condition,
+    Entry,
+    Machine,
+    Positive,
+    RatioAnchor,
+    Shared,
+    SpeedupEntry,
+    StoredPair,
+    StoredRun,
+    Value,
+    Work,
+)
+
+FORMAT = 2
+Index = Annotated[int, msgspec.Meta(ge=0)]
+Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+
+
+class Measured2(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """What runs and pairs have in common; `versions` is the place in the session's list."""
+
+    session: str
+    estimator: str
+    versions: Index = 0
+    recorded: str | UnsetType = UNSET
+    commit: Commit | UnsetType | None = UNSET
+    clean: bool | UnsetType | None = UNSET
+    conditions: dict[str, Condition] = msgspec.field(default_factory=dict)
+
+
+class Run2(Measured2, frozen=True, kw_only=True, omit_defaults=True):
+    """A run."""
+
+    seconds_per_batch: Positive
+    lower_quartile: Positive
+    upper_quartile: Positive
+    batches: Count
+    first_batch_seconds: Positive
+    mean_seconds: Positive | None = None
+    peak_memory_bytes: Whole | None = None
+    joules_per_batch: float | None = None
+
+
+class Pair2(Measured2, frozen=True, kw_only=True, omit_defaults=True):
+    """A pair."""
+
+    ratio: Positive
+
+
+class Stamped2(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """What anchors have in common."""
+
+    recorded: str
+    estimator: str
+    commit: Commit | None = None
+    clean: bool | None = None
+
+
+class Anchor2(Stamped2, frozen=True, kw_only=True, omit_defaults=True):
+    """A workload's anchor."""
+
+    seconds_per_batch: Positive
+
+
+class RatioAnchor2(Stamped2, frozen=True, kw_only=True, omit_defaults=True):
+    """A speedup's anchor."""
+
+    ratio: Positive
+
+
+class Work2(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """The fingerprint (`schema.Work`)."""
+
+    operations: dict[str, Whole] = msgspec.field(default_factory=dict)
+    operations_on_cpu: dict[str, Whole] = msgspec.field(default_factory=dict)
+    flop: float | None = None
+    traces: Whole | None = None
+    parameters: Whole | None = None
+    memory_bytes: Whole | None = None
+    varying: list[str] = msgspec.field(default_factory=list)
+
+
+class Entry2(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """A workload's entry."""
+
+    anchor: Anchor2
+    runs: Annotated[list[Run2], msgspec.Meta(min_length=1)]
+    work: Work2 | None = None
+    examples: Count | None = None
+    accepted: Accepted | None = None
+
+
+class Speedup2(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """A speedup's entry."""
+
+    anchor: RatioAnchor2
+    pairs: Annotated[list[Pair2], msgspec.Meta(min_length=1)]
+
+
+class File2(Value, frozen=True, kw_only=True):
+    """The file."""
+
+    format: Literal[2]
+    machine: dict[str, Any]
+    sessions: dict[str, Shared]
+    workloads: dict[str, Entry2]
+    speedups: dict[str, Speedup2] = msgspec.field(default_factory=dict)
+
+
+# read
+
+
+def expanded(file: File2, name: str) -> Machine:
+    """What the file called `name` holds, as values: every run knows all of its own.
+
+    Raises:
+        Damaged: for a run whose session, or whose versions, the file does not hold.
+    """
+    return Machine(
+        machine=file.machine,
+        sessions=file.sessions,
+        workloads={key: _entry(key, entry, file.sessions, name) for key, entry in file.workloads.items()},
+        speedups={key: _speedup(key, entry, file.sessions, name) for key, entry in file.speedups.items()},
+    )
+
+
+def _entry(key: str, entry: Entry2, sessions: Mapping[str, Shared], name: str) -> Entry:
+    runs = []
+    for index, run in enumerate(entry.runs):
+        shared = _shared(run, sessions, name, "workloads", key, f"runs[{index}]")
+        runs.append(
+            StoredRun(
+                seconds_per_batch=run.seconds_per_batch,
+                lower_quartile=run.lower_quartile,
+                upper_quartile=run.upper_quartile,
+                batches=run.batches,
+                first_batch_seconds=run.first_batch_seconds,
+                session=run.session,
+                mean_seconds=run.mean_seconds,
+                estimator=run.estimator,
+                peak_memory_bytes=run.peak_memory_bytes,
+                joules_per_batch=run.joules_per_batch,
+                recorded=shared.recorded if run.recorded is UNSET else run.recorded,
+                commit=shared.commit if run.commit is UNSET else run.commit,
+                clean=shared.clean if run.clean is UNSET else run.clean,
+                versions=shared.versions[run.versions] if shared.versions else {},
+                conditions={**shared.conditions, **run.conditions},
+            )
+        )
+    return Entry(
+        anchor=Anchor(**msgspec.structs.asdict(entry.anchor)),
+        runs=runs,
+        work=None if entry.work is None else Work(**msgspec.structs.asdict(entry.work)),
+        examples=entry.examples,
+        accepted=entry.accepted,
+    )
+
+
+def _speedup(key: str, entry: Speedup2, sessions: Mapping[str, Shared], name: str) -> SpeedupEntry:
+    pairs = []
+    for index, pair in enumerate(entry.pairs):
+        shared = _shared(pair, sessions, name, "speedups", key, f"pairs[{index}]")
+        pairs.append(
+            StoredPair(
+                ratio=pair.ratio,
+                session=pair.session,
+                estimator=pair.estimator,
+                recorded=shared.recorded if pair.recorded is UNSET else pair.recorded,
+                commit=shared.commit if pair.commit is UNSET else pair.commit,
+                clean=shared.clean if pair.clean is UNSET else pair.clean,
+                versions=shared.versions[pair.versions] if shared.versions else {},
+                conditions={**shared.conditions, **pair.conditions},
+            )
+        )
+    return SpeedupEntry(anchor=RatioAnchor(**msgspec.structs.asdict(entry.anchor)), pairs=pairs)
+
+
+def _shared(run: Measured2, sessions: Mapping[str, Shared], name: str, kind: str, key: str, run_path: str) -> Shared:
+    """What the session of a run shares."""
+    found = sessions.get(run.session)
+    if found is not None and run.versions < max(1, len(found.versions)):
+        return found
+    place = f"{name}: $.{kind}[{json.dumps(key, ensure_ascii=False)}].{run_path}"
+    if found is None:
+        raise Damaged(f"{place}.session: is {json.dumps(run.session)}, which `sessions` does not hold")
+    raise Damaged(f"{place}.versions: is {run.versions}, and its session has {len(found.versions)} sets of versions")
+
+
+# written
+
+
+def rendered(machine: Machine) -> bytes:
+    """The file's bytes: sorted, a line per run, per session and per fact of an entry, a newline at the end.
+
+    Raises:
+        TypeError, ValueError: for a figure that JSON does not have.
+    """
+    sessions = settled(machine).sessions
+    out = [b'{\n "format": 2,\n "machine": ', _facts(machine.machine), b',\n "sessions": ']
+    out += _object({key: [_line(shared)] for key, shared in sessions.items()}, b"\n  ")
+    if machine.speedups:
+        out.append(b',\n "speedups": ')
+        out += _object({key: _speedup_lines(entry, sessions) for key, entry in machine.speedups.items()}, b"\n  ")
+    out.append(b',\n "workloads": ')
+    out += _object({key: _entry_lines(entry, sessions) for key, entry in machine.workloads.items()}, b"\n  ")
+    return b"".join([*out, b"\n}\n"])
+
+
+def settled(machine: Machine) -> Machine:
+    """With what the runs of each session share; sessions to which no run refers are gone.
+
+    What the file said of a session before stands, less what does not hold for all of its runs any more: so nothing changes
+    in the lines of runs that stay when others go.
+    """
+    runs: dict[str, list[StoredRun | StoredPair]] = {}
+    for entry in (*_sorted(machine.workloads), *_sorted(machine.speedups)):
+        for run in entry.runs:
+            runs.setdefault(run.session, []).append(run)
+    sessions = {key: _shared_by(runs[key], machine.sessions.get(key)) for key in sorted(runs)}
+    return msgspec.structs.replace(machine, sessions=sessions)
+
+
+def _sorted(entries: Mapping[str, Entry | SpeedupEntry]) -> Iterable[Entry | SpeedupEntry]:
+    return (entries[key] for key in sorted(entries))
+
+
+def _shared_by(runs: list[StoredRun | StoredPair], before: Shared | None) -> Shared:
+    first = runs[0]
+    if before is None:
+        before = Shared(
+            recorded=first.recorded, commit=first.commit, clean=first.clean, conditions=dict(first.conditions)
+        )
+    versions, conditions = list(before.versions), dict(before.conditions)
+    for run in runs:
+        if run.versions not in versions:
+            versions.append(run.versions)
+        for key in [key for key, value in conditions.items() if not _same(run.conditions.get(key, UNSET), value)]:
+            del conditions[key]
+    return msgspec.structs.replace(before, versions=versions, conditions=conditions)
+
+
+def _same(one: object, other: object) -> bool:
+    return one is other or (one == other and isinstance(one, bool) == isinstance(other, bool))
+
+
+def _entry_lines(entry: Entry, sessions: Mapping[str, Shared]) -> list[bytes]:
+    fields: dict[str, list[bytes]] = {
+        "anchor": [_line(Anchor2(**msgspec.structs.asdict(entry.anchor)))],
+        "runs": _list([_line(_compact_run(run, sessions[run.session])) for run in entry.runs], b"\n    "),
+    }
+    if entry.accepted is not None:
+        fields["accepted"] = [_line(entry.accepted)]
+    if entry.examples is not None:
+        fields["examples"] = [_line(entry.examples)]
+    if entry.work is not None:
+        fields["work"] = [_line(Work2(**msgspec.structs.asdict(entry.work)))]
+    return _object(fields, b"\n   ")
+
+
+def _speedup_lines(entry: SpeedupEntry, sessions: Mapping[str, Shared]) -> list[bytes]:
+    pairs = [_line(_compact_pair(pair, sessions[pair.session])) for pair in entry.pairs]
+    fields = {
+        "anchor": [_line(RatioAnchor2(**msgspec.structs.asdict(entry.anchor)))],
+        "pairs": _list(pairs, b"\n    "),
+    }
+    return _object(fields, b"\n   ")
+
+
+def _compact_run(run: StoredRun, shared: Shared) -> Run2:
+    return Run2(
+        seconds_per_batch=run.seconds_per_batch,
+        lower_quartile=run.lower_quartile,
+        upper_quartile=run.upper_quartile,
+        batches=run.batches,
+        first_batch_seconds=run.first_batch_seconds,
+        session=run.session,
+        mean_seconds=run.mean_seconds,
+        estimator=run.estimator,
+        peak_memory_bytes=run.peak_memory_bytes,
+        joules_per_batch=run.joules_per_batch,
+        recorded=UNSET if run.recorded == shared.recorded else run.recorded,
+        commit=UNSET if run.commit == shared.commit else run.commit,
+        clean=UNSET if run.clean == shared.clean else run.clean,
+        versions=shared.versions.index(run.versions),
+        conditions=_own(run.conditions, shared),
+    )
+
+
+def _compact_pair(pair: StoredPair, shared: Shared) -> Pair2:
+    return Pair2(
+        ratio=pair.ratio,
+        session=pair.session,
+        estimator=pair.estimator,
+        recorded=UNSET if pair.recorded == shared.recorded else pair.recorded,
+        commit=UNSET if pair.commit == shared.commit else pair.commit,
+        clean=UNSET if pair.clean == shared.clean else pair.clean,
+        versions=shared.versions.index(pair.versions),
+        conditions=_own(pair.conditions, shared),
+    )
+
+
+def _own(conditions: Mapping[str, Condition], shared: Shared) -> dict[str, Condition]:
+    """What is not shared; JSON has no nan, and msgspec would write null for it."""
+    for key, value in conditions.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{key} is {value}")
+    return {key: value for key, value in conditions.items() if key not in shared.conditions}
+
+
+_ENCODER = msgspec.json.Encoder(order="sorted")
+
+
+def _line(value: object) -> bytes:
+    """A value on one line."""
+    return msgspec.json.format(_ENCODER.encode(value), indent=0)
+
+
+def _facts(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
+
+
+def _object(values: Mapping[str, list[bytes]], newline: bytes) -> list[bytes]:
+    """An object, a key per line; `newline` ends with the indentation of its keys."""
+    if not values:
+        return [b"{}"]
+    out, separator = [], b"{"
+    for key in sorted(values):
+        out += [separator, newline, _ENCODER.encode(key), b": ", *values[key]]
+        separator = b","
+    return [*out, newline[:-1], b"}"]
+
+
+def _list(lines: list[bytes], newline: bytes) -> list[bytes]:
+    return [b"[", newline, (b"," + newline).join(lines), newline[:-1], b"]"]
