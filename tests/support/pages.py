@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+FOLDERS = ("pytest_metalperf", "tests", "baselines")
 PAGES = [
-    page
-    for page in sorted([*ROOT.rglob("README.md"), *(ROOT / ".github").glob("*.md")])
-    if not any(part.startswith(".") and part != ".github" for part in page.relative_to(ROOT).parts)
+    ROOT / "README.md",
+    *sorted((ROOT / ".github").glob("*.md")),
+    *sorted(page for folder in FOLDERS for page in (ROOT / folder).rglob("README.md")),
 ]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`]+)`")
