@@ -17,7 +17,7 @@ from pytest_metalperf import settings
 from pytest_metalperf.worker.models import REFERENCE_MODELS
 from pytest_metalperf.workloads import models
 
-ENVIRONMENTS = [
+ENVIRONMENTS = {
     "tests",
     "frameworks",
     "all",
@@ -29,7 +29,7 @@ ENVIRONMENTS = [
     "gate",
     "extras",
     "lint",
-]
+}
 AWAITED = {"frameworks", "all", "benchmark"}
 SESSION = "import pytest\n"
 FAKES = """
@@ -64,6 +64,11 @@ PYTHON = [block for language, block in blocks() if language == "python"]
 KERAS, TORCH = ([block for block in PYTHON if f"import {name}" in block.text] for name in ("keras", "torch"))
 FAKED = [block for block in PYTHON if block not in KERAS + TORCH]
 TYPED = commands()
+NEEDS_TORCH = (  # its own mark, where pyproject.toml has it
+    pytest.mark.torch
+    if '"torch: ' in read(ROOT / "pyproject.toml")
+    else pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+)
 
 
 def _await(missing: set[str]) -> None:
@@ -87,8 +92,7 @@ def test_code_runs_with_fake_models_of_the_reference_models_names(suite, monkeyp
     suite.write("def test_hook(metal_bench):\n    metal_bench('ranker')\n" if hook else SESSION + block.text)
     suite.set(gpus=["gpu"])
     result = suite.run("--metal", "smoke", "--metal-devices", "cpu,gpu")
-    counts = result.parseoutcomes()
-    assert set(counts) == {"passed"}, result.stdout.str()
+    assert set(result.parseoutcomes()) == {"passed"}, result.stdout.str()
 
 
 @pytest.mark.tensorflow
@@ -98,7 +102,7 @@ def test_code_that_needs_keras_trains(suite, block):
     suite.run("--metal", "smoke", "--metal-backend", "tensorflow").assert_outcomes(passed=1)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+@NEEDS_TORCH
 @pytest.mark.parametrize("block", TORCH, ids=str)
 def test_code_that_needs_pytorch_trains(suite, block):
     suite.write(block.text)
