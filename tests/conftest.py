@@ -1,9 +1,13 @@
-"""Fixtures of our own tests: a pytester with a fake backend whose clock is virtual, registered by the public hook."""
+"""Fixtures of our own tests: a pytester with a fake backend whose clock is virtual, registered by the public hook.
+
+Also what a test needs installed: its marks say so, and `TESTS_NEED` names the marks whose packages must be there.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import importlib.util
 import json
 import os
 import shutil
@@ -24,12 +28,23 @@ from pytest_metalperf.baselines.reading import parse
 
 with contextlib.suppress(
     ImportError
-):  # pytest loads this file for the reference suite too, where nothing else of ours is
-    import hypothesis  # noqa: F401 - pytest imports it at the end of each session, in a second
+):  # pytest loads this file for the reference suite too, where hypothesis may be missing
+    import hypothesis  # pytest imports it at the end of each session, in a second
+
+    # No test may fail by chance: the same examples every time, and no limit of time on a machine that others use.
+    hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+    hypothesis.settings.load_profile("repeatable")
 
 pytest_plugins = ["pytester"]
 
 HERE = Path(__file__).parent
+
+PACKAGES = {  # of each mark
+    "tensorflow": ("tensorflow", "keras"),
+    "torch": ("torch", "keras"),
+    "jax": ("jax", "keras"),
+    "gate": ("asv", "pyperf", "matplotlib"),
+}
 
 CONFTEST = """
 from fake_backend import Fake, build
@@ -56,6 +71,27 @@ addopts = -p no:cacheprovider
 
 for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
     os.environ.pop(name, None)  # what our tests start is no worker of pytest-xdist, even where they run in one
+
+
+def absent(mark: str) -> list[str]:
+    """The packages that tests of this mark need and that are not installed; none is imported."""
+    return [package for package in PACKAGES[mark] if importlib.util.find_spec(package) is None]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse to start without what `TESTS_NEED` names: a missing framework must fail a test job, not skip its tests."""
+    for mark in os.environ.get("TESTS_NEED", "").split():
+        if mark not in PACKAGES:
+            raise pytest.UsageError(f"TESTS_NEED names {mark!r}, which is none of {', '.join(PACKAGES)}")
+        if absent(mark):
+            raise pytest.UsageError(f"TESTS_NEED names {mark!r}, and not installed are: {', '.join(absent(mark))}")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in PACKAGES:
+        if item.get_closest_marker(mark) and absent(mark):
+            pytest.skip(f"needs {', '.join(absent(mark))}")
+
 
 left_open: list[Suite] = []
 

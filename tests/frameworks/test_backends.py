@@ -1,11 +1,11 @@
-"""The reference models on every backend that is installed: they train, and from the same weights compute the same.
+"""The reference models on every backend: they train, and from the same weights compute the same.
 
-Fresh workers, as a session starts them, on the CPU.
+Fresh workers, as a session starts them, on the CPU. Cases that share a model's first figures are of one group, so that
+pytest-xdist trains it in one of its processes alone (`--dist loadgroup`).
 """
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import uuid
 from pathlib import Path
@@ -13,15 +13,20 @@ from pathlib import Path
 import pytest
 from small_models import CLASSES
 
-from pytest_metalperf.measure.fleet import Fleet, WorkerError
+from pytest_metalperf.measure.fleet import Fleet, Worker, WorkerError
 from pytest_metalperf.worker.backends import BACKENDS
 from pytest_metalperf.worker.models import REFERENCE_MODELS
 
-pytestmark = pytest.mark.tensorflow
-
-OTHERS = [name for name in BACKENDS if name != "tensorflow" and importlib.util.find_spec(name) is not None]
+OTHERS = [name for name in BACKENDS if name != "tensorflow"]
 FORWARD = 1e-5  # relative; float32 sums in another order. Seen: 2e-7
 GRADIENT = 3e-4  # seen: 7e-5, DenseNet121's
+
+
+kept: dict[str, Worker] = {}
+"""By backend: the process in which one case after the other trains, where a fresh process is not the point.
+
+Importing a framework takes longer than training the small model.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +35,12 @@ def fleet(tmp_path_factory):
         patch.setenv("PYTEST_METALPERF_LOCK", str(tmp_path_factory.mktemp("lock") / "lock"))
         fleet = Fleet(session="test")
         yield fleet
+        kept.clear()
         fleet.close()
 
 
 def prepared(fleet, backend, name, device="cpu", size="quick", **axes):
     """A worker that has built a reference model."""
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
     model = REFERENCE_MODELS[name]
     worker = fleet.start()
     worker.ask(
@@ -59,17 +63,25 @@ def parity(load="", save=""):
     return "parity", {"load": copy, "save": save}
 
 
-def answers(fleet, worker, *requests):
+def answers(fleet, worker, *requests, keep=False):
+    """What a worker answers; it ends with that, or with its first error where it is to be kept."""
     for what, arguments in requests:
         worker.ask(what, **arguments)
     try:
         fleet.wait([worker])
-        return worker.results
+        return dict(worker.results)
+    except WorkerError:
+        keep = False
+        raise
     finally:
-        worker.kill()
+        if not keep:
+            worker.kill()
 
 
-@pytest.fixture(scope="module", params=REFERENCE_MODELS)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.xdist_group(f"weights of {name}")) for name in REFERENCE_MODELS],
+)
 def reference(request, fleet):
     """A model's name, its weights on TensorFlow before any training, and the loss and gradient from them."""
     path = str(fleet.folder / f"{request.param}.npz")
@@ -77,7 +89,8 @@ def reference(request, fleet):
     return request.param, path, found["parity"], found["prepare"]["parameters"]
 
 
-@pytest.mark.parametrize("backend", OTHERS)
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("backend", [pytest.param(name, marks=getattr(pytest.mark, name)) for name in OTHERS])
 def test_trains_and_computes_what_tensorflow_does(fleet, reference, backend):
     name, weights, theirs, parameters = reference
     found = answers(
@@ -104,14 +117,18 @@ def test_trains_and_computes_what_tensorflow_does(fleet, reference, backend):
 HERE = Path(__file__).parents[1] / "support"
 
 
-def small(fleet, backend, *requests, function="small", **axes):
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
-    worker = fleet.start()
+def small(fleet, backend, *requests, function="small", fresh=False, **axes):
+    """The answers on a small model, from a fresh process or the backend's kept one, which an error ends."""
+    worker = (None if fresh else kept.pop(backend, None)) or fleet.start()
+    worker.results.clear()
     file = str(HERE / "small_models.py")
     source = {"kind": "import", "module": "small_models", "file": file, "name": function, "root": str(HERE)}
     worker.ask("prepare", backend=backend, source=source, name="small", device="cpu", axes=axes, seed=0)
-    return answers(fleet, worker, *requests)
+    if fresh:
+        return answers(fleet, worker, *requests)
+    found = answers(fleet, worker, *requests, keep=True)
+    kept[backend] = worker
+    return found
 
 
 TRAINED = [
@@ -121,7 +138,21 @@ TRAINED = [
     ("finish", {}),
 ]
 
-every_backend = pytest.mark.parametrize("backend", BACKENDS)
+
+def on(*backends):
+    """One case for each of these backends, marked with what it needs; those of one backend are one group."""
+    return pytest.mark.parametrize(
+        "backend",
+        [pytest.param(name, marks=[getattr(pytest.mark, name), of_small(name)]) for name in backends],
+    )
+
+
+def of_small(backend):
+    """The mark of cases that share what `plain` trains on a backend."""
+    return pytest.mark.xdist_group(f"small model on {backend}")
+
+
+every_backend = on(*BACKENDS)
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +163,7 @@ def plain(fleet):
     def of(backend):
         if backend not in found:
             path = str(fleet.folder / f"small-{backend}.npz")
-            found[backend] = path, small(fleet, backend, parity(save=path), *TRAINED)
+            found[backend] = path, small(fleet, backend, parity(save=path), *TRAINED, fresh=True)
         return found[backend]
 
     return of
@@ -204,6 +235,8 @@ def test_doubles_are_cast_as_fit_casts_them(fleet, plain, backend):
     assert found["first_batch"]["first_loss"] == pytest.approx(plain(backend)[1]["first_batch"]["first_loss"], rel=1e-5)
 
 
+@pytest.mark.jax
+@of_small("jax")
 def test_jax_without_compilation(fleet, plain):
     weights, found = plain("jax")
     other = small(fleet, "jax", parity(load=weights), *TRAINED, jit_compile=False)
@@ -211,6 +244,7 @@ def test_jax_without_compilation(fleet, plain):
     assert other["finish"]["work"]["operations"] == {}
 
 
+@pytest.mark.tensorflow
 def test_tensorflow_computes_its_parity_in_a_graph_as_it_trains(fleet):
     found = small(fleet, "tensorflow", parity(), *TRAINED[:1], function="right_in_eager")
     assert found["parity"]["loss"] == pytest.approx(found["first_batch"]["first_loss"], rel=1e-4)
@@ -228,7 +262,7 @@ def test_half_precision_scales_its_gradient(fleet, plain, backend):
 
 @every_backend
 def test_fingerprint_is_the_same_in_every_process(fleet, plain, backend):
-    assert small(fleet, backend, *TRAINED)["finish"]["work"] == plain(backend)[1]["finish"]["work"]
+    assert small(fleet, backend, *TRAINED, fresh=True)["finish"]["work"] == plain(backend)[1]["finish"]["work"]
 
 
 @every_backend
@@ -238,12 +272,14 @@ def test_fingerprint_shows_planted_changes(fleet, plain, backend, axes):
     assert work["operations"] != before["operations"]
 
 
+@pytest.mark.tensorflow
+@of_small("tensorflow")
 def test_fingerprint_shows_a_retrace(fleet, plain):
     assert plain("tensorflow")[1]["finish"]["work"]["traces"] == 1
     assert small(fleet, "tensorflow", *TRAINED, planted="retrace")["finish"]["work"]["traces"] == 2
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "torch"])
+@on("tensorflow", "torch")
 def test_fingerprint_shows_an_operation_that_a_gpu_would_leave_to_the_cpu(fleet, plain, backend):
     """Which of them the CPU does shows where there is a GPU (`tests/speed/fingerprints.py --device gpu`)."""
     work, before = (
@@ -254,7 +290,7 @@ def test_fingerprint_shows_an_operation_that_a_gpu_would_leave_to_the_cpu(fleet,
     assert work["operations_on_cpu"] == {}  # of a run on a CPU
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@on("tensorflow", "jax")
 def test_flop_of_a_loop_are_unknown(fleet, backend):
     loop, plain = (
         small(fleet, backend, *TRAINED, function="recurrent", unroll=unroll)["finish"]["work"]["flop"]
@@ -267,9 +303,10 @@ def test_flop_of_a_loop_are_unknown(fleet, backend):
 # what cannot be
 
 
+@pytest.mark.tensorflow
 def test_a_batch_that_does_not_fit_is_named(fleet):
     with pytest.raises(WorkerError) as error:
-        small(fleet, "tensorflow", function="too_large", batch_size=64)
+        small(fleet, "tensorflow", function="too_large", batch_size=64, fresh=True)
     assert error.value.kind == "memory"
     assert error.value.message == (
         "the cpu ran out of memory training small with batches of 64"
@@ -284,9 +321,10 @@ def test_a_step_has_no_model_to_look_at(fleet, backend):
     assert found["finish"]["work"] is None
 
 
+@pytest.mark.tensorflow
 def test_axes_that_a_step_does_not_hear_of_are_refused(fleet):
     with pytest.raises(WorkerError) as error:
-        small(fleet, "tensorflow", function="step_only", remat=True, input="pipeline", jit_compile=False)
+        small(fleet, "tensorflow", function="step_only", fresh=True, remat=True, input="pipeline", jit_compile=False)
     assert error.value.kind == "builder"
     assert error.value.message == (
         "small returns a step, which remat and input cannot reach: let the builder take that as an argument,"
@@ -297,8 +335,6 @@ def test_axes_that_a_step_does_not_hear_of_are_refused(fleet):
 @every_backend
 @pytest.mark.parametrize("device", ["gpu", "gpu:3"])
 def test_a_gpu_that_is_not_there(fleet, backend, device):
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
     missing = fleet.probe(backend, device).missing
     if missing:
         called = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX"}[backend]
@@ -319,6 +355,7 @@ def test_a_backend_that_is_not_installed(fleet, monkeypatch):
     assert error.value.message.endswith("pip install 'pytest-metalperf[torch]'")
 
 
+@pytest.mark.tensorflow
 def test_compilation_that_keras_takes_back_is_told(fleet):
     with pytest.raises(WorkerError, match="Keras does not compile small because of turned: leave jit_compile out"):
-        small(fleet, "tensorflow", function="not_for_xla", jit_compile=True)
+        small(fleet, "tensorflow", function="not_for_xla", fresh=True, jit_compile=True)

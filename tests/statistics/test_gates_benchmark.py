@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.gate
+
 for name in ("asv", "pyperf", "matplotlib"):
-    pytest.importorskip(name, reason=f"the extra 'gate' installs {name}")
+    pytest.importorskip(name, reason=f"the extra 'gate' installs {name}: tox -e frameworks")
 
 GATES_FOLDER = Path(__file__).parents[1] / "gates"
 sys.path.insert(0, str(GATES_FOLDER))
