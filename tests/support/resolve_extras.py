@@ -47,10 +47,13 @@ def tensorflow(found: Resolved) -> str:
     return "" if numbers(version) >= (2, 16) else f"TensorFlow {version or 'none'}; 2.16 or later brings Keras 3"
 
 
-def framework(name: str) -> Rule:
-    """What is wrong with Keras on another framework."""
+def package(name: str) -> Rule:
+    """What is wrong where this package must be there, such as another framework for Keras."""
     return lambda found: "" if name in found else f"no {name}"
 
+
+TRAIN_NOTHING = ("benchmark",)
+"""Extras that bring no framework, so no Keras either."""
 
 CASES: list[tuple[str, str, str, Rule]] = [
     *(("metal", MAC, python, metal) for python in ("3.10", "3.11", "3.12")),
@@ -63,7 +66,8 @@ CASES: list[tuple[str, str, str, Rule]] = [
     *(("tensorflow", where, python, tensorflow) for where, python in itertools.product((MAC, LINUX), ("3.10", "3.12"))),
     *(("tensorflow-cpu", where, "3.12", tensorflow) for where in (MAC, LINUX)),
     ("cuda", LINUX, "3.12", tensorflow),
-    *((name, MAC, python, framework(name)) for name, python in itertools.product(("torch", "jax"), ("3.10", "3.12"))),
+    *((name, MAC, python, package(name)) for name, python in itertools.product(("torch", "jax"), ("3.10", "3.12"))),
+    *(("benchmark", where, "3.10", package("pytest-benchmark")) for where in (MAC, LINUX)),
 ]
 
 
@@ -105,7 +109,7 @@ def checked(extra: str, platform: str, python: str, rule: Rule) -> tuple[Resolve
         found = resolved(extra, platform, python)
     except ValueError as error:
         return {}, f"does not resolve: {error}"
-    return found, problem(found, rule)
+    return found, rule(found) if extra in TRAIN_NOTHING else problem(found, rule)
 
 
 def main() -> int:
@@ -116,7 +120,7 @@ def main() -> int:
     for (extra, platform, python, _), (found, why) in zip(CASES, looked, strict=True):
         told = [
             f"{name} {found[name]}"
-            for name in ("tensorflow", "tensorflow-cpu", "tensorflow-metal", "torch", "jax")
+            for name in ("tensorflow", "tensorflow-cpu", "tensorflow-metal", "torch", "jax", "pytest-benchmark")
             if name in found
         ]
         print(
