@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pytest_metalperf.doctor.environment import numbers, pair_loads
+from pytest_metalperf.doctor.environment import fits, pair_loads
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 MAC, INTEL_MAC, LINUX = "aarch64-apple-darwin", "x86_64-apple-darwin", "x86_64-unknown-linux-gnu"
@@ -44,7 +44,7 @@ def no_metal(found: Resolved) -> str:
 def tensorflow(found: Resolved) -> str:
     """What is wrong with a TensorFlow for the CPU or CUDA."""
     version = found.get("tensorflow") or found.get("tensorflow-cpu") or ""
-    return "" if numbers(version) >= (2, 16) else f"TensorFlow {version or 'none'}; 2.16 or later brings Keras 3"
+    return "" if fits(version, ">=2.16") else f"TensorFlow {version or 'none'}; 2.16 or later brings Keras 3"
 
 
 def package(name: str) -> Rule:
@@ -98,9 +98,7 @@ def resolved(extra: str, platform: str, python: str) -> Resolved:
 
 def problem(found: Resolved, rule: Rule) -> str:
     """What is wrong with a resolution; empty for nothing."""
-    return rule(found) or (
-        "" if numbers(found.get("keras", "")) >= (3, 0) else f"Keras {found.get('keras', 'none')}, not 3"
-    )
+    return rule(found) or ("" if fits(found.get("keras", ""), ">=3") else f"Keras {found.get('keras', 'none')}, not 3")
 
 
 def checked(extra: str, platform: str, python: str, rule: Rule) -> tuple[Resolved, str]:
