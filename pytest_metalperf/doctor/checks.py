@@ -15,7 +15,7 @@ from .environment import (
     PLUGINS,
     SAME_FOLDER,
     Environment,
-    numbers,
+    fits,
     pair_loads,
 )
 from .symptoms import diagnosis
@@ -82,7 +82,7 @@ def _frameworks(env: Environment) -> Iterator[Finding]:
     install = _metal_fix(env) if env.apple else "pip install 'pytest-metalperf[tensorflow]'"
     there = [f"{name} {env.version(name)}" for name in SAME_FOLDER if env.version(name)]
     if stub and not env.tensorflow:
-        empty = stub.startswith("2.15.1") or numbers(stub) >= (2, 16)  # older ones hold TensorFlow itself
+        empty = fits(stub, ">=2.15.1")  # older ones hold TensorFlow itself
         nothing = "alone, which brings no TensorFlow: import says 'No module named tensorflow'"
         why = nothing if empty else "brings a TensorFlow without Keras 3"
         yield bad("tensorflow", f"tensorflow-macos {stub} {why}", f"pip uninstall tensorflow-macos; {install}")
@@ -103,7 +103,7 @@ def _frameworks(env: Environment) -> Iterator[Finding]:
 
 def _pins(env: Environment) -> Iterator[Finding]:
     stub = env.version("tensorflow-macos")
-    if env.tensorflow and numbers(stub) >= (2, 16):
+    if env.tensorflow and fits(stub, ">=2.16"):
         fix = "for a newer one: pip uninstall tensorflow-macos; pip install 'pytest-metalperf[metal]'"
         yield note("tensorflow-macos", f"tensorflow-macos {stub} holds TensorFlow at {stub}", fix)
 
@@ -147,7 +147,7 @@ def _pair(tensorflow: str, metal: str, fix: str) -> Finding:
     if loads:
         return ok("plugin", f"{found}, which load together")
     library = "Library not loaded: @rpath/_pywrap_tensorflow_internal.so"
-    why = library if numbers(tensorflow) >= (2, 20) else "Symbol not found: __ZN3tsl8internal10LogMessage…"
+    why = library if fits(tensorflow, ">=2.20") else "Symbol not found: __ZN3tsl8internal10LogMessage…"
     return bad(
         "plugin", f"{found} does not load: import tensorflow ends with '{why}'", fix or "pip uninstall tensorflow-metal"
     )
@@ -159,7 +159,7 @@ def _keras(env: Environment) -> Iterator[Finding]:
     keras = env.version("keras") or env.version("keras-nightly")
     if not keras:
         yield bad("keras", "Keras is not installed", "pip install 'keras>=3.5'")
-    elif numbers(keras) < (3, 0):
+    elif not fits(keras, ">=3"):
         yield bad(
             "keras", f"Keras {keras}; the models need Keras 3", "TensorFlow 2.16 or later, and pip install 'keras>=3.5'"
         )
@@ -171,7 +171,7 @@ def _keras(env: Environment) -> Iterator[Finding]:
 
 def _numpy(env: Environment) -> Iterator[Finding]:
     numpy = env.version("numpy")
-    if env.tensorflow and numbers(env.tensorflow) < (2, 18) and numbers(numpy) >= (2, 0):
+    if env.tensorflow and not fits(env.tensorflow, ">=2.18") and fits(numpy, ">=2"):
         found = f"NumPy {numpy} with TensorFlow {env.tensorflow}, which was compiled for NumPy 1"
         yield bad("numpy", found, "pip install 'numpy<2'")
 

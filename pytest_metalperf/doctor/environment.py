@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import site
 import sys
 import sysconfig
@@ -18,6 +17,9 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 from ..worker.backends import variables
 from ..worker.machine import MachineFacts
@@ -142,25 +144,30 @@ def plugin_libraries(folders: Sequence[str]) -> tuple[str, ...]:
     return tuple(one for one in found if one.endswith((".dylib", ".so")))
 
 
-def numbers(version: str) -> tuple[int, int]:
-    """`2.19.1` -> `(2, 19)`; `(0, 0)` for what is no version."""
-    match = re.match(r"(\d{1,6})\.(\d{1,6})", version)
-    return (int(match[1]), int(match[2])) if match else (0, 0)
+def release(version: str) -> Version | None:
+    """The release that a version belongs to: `2.19.1` for `2.19.1`, `2.19.1rc1` and `2.19.1+cpu`; None for what is no version."""
+    try:
+        return Version(Version(version).base_version)
+    except ValueError:
+        return None
+
+
+def fits(version: str, specifiers: str) -> bool:
+    """Whether the release of a version is in a set such as `>=2.18,<2.20` (PEP 440); what is no version is in none."""
+    found = release(version)
+    return found is not None and SpecifierSet(specifiers).contains(found)
+
+
+_PAIRS = (
+    (">=2.20", ">=0", False),  # no longer has the library that either plugin links to
+    (">=2.18,<2.20", ">=1.2", True),
+    (">=2.18,<2.20", "<1.2", False),  # no longer has a symbol that 1.1.0 asks for
+    (">=2.17,<2.18", ">=1.1,<1.3", True),
+    (">=2.14,<2.17", ">=1.1,<1.2", True),
+)
+"""Releases of TensorFlow and of tensorflow-metal, whose last is 1.2.0, and whether they load together."""
 
 
 def pair_loads(tensorflow: str, metal: str) -> bool | None:
-    """Whether this tensorflow-metal loads with this TensorFlow; None for pairs of which nobody is known to have told.
-
-    1.2.0 is the last. TensorFlow 2.20 no longer has the library that either of them links to; 2.18 no longer has a
-    symbol that 1.1.0 asks for.
-    """
-    theirs, plugin = numbers(tensorflow), numbers(metal)
-    if (0, 0) in (theirs, plugin):
-        return None
-    if theirs >= (2, 20):
-        return False
-    if theirs >= (2, 18):
-        return plugin >= (1, 2)
-    if theirs == (2, 17):
-        return True if plugin in ((1, 1), (1, 2)) else None
-    return True if theirs >= (2, 14) and plugin == (1, 1) else None
+    """Whether this tensorflow-metal loads with this TensorFlow; None for pairs of which nobody has reported either."""
+    return next((loads for ours, theirs, loads in _PAIRS if fits(tensorflow, ours) and fits(metal, theirs)), None)

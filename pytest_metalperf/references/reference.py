@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from packaging.version import Version
+
 from ..measure.parcel import Place
 from ..worker.sources import moved
 from ..workloads.workload import Workload, WorkloadError
@@ -19,7 +21,7 @@ from .git import asked, commit_of, git
 
 Imports = Mapping[str, Any]
 OURS = __package__.partition(".")[0]
-OLDEST = (3, 10)
+OLDEST = Version("3.10")
 ASK_SECONDS = 60.0
 CHECKOUT_SECONDS = 600.0
 COMPILED = (".so", ".pyd", ".dylib")
@@ -165,15 +167,13 @@ def _interpreter(text: str, python: Path) -> Reference:
             stdin=subprocess.DEVNULL,
         )
         version = done.stdout.strip()
-        numbers = tuple(int(part) for part in version.split("."))
+        theirs = Version(version)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise BadReference(
             f"--metal-against {text}: {python} does not run as a Python interpreter ({_short(error)})"
         ) from None
-    if numbers < OLDEST:
-        raise BadReference(
-            f"--metal-against {text}: is Python {version}; workers need {OLDEST[0]}.{OLDEST[1]} or later"
-        )
+    if theirs < OLDEST:
+        raise BadReference(f"--metal-against {text}: is Python {version}; workers need {OLDEST} or later")
     return Reference(text, Place(name=text, python=str(python)), version)
 
 

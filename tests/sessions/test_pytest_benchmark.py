@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -174,3 +175,37 @@ def test_what_is_not_measured_adds_no_row_and_no_warning(suite, flags):
 
 def test_smoke_adds_no_warning(suite):
     suite.run("--metal=smoke", "-W", "error").assert_outcomes(passed=1)
+
+
+HIDDEN = """
+import importlib.metadata, sys
+sys.modules["pytest_benchmark"] = None  # an import of it fails
+found = importlib.metadata.distributions
+importlib.metadata.distributions = lambda **words: (
+    one for one in found(**words) if one.metadata["Name"] != "pytest-benchmark"
+)
+"""
+
+
+@pytest.fixture
+def hidden(suite, monkeypatch):
+    """A suite whose interpreters have no pytest-benchmark installed: its distribution and its package are hidden."""
+    folder = suite.pytester.mkdir("hidden")
+    (folder / "sitecustomize.py").write_text(HIDDEN)
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+    return suite
+
+
+def test_it_need_not_be_installed(hidden):
+    run = hidden.pytester.runpytest_subprocess
+    assert "unrecognized arguments: --benchmark-only" in run("--benchmark-only").stderr.str()
+    run("--metal-update-baselines", "-W", "error").assert_outcomes(passed=1)
+    hidden.set(seconds=0.2)
+    result = run("-W", "error")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*fake-model*slower than its baseline*"])
+
+
+def test_without_it_a_suite_under_xdist_has_no_warning(hidden):
+    hidden.write("def test_plain(): pass")
+    hidden.pytester.runpytest_subprocess("-n", "1", "-W", "error").assert_outcomes(passed=1)

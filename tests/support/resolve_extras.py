@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pytest_metalperf.doctor.environment import numbers, pair_loads
+from pytest_metalperf.doctor.environment import fits, pair_loads
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 MAC, INTEL_MAC, LINUX = "aarch64-apple-darwin", "x86_64-apple-darwin", "x86_64-unknown-linux-gnu"
@@ -44,13 +44,16 @@ def no_metal(found: Resolved) -> str:
 def tensorflow(found: Resolved) -> str:
     """What is wrong with a TensorFlow for the CPU or CUDA."""
     version = found.get("tensorflow") or found.get("tensorflow-cpu") or ""
-    return "" if numbers(version) >= (2, 16) else f"TensorFlow {version or 'none'}; 2.16 or later brings Keras 3"
+    return "" if fits(version, ">=2.16") else f"TensorFlow {version or 'none'}; 2.16 or later brings Keras 3"
 
 
-def framework(name: str) -> Rule:
-    """What is wrong with Keras on another framework."""
+def package(name: str) -> Rule:
+    """What is wrong where this package must be there, such as another framework for Keras."""
     return lambda found: "" if name in found else f"no {name}"
 
+
+TRAIN_NOTHING = ("benchmark",)
+"""Extras that bring no framework, so no Keras either."""
 
 CASES: list[tuple[str, str, str, Rule]] = [
     *(("metal", MAC, python, metal) for python in ("3.10", "3.11", "3.12")),
@@ -63,7 +66,8 @@ CASES: list[tuple[str, str, str, Rule]] = [
     *(("tensorflow", where, python, tensorflow) for where, python in itertools.product((MAC, LINUX), ("3.10", "3.12"))),
     *(("tensorflow-cpu", where, "3.12", tensorflow) for where in (MAC, LINUX)),
     ("cuda", LINUX, "3.12", tensorflow),
-    *((name, MAC, python, framework(name)) for name, python in itertools.product(("torch", "jax"), ("3.10", "3.12"))),
+    *((name, MAC, python, package(name)) for name, python in itertools.product(("torch", "jax"), ("3.10", "3.12"))),
+    *(("benchmark", where, "3.10", package("pytest-benchmark")) for where in (MAC, LINUX)),
 ]
 
 
@@ -94,9 +98,7 @@ def resolved(extra: str, platform: str, python: str) -> Resolved:
 
 def problem(found: Resolved, rule: Rule) -> str:
     """What is wrong with a resolution; empty for nothing."""
-    return rule(found) or (
-        "" if numbers(found.get("keras", "")) >= (3, 0) else f"Keras {found.get('keras', 'none')}, not 3"
-    )
+    return rule(found) or ("" if fits(found.get("keras", ""), ">=3") else f"Keras {found.get('keras', 'none')}, not 3")
 
 
 def checked(extra: str, platform: str, python: str, rule: Rule) -> tuple[Resolved, str]:
@@ -105,7 +107,7 @@ def checked(extra: str, platform: str, python: str, rule: Rule) -> tuple[Resolve
         found = resolved(extra, platform, python)
     except ValueError as error:
         return {}, f"does not resolve: {error}"
-    return found, problem(found, rule)
+    return found, rule(found) if extra in TRAIN_NOTHING else problem(found, rule)
 
 
 def main() -> int:
@@ -116,7 +118,7 @@ def main() -> int:
     for (extra, platform, python, _), (found, why) in zip(CASES, looked, strict=True):
         told = [
             f"{name} {found[name]}"
-            for name in ("tensorflow", "tensorflow-cpu", "tensorflow-metal", "torch", "jax")
+            for name in ("tensorflow", "tensorflow-cpu", "tensorflow-metal", "torch", "jax", "pytest-benchmark")
             if name in found
         ]
         print(

@@ -14,10 +14,11 @@ from pytest_metalperf.doctor.environment import (
     Environment,
     Installed,
     environment,
+    fits,
     installed,
-    numbers,
     pair_loads,
     plugin_libraries,
+    release,
     site_folders,
 )
 from pytest_metalperf.worker.backends import variables
@@ -172,19 +173,31 @@ def test_an_old_virtualenv_has_no_getsitepackages(monkeypatch):
 @pytest.mark.parametrize(
     ("version", "expected"),
     [
-        ("2.19.1", (2, 19)),
-        ("2.22.0rc1", (2, 22)),
-        ("2.22.0-dev20260101", (2, 22)),
-        ("2.13.0+cpu", (2, 13)),
-        ("10.0", (10, 0)),
-        ("3", (0, 0)),
-        ("v2.19", (0, 0)),
-        ("unknown", (0, 0)),
-        ("", (0, 0)),
+        ("2.19.1", "2.19.1"),
+        ("2.22.0rc1", "2.22.0"),
+        ("2.22.0-dev20260101", "2.22.0"),
+        ("2.13.0+cpu", "2.13.0"),
+        ("10.0", "10.0"),
+        ("3", "3"),
+        ("v2.19", "2.19"),
     ],
 )
-def test_numbers(version, expected):
-    assert numbers(version) == expected
+def test_a_version_belongs_to_a_release(version, expected):
+    assert str(release(version)) == expected
+    assert fits(version, f"=={expected}")
+    assert not fits(version, f"<{expected}")
+
+
+@pytest.mark.parametrize("text", ["unknown", "", "2.x", "2.19 or so", "9" * 5000])
+def test_what_is_no_version_fits_nothing(text):
+    assert release(text) is None
+    assert not fits(text, ">=0")
+
+
+def test_a_candidate_counts_as_its_release():
+    assert fits("2.20.0rc1", ">=2.20")
+    assert not fits("2.20.0rc1", "<2.20")
+    assert fits("2.15.10", ">=2.15.9")  # numbers, not text
 
 
 LOADS = {
@@ -207,7 +220,7 @@ def test_which_plugin_loads_with_which_tensorflow(tensorflow, metal, expected):
 @given(st.text() | st.from_regex(r"\d+\.\d+\S*"), st.text() | st.from_regex(r"\d+\.\d+\S*"))
 def test_no_version_raises(tensorflow, metal):
     assert pair_loads(tensorflow, metal) in (True, False, None)
-    assert all(number >= 0 for number in numbers(tensorflow))
+    assert fits(tensorflow, ">=0") == (release(tensorflow) is not None)
 
 
 # an environment

@@ -23,8 +23,8 @@ KERAS = {"keras": "3.15.1"}
         ({"tensorflow-cpu": "2.21.0"}, extras.tensorflow, ""),
         ({"tensorflow": "2.15.1"}, extras.tensorflow, "2.16 or later"),
         ({}, extras.tensorflow, "TensorFlow none"),
-        ({"torch": "2.11.0"}, extras.framework("torch"), ""),
-        ({}, extras.framework("jax"), "no jax"),
+        ({"torch": "2.11.0"}, extras.package("torch"), ""),
+        ({}, extras.package("jax"), "no jax"),
     ],
 )
 def test_what_is_wrong_with_a_resolution(found, rule, why):
@@ -33,8 +33,8 @@ def test_what_is_wrong_with_a_resolution(found, rule, why):
 
 
 def test_keras_2_is_wrong():
-    assert "Keras 2.15.0" in extras.problem({"torch": "2.11.0", "keras": "2.15.0"}, extras.framework("torch"))
-    assert "Keras none" in extras.problem({"torch": "2.11.0"}, extras.framework("torch"))
+    assert "Keras 2.15.0" in extras.problem({"torch": "2.11.0", "keras": "2.15.0"}, extras.package("torch"))
+    assert "Keras none" in extras.problem({"torch": "2.11.0"}, extras.package("torch"))
 
 
 def test_every_extra_that_users_install_is_resolved():
@@ -53,6 +53,14 @@ def test_one_wrong_resolution_fails(monkeypatch, capsys):
     monkeypatch.setattr(extras, "resolved", lambda extra, platform, python: wrong if python == "3.12" else right)
     assert extras.main() == 1
     assert capsys.readouterr().out.splitlines()[-1] == "2 resolutions, 1 wrong"
+
+
+def test_an_extra_without_a_framework_needs_no_keras(monkeypatch):
+    found = {"pytest-benchmark": "5.3.1"}
+    monkeypatch.setattr(extras, "resolved", lambda extra, platform, python: found)
+    assert extras.checked("benchmark", extras.LINUX, "3.12", extras.package("pytest-benchmark")) == (found, "")
+    assert extras.checked("benchmark", extras.LINUX, "3.12", extras.package("other"))[1] == "no other"
+    assert extras.checked("torch", extras.LINUX, "3.12", extras.package("pytest-benchmark"))[1] == "Keras none, not 3"
 
 
 def test_what_does_not_resolve_fails(monkeypatch, capsys):
