@@ -30,7 +30,6 @@ ENVIRONMENTS = {
     "extras",
     "lint",
 }
-AWAITED = {"frameworks", "all", "benchmark"}
 SESSION = "import pytest\n"
 FAKES = """
 import pytest
@@ -64,17 +63,7 @@ PYTHON = [block for language, block in blocks() if language == "python"]
 KERAS, TORCH = ([block for block in PYTHON if f"import {name}" in block.text] for name in ("keras", "torch"))
 FAKED = [block for block in PYTHON if block not in KERAS + TORCH]
 TYPED = commands()
-NEEDS_TORCH = (  # its own mark, where pyproject.toml has it
-    pytest.mark.torch
-    if '"torch: ' in read(ROOT / "pyproject.toml")
-    else pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
-)
 
-
-def _await(missing: set[str]) -> None:
-    """Until tox.ini and pyproject.toml have what the pages name already."""
-    if missing & AWAITED:
-        pytest.xfail(f"not there yet: {', '.join(missing)}")
 
 
 def of(*start: str) -> list[Found]:
@@ -102,7 +91,7 @@ def test_code_that_needs_keras_trains(suite, block):
     suite.run("--metal", "smoke", "--metal-backend", "tensorflow").assert_outcomes(passed=1)
 
 
-@NEEDS_TORCH
+@pytest.mark.torch
 @pytest.mark.parametrize("block", TORCH, ids=str)
 def test_code_that_needs_pytorch_trains(suite, block):
     suite.write(block.text)
@@ -148,7 +137,7 @@ def test_the_tox_environment_exists(command):
     name = words[words.index("-e") + 1]
     assert name in ENVIRONMENTS
     known = [section.removeprefix("testenv:") for section in tox.sections()]
-    _await({name} - {*known})
+    assert name in known
     assert name in known
 
 
@@ -158,7 +147,7 @@ def test_the_extras_exist(command):
         r"^([\w-]+) = \[", read(ROOT / "pyproject.toml").partition("[project.optional-dependencies]")[2], re.MULTILINE
     )
     asked = {name for extras in re.findall(r"pytest-metalperf\[(.*?)\]", command.text) for name in extras.split(",")}
-    _await(asked - {*known})
+    assert asked <= {*known}
     assert asked <= {*known}
 
 
