@@ -17,7 +17,7 @@ from .measure.fleet import WorkerError, plan_of
 from .measure.live import LiveRuns
 from .report import metrics as gated
 from .report import speedups, words
-from .report import sustained as course
+from .report import sustained as long_run
 from .results.measurement import Measurement, Speedup
 from .results.run import Run
 from .session import MetalSession
@@ -141,7 +141,7 @@ class MetalBench(_OfTest):
             measurement = compared(self._session, workload, settings, plan, self._test.nodeid, theirs)
         else:
             measurement = judged(self._session, workload, settings, measure, self._test.nodeid, later=self._test.later)
-        settle(self._session, self._test, measurement, settings)
+        conclude(self._session, self._test, measurement, settings)
         return measurement
 
 
@@ -206,7 +206,7 @@ class MetalLive(_OfTest):
                 later=self._test.later,
             )
         measurement.notes.append("weights not checked: metal_live cannot see them")
-        settle(self._session, self._test, measurement, settings)
+        conclude(self._session, self._test, measurement, settings)
         return measurement
 
 
@@ -292,7 +292,7 @@ class MetalSpeedup(_OfTest):
         return speedup
 
 
-def settle(session: MetalSession, test: Test, measurement: Measurement, settings: Settings) -> None:
+def conclude(session: MetalSession, test: Test, measurement: Measurement, settings: Settings) -> None:
     """Hand the result to the reports, then fail the test where it must fail.
 
     Raises:
@@ -312,22 +312,24 @@ def failures(session: MetalSession, measurement: Measurement, settings: Settings
     texts = []
     long = measurement.sustained
     if measurement.verdict == "slower":
-        texts.append(words.slower(measurement, command) if long is None else course.slower(measurement, long, command))
+        texts.append(
+            words.slower(measurement, command) if long is None else long_run.slower(measurement, long, command)
+        )
     if measurement.verdict == "inconclusive" and settings.strict:
-        tell = (
+        text = (
             words.inconclusive(measurement, command)
             if long is None
-            else course.inconclusive(measurement, long, command)
+            else long_run.inconclusive(measurement, long, command)
         )
-        texts.append(tell)
+        texts.append(text)
     if measurement.verdict == "no baseline" and settings.fails_on_missing:
         store = session.store
         texts.append(words.no_baseline(measurement, store.path.name, command, store.workloads))
     texts += [gated.worse(measurement, one, command) for one in measurement.metrics if one.worse]
     unsure = [one for one in measurement.metrics if one.verdict == "inconclusive" and settings.strict]
     texts += [gated.inconclusive(measurement, one, command) for one in unsure]
-    told = measurement.verdict in ("slower", "recorded")  # in its own text, or accepted
-    if settings.strict_work and not told and measurement.work_changes:
+    explained = measurement.verdict in ("slower", "recorded")  # in its own text, or accepted
+    if settings.strict_work and not explained and measurement.work_changes:
         texts.append(words.other_work(measurement, command))
     return texts
 

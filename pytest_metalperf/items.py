@@ -30,7 +30,7 @@ def marked(item: pytest.Item, settings: Settings) -> Settings:
     return settings
 
 
-def place(item: pytest.Item) -> tuple[str, str] | None:
+def device_and_backend(item: pytest.Item) -> tuple[str, str] | None:
     """The device and backend that a test is parametrised with."""
     found: tuple[str, str] | None = getattr(getattr(item, "callspec", None), "params", {}).get("metal_device")
     return found

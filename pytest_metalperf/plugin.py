@@ -16,7 +16,7 @@ import pytest
 
 from . import settings as options
 from . import suspects
-from .items import TOOK, marked, ours, place, target, whole
+from .items import TOOK, device_and_backend, marked, ours, target, whole
 from .settings import MARKER, SettingError, Settings
 
 if TYPE_CHECKING:
@@ -63,12 +63,12 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         f"{MARKER}(batches, warmup, runs, tolerance, …): a performance test of training; keys are options of this test",
     )
-    config.stash[_settings] = _settle(config)
+    config.stash[_settings] = _settings_of(config)
     with_rows = config.pluginmanager.has_plugin("benchmark")
     config.pluginmanager.register(_Rows() if with_rows else _NoRows(), "metalperf-rows")
 
 
-def _settle(config: pytest.Config) -> Settings:
+def _settings_of(config: pytest.Config) -> Settings:
     flags, ini = {}, {}
     shown = [f"-c {_quoted(config.option.inifilename)}"] if config.option.inifilename else []
     shown += [f"-o {_quoted(pair)}" for pair in config.option.override_ini or ()]
@@ -87,7 +87,7 @@ def _settle(config: pytest.Config) -> Settings:
             if value is not None:
                 ini[option.name] = value
         config.stash[_flags] = " ".join(shown)
-        settings = options.settle(flags, ini)
+        settings = options.resolve(flags, ini)
         typed = {str(argument).partition("=")[0] for argument in config.invocation_params.args}
         if "--metal-update-mode" in typed and not settings.update_baselines:
             raise SettingError(
@@ -132,10 +132,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         settings = marked(metafunc.definition, metafunc.config.stash[_settings])
     except SettingError:  # told by the fixture, as a failure of that test alone
         settings = metafunc.config.stash[_settings]
-    places = [(device, backend) for backend in settings.backend for device in settings.devices]
+    devices = [(device, backend) for backend in settings.backend for device in settings.devices]
     several = len(settings.backend) > 1
-    ids = [f"{device}-{backend}" if several else device for device, backend in places]
-    metafunc.parametrize("metal_device", places, ids=ids, indirect=True)
+    ids = [f"{device}-{backend}" if several else device for device, backend in devices]
+    metafunc.parametrize("metal_device", devices, ids=ids, indirect=True)
 
 
 def _asked_for(item: pytest.Item, config: pytest.Config) -> Settings:
@@ -231,7 +231,7 @@ def _asked(request: pytest.FixtureRequest, device: str | None, row: Row | None) 
 
     item, config = request.node, request.config
     session, settings = _open(config), _asked_for(item, config)
-    where, alone = place(item), target(item)
+    where, alone = device_and_backend(item), target(item)
 
     def publish(result: Measurement | Speedup) -> None:
         from .report.junit import attach

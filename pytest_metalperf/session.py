@@ -27,7 +27,7 @@ from .workloads.workload import DEFAULTS, Axis, Workload, WorkloadError, checked
 
 if TYPE_CHECKING:
     from .measure.fleet import Fleet, Plan
-    from .measure.in_turn import Side
+    from .measure.in_turn import Turns
     from .references.reference import Reference
 
 Listener = Callable[[Measurement], None]
@@ -95,7 +95,7 @@ class MetalSession:
         self._facts: MachineFacts | None = None
         self._probes: dict[tuple[str, str], str] = {}
         self._runs: dict[tuple[str, str, str], list[Run]] = {}
-        self._pairs: dict[tuple[str, str, str], list[tuple[Side, Side]]] = {}
+        self._pairs: dict[tuple[str, str, str], list[tuple[Turns, Turns]]] = {}
         self._reference: Reference | None = None
         self._claims: dict[str, _Claim] = {}
         self._revision: Revision | None = None
@@ -262,7 +262,7 @@ class MetalSession:
         """The fresh runs of this session so far, of this very builder: two closures may bear one name in turn."""
         return self._runs.setdefault((workload.id, repr(workload.source), repr(plan)), [])
 
-    def kept_pairs(self, id: str, plan: Plan, *workloads: Workload) -> list[tuple[Side, Side]]:  # noqa: A002
+    def kept_pairs(self, id: str, plan: Plan, *workloads: Workload) -> list[tuple[Turns, Turns]]:  # noqa: A002
         """The fresh pairs of this session so far, of these very builders."""
         return self._pairs.setdefault((id, repr([workload.source for workload in workloads]), repr(plan)), [])
 
@@ -276,14 +276,14 @@ class MetalSession:
         missing = count - len(runs)
         if missing > 0:
 
-            def hear(phase: str, i: int, n: int, which: int) -> None:
+            def progress(phase: str, i: int, n: int, which: int) -> None:
                 self.on_progress(
                     Progress(workload.label, workload.device, phase, i, n, min(count, len(runs) + which + 1), count)
                 )
 
             since, before = time.monotonic(), len(runs)
             try:
-                for run in self.fleet.run(workload, self.backend_source(workload.backend), plan, missing, hear):
+                for run in self.fleet.run(workload, self.backend_source(workload.backend), plan, missing, progress):
                     runs.append(run)
             finally:
                 self.on_progress(None)

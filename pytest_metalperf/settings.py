@@ -350,7 +350,7 @@ def parsed(values: Mapping[str, object], where: str, allowed: frozenset[str]) ->
     return out
 
 
-def settle(flags: Mapping[str, object], ini: Mapping[str, object]) -> Settings:
+def resolve(flags: Mapping[str, object], ini: Mapping[str, object]) -> Settings:
     """Session-wide settings from parsed flags and raw ini values (absent keys are unset).
 
     `--metal-size quick` brings its own batches, warm-up and runs, where nobody sets them.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Container, Sequence
 
 import pytest
 
-from .items import ours, place
+from .items import device_and_backend, ours
 
 PATIENCE = 60.0
 """Seconds between a suspicious first look and the next: slow spells of a shared machine were seen to last that long."""
@@ -95,7 +95,7 @@ def more_to_come(item: pytest.Item, unavailable: Container[str] = ()) -> bool:
     first = next((index for index, one in enumerate(items) if one is item), len(items))
     following = items[first + 1 :]
     return item not in following and any(
-        ours(one) and ":".join(place(one) or ()) not in unavailable for one in following
+        ours(one) and ":".join(device_and_backend(one) or ()) not in unavailable for one in following
     )
 
 

@@ -57,7 +57,7 @@ def mode_of_change(judged: Measurement | Speedup, mode: str, *, strict_work: boo
         mode: of `--metal-update-mode`, with `--metal-update-baselines`.
         strict_work: whether a fingerprint that the baseline lacks counts as new.
     """
-    if not stores_changes(mode) or judged.crept:
+    if not stores_changes(mode) or judged.beyond_total:
         return ""
     if _is_other_time(judged):
         return "changed"

@@ -1,6 +1,6 @@
 """`python -m pytest_metalperf calibrate`: measure this machine's noise, and say what the gate can see through it.
 
-Sessions of fresh runs are measured as the plugin measures them; `calibration` makes of their figures the gate's
+Sessions of fresh runs are measured as the plugin measures them; `simulation` makes of their figures the gate's
 verdicts on these very runs, each session judged against the others, unchanged (A/A) and made slower by 5, 10 and 20 %;
 its rates in simulated sessions with the noise that it learns from them; what it costs to see twice the tolerance.
 Verdicts are the gate's, on figures alone: conditions, for which a session may say `inconclusive` instead, are left out.
@@ -72,26 +72,26 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _told(parse: Callable[[object], Any]) -> Callable[[str], Any]:
-    def told(text: str) -> Any:
+    def checked(text: str) -> Any:
         try:
             return parse(text)
         except ValueError as error:  # of any other exception than this argparse tells no reason
             raise argparse.ArgumentTypeError(str(error)) from None
 
-    return told
+    return checked
 
 
-def function_at(place: str) -> Callable[..., Any]:
+def function_at(builder: str) -> Callable[..., Any]:
     """The function or class at `path/to/file.py::name`. Its file is imported, as pytest imports a file of tests.
 
     Raises:
         WorkloadError: for a file or a name that is not there.
         WorkerError: with the user's own traceback, for a file that breaks.
     """
-    file, _, name = place.partition("::")
+    file, _, name = builder.partition("::")
     path = Path(file).resolve()
     if not path.is_file():
-        raise WorkloadError(f"{place}: there is no file {file}; a builder is named path/to/file.py::builder")
+        raise WorkloadError(f"{builder}: there is no file {file}; a builder is named path/to/file.py::builder")
     root, module = path.parent, path.stem
     while (root / "__init__.py").is_file():
         root, module = root.parent, f"{root.name}.{module}"
@@ -103,25 +103,25 @@ def function_at(place: str) -> Callable[..., Any]:
         raise WorkerError("builder", f"{file} cannot be imported: {why}", problem.traceback) from None
     if not callable(contents.get(name)):
         theirs = sorted(k for k, v in contents.items() if callable(v) and getattr(v, "__module__", None) == module)
-        raise WorkloadError(f"{place}: {file} has no function {name!r}; it has {', '.join(theirs) or 'none at all'}")
+        raise WorkloadError(f"{builder}: {file} has no function {name!r}; it has {', '.join(theirs) or 'none at all'}")
     return contents[name]  # type: ignore[no-any-return]
 
 
 def parsed(text: str) -> tuple[str, dict[str, Any]]:
-    """`resnet50v2[batch_size=16,precision=mixed_float16]` -> its name or place, and its axes.
+    """`resnet50v2[batch_size=16,precision=mixed_float16]` -> its name or builder, and its axes.
 
     Raises:
         WorkloadError: for axes that are not written so.
     """
-    place, _, inside = text.removesuffix("]").partition("[") if text.endswith("]") else (text, "", "")
+    builder, _, inside = text.removesuffix("]").partition("[") if text.endswith("]") else (text, "", "")
     axes: dict[str, Any] = {}
     for part in filter(None, inside.split(",")):
         if not (found := re.fullmatch(r"\s*(\w+)\s*=\s*(.*?)\s*", part)):
-            raise WorkloadError(f"{text}: {part!r} is no axis; write {place}[batch_size=64,precision=mixed_float16]")
+            raise WorkloadError(f"{text}: {part!r} is no axis; write {builder}[batch_size=64,precision=mixed_float16]")
         axes[found[1]] = found[2]
         with contextlib.suppress(ValueError, SyntaxError):  # what is no number or truth value is text
             axes[found[1]] = ast.literal_eval(found[2])
-    return place, axes
+    return builder, axes
 
 
 def workloads_of(session: MetalSession, asked: Sequence[str], device: str, backend: str) -> list[Workload]:
@@ -132,12 +132,12 @@ def workloads_of(session: MetalSession, asked: Sequence[str], device: str, backe
         WorkerError: for a file or a backend that breaks.
     """
     found = {}
-    for place, axes in map(parsed, asked):
-        model = function_at(place) if "::" in place or place.endswith(".py") else place
+    for builder, axes in map(parsed, asked):
+        model = function_at(builder) if "::" in builder or builder.endswith(".py") else builder
         if isinstance(model, str) and model not in session.models:
             known = ", ".join(sorted(session.models))
             raise WorkloadError(
-                f"unknown model {place!r}: there are {known}; your own is named path/to/file.py::builder"
+                f"unknown model {builder!r}: there are {known}; your own is named path/to/file.py::builder"
             )
         one = session.workload(model, name=None, device=device, backend=backend, axes=axes, settings=session.settings)
         found[one.id] = one

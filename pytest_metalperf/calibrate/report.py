@@ -9,7 +9,7 @@ from functools import partial
 from ..gate import Rule, learn_noise
 from ..gate.noise import SESSIONS_TO_KNOW
 from ..report import words
-from . import simulation as calibration
+from . import simulation
 from .simulation import Choice, Measured, World, choices, replay, stored, verdict_seconds, worthwhile
 
 
@@ -48,7 +48,7 @@ def _noise(both: Sequence[tuple[Measured, World]]) -> list[str]:
 _SLOWER = (
     "workload",
     "unchanged",
-    *(f"{100 * ratio - 100:.0f} % slower" for ratio in list(calibration.TRIALS)[1:]),
+    *(f"{100 * ratio - 100:.0f} % slower" for ratio in list(simulation.TRIALS)[1:]),
     "inconclusive",
 )
 
@@ -62,7 +62,7 @@ def _replayed(all_measured: Sequence[Measured], rule: Rule, step: int) -> list[s
     rows, still_open = [], 0
     for one in all_measured:
         peers = [other.sessions for other in all_measured if other is not one]
-        rates = [replay(one.sessions, peers, ratio, rule, step) for ratio in calibration.TRIALS]
+        rates = [replay(one.sessions, peers, ratio, rule, step) for ratio in simulation.TRIALS]
         rows.append((one.label, *(each.of("slower") for each in rates), rates[0].of("inconclusive")))
         still_open += sum(each.verdicts["open"] for each in rates)
     notes = [
@@ -86,12 +86,12 @@ def _replayed(all_measured: Sequence[Measured], rule: Rule, step: int) -> list[s
 def _simulated(both: Sequence[tuple[Measured, World]], rule: Rule, step: int) -> list[str]:
     rows = []
     for one, world in both:
-        rates = [world.simulate(ratio, rule, step, trials) for ratio, trials in calibration.TRIALS.items()]
+        rates = [world.simulate(ratio, rule, step, trials) for ratio, trials in simulation.TRIALS.items()]
         shares = [*(each.share("slower") for each in rates), rates[0].share("inconclusive")]
         rows.append((one.label, *shares, f"{rates[0].mean(float):.2f}", words.percent(world.visible(rule))))
     return [
-        f"Called slower: simulated with that noise, {both[0][1].stored} stored, {calibration.TRIALS[1.0]} trials"
-        f" ({calibration.TRIALS[1.05]} of each slowdown)",
+        f"Called slower: simulated with that noise, {both[0][1].stored} stored, {simulation.TRIALS[1.0]} trials"
+        f" ({simulation.TRIALS[1.05]} of each slowdown)",
         *aligned((*_SLOWER, "runs", "visible"), rows),
         "unchanged: false alarms. inconclusive, runs: of unchanged code. visible: the slowdown that is seen 9 times in 10.",
     ]
@@ -103,8 +103,7 @@ def _needed(both: Sequence[tuple[Measured, World]], rule: Rule, step: int) -> li
         kept = worthwhile(choices(world, rule, one.took, step), wanted)
         for choice in kept:
             unchanged, slowed = (
-                choice.world.simulate(ratio, choice.rule, step, calibration.CHOICE_TRIALS)
-                for ratio in (1.0, 1 + wanted)
+                choice.world.simulate(ratio, choice.rule, step, simulation.CHOICE_TRIALS) for ratio in (1.0, 1 + wanted)
             )
             usual = unchanged.mean(partial(verdict_seconds, one.took, step=step))
             times = (words.duration(seconds) for seconds in (choice.record, usual, choice.longest))
@@ -114,7 +113,7 @@ def _needed(both: Sequence[tuple[Measured, World]], rule: Rule, step: int) -> li
     needed = [
         f"Needed to see a slowdown of {words.percent(wanted)}, twice the tolerance, 9 times in 10",
         *aligned(("workload", "stored", "max. runs", "visible", "seen", "recording", "verdict", "at most"), rows),
-        f"seen: how often {words.percent(wanted)} is called slower, of {calibration.CHOICE_TRIALS} trials."
+        f"seen: how often {words.percent(wanted)} is called slower, of {simulation.CHOICE_TRIALS} trials."
         " verdict: of unchanged code, on average. Times are without waiting for other measurements.",
     ]
     return [needed, ["What to do", *advice]]

@@ -273,7 +273,7 @@ def of_backend(env: Environment, backend: str, facts: Mapping[str, Any], ended: 
     Args:
         env: the environment.
         backend: its name.
-        facts: what `worker.checkup` told, an `error` and the `log` of it among it.
+        facts: what `worker.checkup` answers, an `error` and the `log` of it among it.
         ended: whether the process came to its end.
         seconds: what all backends together had.
     """

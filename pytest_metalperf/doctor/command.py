@@ -40,7 +40,7 @@ class _Busy(Exception):
 
 
 class Child:
-    """A backend looked at in a process of its own: the facts that it told, and how it ended.
+    """A backend looked at in a process of its own: the facts that it answers, and how it ended.
 
     Args:
         backend: one of ours.
@@ -51,25 +51,25 @@ class Child:
     def __init__(self, backend: str, device: str, folder: Path) -> None:
         self.backend = backend
         self.facts: dict[str, Any] = {}
-        self._told = folder / f"{backend}-{device or 'any'}.json"
+        self._answers = folder / f"{backend}-{device or 'any'}.json"
         self._log = folder / f"{backend}-{device or 'any'}.log"
-        with self._told.open("wb") as told, self._log.open("wb") as log:
+        with self._answers.open("wb") as answers, self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _CHILD, str(Path(__file__).parents[2]), str(os.getpid()), backend, device],
                 stdin=subprocess.DEVNULL,
-                stdout=told,
+                stdout=answers,
                 stderr=log,
                 cwd=folder,  # a keras.py of the user's must not stand in for Keras
                 start_new_session=True,
             )
 
     def look(self) -> bool:
-        """Take what it has told so far; whether it has ended."""
+        """Take what it has written so far; whether it has ended."""
         ended = self._process.poll() is not None
-        for line in self._told.read_text("utf-8", "replace").split("\n")[:-1]:
+        for line in self._answers.read_text("utf-8", "replace").split("\n")[:-1]:
             with contextlib.suppress(ValueError):  # somebody's sitecustomize may have printed before us
-                told = json.loads(line)
-                self.facts.update(told if isinstance(told, dict) else {})
+                answers = json.loads(line)
+                self.facts.update(answers if isinstance(answers, dict) else {})
         if ended and self._process.returncode and "error" not in self.facts:
             code = self._process.returncode
             how = f"was ended by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
@@ -94,8 +94,8 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def watched(backends: Sequence[str], seconds: float, tell: Callable[[Child, bool], None]) -> None:
-    """Look at every backend side by side, a CPU beside each GPU; `tell` hears of each child as it ends, or is ended."""
+def watched(backends: Sequence[str], seconds: float, finished: Callable[[Child, bool], None]) -> None:
+    """Look at every backend side by side, a CPU beside each GPU; `ended` is called with each child as it ends, or is ended."""
     until = time.monotonic() + seconds
     with tempfile.TemporaryDirectory(prefix="metalperf-doctor-", ignore_cleanup_errors=True) as folder:
         children = [Child(backend, "", Path(folder)) for backend in backends]
@@ -110,7 +110,7 @@ def watched(backends: Sequence[str], seconds: float, tell: Callable[[Child, bool
                     if ended or time.monotonic() > until:
                         children.remove(child)
                         child.kill()
-                        tell(child, ended)
+                        finished(child, ended)
                 time.sleep(0.05)
         finally:
             for child in children:
@@ -168,30 +168,32 @@ def shown(finding: Finding) -> str:
     return "\n".join(lines)
 
 
-def examine(env: Environment, asked: argparse.Namespace, names: Sequence[str], hear: Callable[[Finding], None]) -> None:
-    """Every check, in order; `hear` takes each finding as soon as it is known.
+def examine(
+    env: Environment, asked: argparse.Namespace, names: Sequence[str], found: Callable[[Finding], None]
+) -> None:
+    """Every check, in order; `found` takes each finding as soon as it is known.
 
     Args:
         env: the environment.
         asked: the options.
         names: backends to look at.
-        hear: takes findings.
+        found: takes findings.
     """
     for finding in checks.of_environment(env):
-        hear(finding)
+        found(finding)
     metal = metal_family() if env.facts.system == "macos" else ""
     for finding in checks.of_machine(env.facts, conditions(), metal):
-        hear(finding)
-    hear(checks.of_baselines(Path(asked.baselines), slug(asked.machine) if asked.machine else env.facts.id))
-    told: dict[str, dict[str, Any]] = {}
+        found(finding)
+    found(checks.of_baselines(Path(asked.baselines), slug(asked.machine) if asked.machine else env.facts.id))
+    answers: dict[str, dict[str, Any]] = {}
 
-    def tell(child: Child, ended: bool) -> None:
+    def finished(child: Child, ended: bool) -> None:
         for finding in checks.of_backend(env, child.backend, child.facts, ended, asked.timeout):
-            hear(finding)
+            found(finding)
         if "loss" in child.facts:
-            told.setdefault(child.backend, {})[child.facts["device"]] = child.facts
-            if len(told[child.backend]) == 2:
-                hear(checks.of_parity(child.backend, told[child.backend]["gpu"], told[child.backend]["cpu"]))
+            answers.setdefault(child.backend, {})[child.facts["device"]] = child.facts
+            if len(answers[child.backend]) == 2:
+                found(checks.of_parity(child.backend, answers[child.backend]["gpu"], answers[child.backend]["cpu"]))
 
     def waiting(seconds: float) -> None:
         if seconds > WAIT_SECONDS:
@@ -199,9 +201,9 @@ def examine(env: Environment, asked: argparse.Namespace, names: Sequence[str], h
 
     try:
         with machine_lock(exclusive=False, waiting=waiting):  # a measurement would be disturbed
-            watched(names, asked.timeout, tell)
+            watched(names, asked.timeout, finished)
     except _Busy:
-        hear(checks.note("backends", "not tried: a measurement runs on this machine", "again when it has ended"))
+        found(checks.note("backends", "not tried: a measurement runs on this machine", "again when it has ended"))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -215,14 +217,14 @@ def main(arguments: Sequence[str]) -> int:
     env = environment(machine_facts())
     findings: list[Finding] = []
 
-    def hear(finding: Finding) -> None:
+    def found(finding: Finding) -> None:
         findings.append(finding)
         if not asked.json:
             print(shown(finding), flush=True)
 
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that folders and children go
     try:
-        examine(env, asked, names or env.backends, hear)
+        examine(env, asked, names or env.backends, found)
     finally:
         signal.signal(signal.SIGTERM, before)
     bad = any(finding.state == "bad" for finding in findings)

@@ -13,13 +13,13 @@ from ..baselines.update import mode_of_change, stores_changes, stores_everything
 from ..measure.fleet import WorkerError
 from ..measure.forecast import side_by_side
 from ..report import words
-from ..results.conditions import calm, refusal, under_conditions
+from ..results.conditions import refusal, under_conditions, under_known_conditions
 from ..results.measurement import Measurement, Speedup
 from ..results.run import Run
 from ..session import MetalSession
 from ..settings import Settings
 from ..workloads.workload import Workload
-from .evidence import figures, is_comparable, other_estimator, peers, rule_of
+from .evidence import is_comparable, other_estimator, peers, rule_of, runs_for_the_gate
 from .metrics import gate_metrics
 
 if TYPE_CHECKING:
@@ -70,13 +70,13 @@ def judged(
             if mode:
                 _record(session, measurement, replace(settings, update_mode=mode), measure)
     except WorkerError as error:
-        measurement.error = told(session, error, workload)
+        measurement.error = error_text(session, error, workload)
     except BaselineError as error:
         measurement.error = str(error)
     return measurement
 
 
-def told(session: MetalSession, error: WorkerError, *trained: Workload) -> str:
+def error_text(session: MetalSession, error: WorkerError, *trained: Workload) -> str:
     """What broke, with its details; of a full memory also which batch has fitted, of the workload that is the largest."""
     message = error.message
     if error.kind == "memory":
@@ -104,7 +104,7 @@ def to_update(judged: Measurement | Speedup, settings: Settings) -> str:
     return mode_of_change(judged, settings.update_mode, strict_work=settings.strict_work)
 
 
-def crept(judgement: Judgement, anchor_seconds: float, settings: Settings) -> bool:
+def is_beyond_total(judgement: Judgement, anchor_seconds: float, settings: Settings) -> bool:
     """Whether the total since the anchor is beyond what is allowed, by the lower end of its 95 % interval."""
     lowest = judgement.baseline_seconds * (1 + judgement.change_low) / anchor_seconds - 1
     return settings.total_tolerance is not None and lowest > settings.total_tolerance
@@ -123,7 +123,7 @@ def _gate(
     from ..gate import RunFigure, judge  # numpy and scipy: only when a verdict is due
 
     rule = rule_of(settings)
-    known, others = figures(session.store, stored), peers(session.store, measurement.workload.id)
+    known, others = runs_for_the_gate(session.store, stored), peers(session.store, measurement.workload.id)
     device, before = measurement.device, [run.conditions for run in stored.runs]
     anchor = stored.anchor.seconds_per_batch
 
@@ -134,11 +134,13 @@ def _gate(
         measurement.runs = runs
         judgement = under_conditions(runs, before, device, judged_by, rule.max_runs)
         measurement.judgement, measurement.verdict = judgement, judgement.verdict
-        quiet = calm(runs, before, device)  # a total that only loaded runs show is excused like any slowdown
-        measurement.crept = (
-            judgement.verdict != "inconclusive" and bool(quiet) and crept(judged_by(quiet), anchor, settings)
+        quiet = under_known_conditions(
+            runs, before, device
+        )  # a total that only loaded runs show is excused like any slowdown
+        measurement.beyond_total = (
+            judgement.verdict != "inconclusive" and bool(quiet) and is_beyond_total(judged_by(quiet), anchor, settings)
         )
-        return judgement.decided and (len(runs) > 1 or not measurement.crept)  # one run convinces nobody
+        return judgement.decided and (len(runs) > 1 or not measurement.beyond_total)  # one run convinces nobody
 
     again = session.suspects.had_a_first_look(measurement.nodeid)
     if first_look is not None and not again and look([first_look()]) and measurement.verdict == "within":
@@ -151,7 +153,7 @@ def _gate(
     while not done:
         # what one run left open, one more seldom settles: several cost little more time, since they prepare side by side
         done = look(measure(min(settings.max_runs, len(measurement.runs) + side_by_side())))
-    if measurement.crept:
+    if measurement.beyond_total:
         measurement.verdict = "slower"
 
 

@@ -13,7 +13,7 @@ from ..results.run import run_of
 from ..session import MetalSession, Progress
 from ..settings import Settings
 from ..workloads.workload import Workload
-from .against_baseline import told
+from .against_baseline import error_text
 from .evidence import rule_of
 from .metrics import metrics_in_turn
 
@@ -43,7 +43,7 @@ def compared(
         Request(theirs, reference.moved(session.backend_source(workload.backend)), reference.place),
     )
 
-    def hear(phase: str, i: int, n: int, _which: int) -> None:
+    def progress(phase: str, i: int, n: int, _which: int) -> None:
         session.on_progress(Progress(workload.label, workload.device, phase, i, n, len(pairs) + 1, settings.max_pairs))
 
     def check(workers: Sequence[Worker]) -> None:
@@ -58,7 +58,7 @@ def compared(
 
     def look() -> bool:
         measurement.runs = [run_of(ours.answers, session.id) for ours, _ in pairs]
-        runs = [run_of(side.answers, session.id) for _, side in pairs]
+        runs = [run_of(variant.answers, session.id) for _, variant in pairs]
         measurement.reference = ReferenceRuns(reference.name, runs)
         if settings.metal == "smoke":
             return bool(pairs)
@@ -76,9 +76,9 @@ def compared(
 
     try:
         while not look():
-            pairs.append(take_turns(session.fleet, requests, plan, hear, len(pairs), check))
+            pairs.append(take_turns(session.fleet, requests, plan, progress, len(pairs), check))
     except WorkerError as error:
-        measurement.error = told(session, error, workload)
+        measurement.error = error_text(session, error, workload)
     finally:
         session.on_progress(None)
     return measurement

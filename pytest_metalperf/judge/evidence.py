@@ -42,7 +42,7 @@ def _of_today(run: StoredRun | StoredPair) -> bool:
     return run.estimator == (ESTIMATOR if isinstance(run, StoredRun) else PAIR_ESTIMATOR)
 
 
-def figures(store: Store, entry: Entry, metric: Metric = SECONDS) -> list[RunFigure]:
+def runs_for_the_gate(store: Store, entry: Entry, metric: Metric = SECONDS) -> list[RunFigure]:
     """The runs of an entry that know `metric`: sessions of one hour count as one."""
     from ..gate import RunFigure
 
@@ -62,12 +62,12 @@ def _all_of(store: Store, metric: Metric, device: str) -> dict[str, list[RunFigu
     made: dict[str, list[RunFigure]] | None = store.derived.get((metric.name, device))
     if made is None:
         workloads = store.workloads.items()
-        made = {key: figures(store, entry, metric) for key, entry in workloads if _device_of(key) == device}
+        made = {key: runs_for_the_gate(store, entry, metric) for key, entry in workloads if _device_of(key) == device}
         store.derived[metric.name, device] = made
     return made
 
 
-def speedup_figures(store: Store, entry: SpeedupEntry) -> list[RunFigure]:
+def ratios_for_the_gate(store: Store, entry: SpeedupEntry) -> list[RunFigure]:
     """The pairs of an entry: the seconds of one variant, counted in the other's, so that slower is more."""
     from ..gate import RunFigure
 
@@ -78,7 +78,7 @@ def speedup_figures(store: Store, entry: SpeedupEntry) -> list[RunFigure]:
 
 def speedup_peers(store: Store, id: str) -> list[list[RunFigure]]:  # noqa: A002
     """Pairs of the machine's other speedups."""
-    return [speedup_figures(store, entry) for key, entry in store.speedups.items() if key != id]
+    return [ratios_for_the_gate(store, entry) for key, entry in store.speedups.items() if key != id]
 
 
 def _device_of(id: str) -> str:  # noqa: A002

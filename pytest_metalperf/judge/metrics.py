@@ -14,7 +14,7 @@ from ..results.metrics import METRICS, Metric, MetricResult, result_of
 from ..results.run import Run
 from ..session import MetalSession
 from ..settings import Settings
-from .evidence import figures, peers, rule_of
+from .evidence import peers, rule_of, runs_for_the_gate
 
 if TYPE_CHECKING:
     from ..baselines.schema import Entry
@@ -70,7 +70,7 @@ def _judged(
 
     own = replace(rule, tolerance=metric.tolerated(share), prior=metric.prior)
     costs = {id(run): cost for run in runs if (cost := metric.of_run(run)) is not None}
-    known = figures(session.store, stored, metric)
+    known = runs_for_the_gate(session.store, stored, metric)
     others = peers(session.store, measurement.workload.id, metric)
     if not costs or not known:
         return _unknown(metric, share, "here" if not costs else "in the baseline", new=bool(costs))
@@ -78,13 +78,13 @@ def _judged(
     def judged_by(some: Sequence[Run]) -> Judgement:
         return judge([RunFigure(costs[id(run)], run.session) for run in some], known, others, own)
 
-    told = [run for run in runs if id(run) in costs]
-    if metric.weather:
+    known_runs = [run for run in runs if id(run) in costs]
+    if metric.depends_on_conditions:
         before = [run.conditions for run in stored.runs]
-        judgement = under_conditions(told, before, measurement.device, judged_by, rule.max_runs)
+        judgement = under_conditions(known_runs, before, measurement.device, judged_by, rule.max_runs)
     else:
-        judgement = judged_by(told)
-    return result_of(metric, share, judgement, len(told))
+        judgement = judged_by(known_runs)
+    return result_of(metric, share, judgement, len(known_runs))
 
 
 def _in_turn(metric: Metric, share: float, now: Sequence[Run], reference: Sequence[Run], rule: Rule) -> MetricResult:

@@ -15,8 +15,8 @@ SAME_WORK = frozenset({"precision", "jit_compile", "remat", "input"})
 """Axes that say how a step is computed, not what is: variants that differ in nothing else have the same data."""
 
 
-class Figures(NamedTuple):
-    """What one side computed."""
+class StepValues(NamedTuple):
+    """What one variant computed."""
 
     loss: float
     gradient_norm: float
@@ -25,7 +25,7 @@ class Figures(NamedTuple):
 
 def other_work(of: Workload, over: Workload) -> list[str]:
     """The axes that make their data differ, `batch_size 32 and 8`; empty where parity can be asked for."""
-    one, other = ({k: v for k, v in side.whole_axes.items() if k not in SAME_WORK} for side in (of, over))
+    one, other = ({k: v for k, v in variant.whole_axes.items() if k not in SAME_WORK} for variant in (of, over))
     return [
         f"{key} {one.get(key, 'not given')} and {other.get(key, 'not given')}"
         for key in sorted(set(one) | set(other))
@@ -33,9 +33,9 @@ def other_work(of: Workload, over: Workload) -> list[str]:
     ]
 
 
-def mismatch(of: Workload, over: Workload, computed: Figures, expected: Figures) -> str:
+def mismatch(of: Workload, over: Workload, computed: StepValues, expected: StepValues) -> str:
     """One sentence with both values of both figures where `of` does not compute what `over` does; empty where it does."""
-    allowed = tolerance([str(side.whole_axes["precision"]) for side in (of, over)])
+    allowed = tolerance([str(variant.whole_axes["precision"]) for variant in (of, over)])
     if all(agree(one, other, allowed) for one, other in zip(computed[:2], expected[:2], strict=True)):
         return ""
     return (

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 
 import pytest
 
-from ..items import TOOK, constants, marked, place
+from ..items import TOOK, constants, device_and_backend, marked
 from ..measure.forecast import Expected, Took, guess, restored, second_look
 from ..session import MetalSession
 from ..settings import SettingError, Settings
 from ..workloads.workload import Workload
 from .against_baseline import to_record
-from .evidence import figures, is_comparable, peers, rule_of
+from .evidence import is_comparable, peers, rule_of, runs_for_the_gate
 
 
 def expectations(
@@ -26,7 +26,7 @@ def expectations(
             own = marked(item, settings)
         except SettingError:  # the test will say so
             continue
-        device, backend = place(item) or ("", "")
+        device, backend = device_and_backend(item) or ("", "")
         before = restored(cache.get(f"{TOOK}/{item.nodeid}", None) if cache is not None else None)
         known = before or _forecasts(session, constants(item), device, backend, own)
         found += [_expected(session, item.nodeid, one, own) for one in known]
@@ -72,7 +72,7 @@ def _expected(session: MetalSession, nodeid: str, one: Took, settings: Settings)
         return Expected(nodeid, one.id, "1", one.recorded(1))
     from ..gate import judge  # numpy and scipy: a verdict is due
 
-    stored = figures(store, entry)
+    stored = runs_for_the_gate(store, entry)
     judgement = judge(stored[:1], stored, peers(store, one.id), rule_of(settings))
     second = second_look(judgement.change_low, judgement.change_high, settings.tolerance)
     seconds = one.gated(second, settings.max_runs)

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from ..baselines.errors import BaselineError
 from ..baselines.schema import SpeedupEntry
-from ..measure.fleet import Hear, Plan, Request, WorkerError, plan_of
-from ..measure.in_turn import Side, take_turns
+from ..measure.fleet import OnProgress, Plan, Request, WorkerError, plan_of
+from ..measure.in_turn import Turns, take_turns
 from ..report import speedups, words
-from ..results.conditions import calm, refusal, under_conditions
+from ..results.conditions import refusal, under_conditions, under_known_conditions
 from ..results.measurement import Pair, PairFigure, Speedup
 from ..results.run import run_of
 from ..session import MetalSession, Progress
 from ..settings import Settings
 from ..workloads.workload import WorkloadError
-from .against_baseline import crept, to_record, to_update, told
-from .evidence import is_comparable, other_estimator, rule_of, speedup_figures, speedup_peers
-from .parity import Figures, mismatch, other_work
+from .against_baseline import error_text, is_beyond_total, to_record, to_update
+from .evidence import is_comparable, other_estimator, ratios_for_the_gate, rule_of, speedup_peers
+from .parity import StepValues, mismatch, other_work
 
 if TYPE_CHECKING:
     from ..gate import Judgement
@@ -35,7 +35,7 @@ Judge = Callable[[Sequence[PairFigure]], "Judgement"]
 
 @dataclass(frozen=True)
 class Variant:
-    """One side of a comparison."""
+    """One variant of a comparison."""
 
     device: str
     backend: str
@@ -60,15 +60,15 @@ def variants(
         isinstance(at_least, (bool, str)) or not isinstance(at_least, (int, float)) or not 0 < at_least < math.inf
     ):
         raise WorkloadError(f"at_least is a ratio such as 3.0 (three times as fast), got {at_least!r}")
-    for side, given in (("of", of), ("over", over)):
+    for variant, given in (("of", of), ("over", over)):
         if given is not None and not isinstance(given, Mapping):
-            raise WorkloadError(f"{side} is a dict of axes such as {{'precision': 'mixed_float16'}}, got {given!r}")
-    sides = []
-    for given, place in ((of, "gpu"), (over, "cpu")):
+            raise WorkloadError(f"{variant} is a dict of axes such as {{'precision': 'mixed_float16'}}, got {given!r}")
+    both = []
+    for given, device_name in ((of, "gpu"), (over, "cpu")):
         own = dict(given or {})
-        where = own.pop("device", None) or device or ("gpu" if of or over else place)
-        sides.append(Variant(str(where), str(own.pop("backend", backend)), {**axes, **own}))
-    return sides[0], sides[1]
+        where = own.pop("device", None) or device or ("gpu" if of or over else device_name)
+        both.append(Variant(str(where), str(own.pop("backend", backend)), {**axes, **own}))
+    return both[0], both[1]
 
 
 def compare(session: MetalSession, speedup: Speedup, settings: Settings) -> None:
@@ -91,7 +91,7 @@ def compare(session: MetalSession, speedup: Speedup, settings: Settings) -> None
             if to_update(speedup, settings) and speedup.promise != "slower":
                 _record(session, speedup, settings, measure)
     except WorkerError as error:
-        speedup.error = told(session, error, speedup.of, speedup.over)
+        speedup.error = error_text(session, error, speedup.of, speedup.over)
     except BaselineError as error:
         speedup.error = str(error)
 
@@ -133,31 +133,31 @@ def _look(speedup: Speedup, most: int, judge: Judge | None = None) -> bool:
         speedup.promise = (
             "within" if low >= speedup.at_least else "slower" if high < speedup.at_least else "inconclusive"
         )
-    judgement = speedup.judgement = None if judge is None else judge(speedup.figures)
-    stored = "" if judgement is None else "slower" if speedup.crept else judgement.verdict
+    judgement = speedup.judgement = None if judge is None else judge(speedup.pair_results)
+    stored = "" if judgement is None else "slower" if speedup.beyond_total else judgement.verdict
     speedup.verdict = overall(speedup.promise, stored)
     return speedup.promise != "inconclusive" and (judgement is None or judgement.decided)
 
 
 def _judge(session: MetalSession, speedup: Speedup, stored: SpeedupEntry, settings: Settings) -> Judge:
-    """What compares pairs with the stored ones: the gate of workloads, on the seconds of one side counted in the other's."""
+    """What compares pairs with the stored ones: the gate of workloads, on the seconds of one variant counted in the other's."""
     from ..gate import RunFigure, judge  # numpy and scipy: only when a verdict is due
 
     rule = replace(rule_of(settings), max_runs=_most(settings))
-    known, peers = speedup_figures(session.store, stored), speedup_peers(session.store, speedup.id)
+    known, peers = ratios_for_the_gate(session.store, stored), speedup_peers(session.store, speedup.id)
     device, before = speedup.device, [pair.conditions for pair in stored.pairs]
 
     def judged_by(pairs: Sequence[PairFigure]) -> Judgement:
         return judge([RunFigure(1 / pair.ratio, pair.session) for pair in pairs], known, peers, rule)
 
     def judged(pairs: Sequence[PairFigure]) -> Judgement:
-        # load on one side alone makes a ratio smaller or larger
+        # load on one variant alone makes a ratio smaller or larger
         judgement = under_conditions(pairs, before, device, judged_by, rule.max_runs, excused=("slower", "faster"))
-        quiet = calm(pairs, before, device)
-        speedup.crept = (
+        quiet = under_known_conditions(pairs, before, device)
+        speedup.beyond_total = (
             judgement.verdict != "inconclusive"
             and bool(quiet)
-            and crept(judged_by(quiet), 1 / stored.anchor.ratio, settings)
+            and is_beyond_total(judged_by(quiet), 1 / stored.anchor.ratio, settings)
         )
         return judgement
 
@@ -170,15 +170,15 @@ def _record(session: MetalSession, speedup: Speedup, settings: Settings, measure
     _decide(speedup, settings, measure, None)
     if speedup.promise == "slower":
         return
-    why = refusal(speedup.figures, speedup.device)
+    why = refusal(speedup.pair_results, speedup.device)
     if why and not settings.force:
         speedup.verdict, speedup.error = "", words.refused(why)
         return
     session.updates.record_speedup(
         session.store,
         speedup.id,
-        [pair.stored(*session.revision) for pair in speedup.figures],
-        statistics.median(pair.ratio for pair in speedup.figures),
+        [pair.stored(*session.revision) for pair in speedup.pair_results],
+        statistics.median(pair.ratio for pair in speedup.pair_results),
         settings.update_mode,
         session.stored_facts,
     )
@@ -190,24 +190,24 @@ def _measuring(session: MetalSession, speedup: Speedup, settings: Settings) -> M
     plan = plan_of(settings)
     most = 1 if settings.metal == "smoke" else _most(settings)
     taken = session.kept_pairs(speedup.id, plan, speedup.of, speedup.over)
-    over, of = (Request(side, session.backend_source(side.backend)) for side in (speedup.over, speedup.of))
+    over, of = (Request(variant, session.backend_source(variant.backend)) for variant in (speedup.over, speedup.of))
     different = other_work(speedup.of, speedup.over)
 
-    def hear(phase: str, i: int, n: int, _which: int) -> None:
+    def progress(phase: str, i: int, n: int, _which: int) -> None:
         number = len(taken) + 1
         session.on_progress(Progress(speedup.of.label, "speedup", phase, i, n, number, max(number, most)))
 
     def built(workers: Sequence[Worker]) -> None:
         if not taken and not different:
-            _check_parity(session, speedup, workers, plan, hear)
+            _check_parity(session, speedup, workers, plan, progress)
 
     def measure(count: int) -> None:
         try:
             while len(taken) < count:
-                taken.append(take_turns(session.fleet, (over, of), plan, hear, len(taken) + 1, built=built))
+                taken.append(take_turns(session.fleet, (over, of), plan, progress, len(taken) + 1, built=built))
         finally:
             session.on_progress(None)
-        speedup.runs = [Pair(*(run_of(side.answers, session.id) for side in pair)) for pair in taken]
+        speedup.runs = [Pair(*(run_of(variant.answers, session.id) for variant in pair)) for pair in taken]
         if not speedup.parity:
             speedup.parity = speedups.other_work(different) if different else _parity(speedup, *taken[0])
             if speedup.parity != CHECKED:
@@ -216,7 +216,9 @@ def _measuring(session: MetalSession, speedup: Speedup, settings: Settings) -> M
     return measure
 
 
-def _check_parity(session: MetalSession, speedup: Speedup, workers: Sequence[Worker], plan: Plan, hear: Hear) -> None:
+def _check_parity(
+    session: MetalSession, speedup: Speedup, workers: Sequence[Worker], plan: Plan, progress: OnProgress
+) -> None:
     """Ask both sides, over and of, for loss and gradient from the weights of the first.
 
     Raises:
@@ -227,30 +229,30 @@ def _check_parity(session: MetalSession, speedup: Speedup, workers: Sequence[Wor
     file = str(fleet.folder / name) if fleet.local else name
     try:
         over.ask("parity", load="", save=file)
-        fleet.wait([over], hear, plan.timeout)
-        if _figures(over.results) is None:
+        fleet.wait([over], progress, plan.timeout)
+        if _step_values(over.results) is None:
             return
         of.ask("parity", load=file, save="")
-        fleet.wait([of], hear, plan.timeout)
+        fleet.wait([of], progress, plan.timeout)
     finally:
         (fleet.folder / name).unlink(missing_ok=True)
-    expected, computed = _figures(over.results), _figures(of.results)
+    expected, computed = _step_values(over.results), _step_values(of.results)
     if expected is None or computed is None or expected.batch != computed.batch:
         return
     if wrong := mismatch(speedup.of, speedup.over, computed, expected):
         raise WorkerError("parity", wrong)
 
 
-def _figures(answers: Mapping[str, Mapping[str, Any]]) -> Figures | None:
+def _step_values(answers: Mapping[str, Mapping[str, Any]]) -> StepValues | None:
     said = answers.get("parity", {})
     loss, norm = said.get("loss"), said.get("gradient_norm")
-    return None if loss is None or norm is None else Figures(loss, norm, said.get("batch"))
+    return None if loss is None or norm is None else StepValues(loss, norm, said.get("batch"))
 
 
-def _parity(speedup: Speedup, over: Side, of: Side) -> str:
+def _parity(speedup: Speedup, over: Turns, of: Turns) -> str:
     """`checked`, or why it was not: a pair that did not agree has not been measured."""
-    for workload, side in ((speedup.over, over), (speedup.of, of)):
-        if _figures(side.answers) is None:
+    for workload, variant in ((speedup.over, over), (speedup.of, of)):
+        if _step_values(variant.answers) is None:
             return speedups.no_model(workload.id)
-    batches = {figures.batch for side in (over, of) if (figures := _figures(side.answers)) is not None}
+    batches = {values.batch for variant in (over, of) if (values := _step_values(variant.answers)) is not None}
     return CHECKED if len(batches) == 1 else speedups.OTHER_DATA

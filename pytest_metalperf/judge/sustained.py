@@ -11,7 +11,7 @@ from ..results.run import Run
 from ..session import MetalSession
 from ..settings import Settings
 from ..workloads.workload import Workload
-from .against_baseline import told
+from .against_baseline import error_text
 
 
 def sustained_plan(settings: Settings) -> Plan:
@@ -35,7 +35,7 @@ def sustained(
     try:
         measurement.runs = measure(1)[:1]
     except WorkerError as error:
-        measurement.error = told(session, error, workload)
+        measurement.error = error_text(session, error, workload)
         return measurement
     from ..gate import judge_sustained, last_over_first  # numpy and scipy: only when a verdict is due
 

@@ -32,7 +32,7 @@ _END = object()
 _OF_THE_ENVIRONMENT = ("backend", "device", "worker")
 _OUR_FRAMES = (".zip/pytest_metalperf/", 'File "<string>"', 'File "<remote exec>"')  # of a native crash's traceback
 
-Hear = Callable[[str, int, int, int], None]
+OnProgress = Callable[[str, int, int, int], None]
 """Told of progress: phase, i, n, and which of the workers that run side by side."""
 
 
@@ -189,7 +189,7 @@ class Fleet:
         self,
         requests: Sequence[Request],
         plan: Plan,
-        hear: Hear,
+        progress: OnProgress,
         built: Callable[[Sequence[Worker]], None] | None = None,
     ) -> list[Worker]:
         """Workers that have built, traced and warmed up these workloads side by side; the caller kills them.
@@ -204,19 +204,19 @@ class Fleet:
             for request in requests:
                 workers.append(self.building(request))  # noqa: PERF401 - where one fails, those before it are ended
             if built is not None:
-                self.wait(workers, hear, plan.timeout)
+                self.wait(workers, progress, plan.timeout)
                 built(workers)
             for worker in workers:
                 worker.ask("first_batch")
                 worker.ask("warm_up", batches=plan.warmup)
-            self.wait(workers, hear, plan.timeout)
+            self.wait(workers, progress, plan.timeout)
         except BaseException:
             kill(workers)
             raise
         return workers
 
     def run(
-        self, workload: Workload, backend: Mapping[str, Any] | str, plan: Plan, count: int, hear: Hear
+        self, workload: Workload, backend: Mapping[str, Any] | str, plan: Plan, count: int, progress: OnProgress
     ) -> Iterator[Run]:
         """`count` fresh runs: prepared side by side, unless the plan forbids it, and measured one after the other.
 
@@ -230,7 +230,7 @@ class Fleet:
         while left:
             most = side_by_side() if workload.device == "cpu" else self._fitting.get(workload.id, 1)
             side = 1 if plan.alone else min(left, most)
-            workers = self.prepared([Request(workload, backend)] * side, plan, hear)
+            workers = self.prepared([Request(workload, backend)] * side, plan, progress)
             try:
                 for worker in workers:
                     worker.ask(
@@ -240,7 +240,7 @@ class Fleet:
                         least_seconds=plan.least_seconds,
                     )
                     worker.ask("finish")
-                    self.wait([worker], hear, plan.timeout)
+                    self.wait([worker], progress, plan.timeout)
                     worker.kill()
                     worker.results["measure"].setdefault("conditions", {})[PREPARED_BESIDE] = side - 1.0
                     run = run_of(worker.results, self.session)
@@ -261,7 +261,7 @@ class Fleet:
     def wait(
         self,
         workers: Sequence[Worker],
-        hear: Hear = lambda phase, i, n, which: None,
+        progress: OnProgress = lambda phase, i, n, which: None,
         timeout: float | None = None,
     ) -> None:
         """Until every worker has answered all it was asked.
@@ -270,24 +270,24 @@ class Fleet:
             WorkerError: for the first that reports an error, dies, or stays silent past the timeout.
         """
         for worker in workers:
-            worker.heard = time.monotonic()  # silence counts from when somebody listens
+            worker.last_message = time.monotonic()  # silence counts from when somebody listens
         said = time.monotonic()
         while waiting := [worker for worker in workers if worker.asked]:
-            heard = False
+            answered = False
             for which, worker in enumerate(waiting):
                 with contextlib.suppress(queue.Empty):
                     message = worker.inbox.get(timeout=0.1)  # we share the machine with what we measure: sleep
-                    heard = True
+                    answered = True
                     if isinstance(message, dict) and "progress" in message:
                         worker.progress = message["progress"], message["i"], message["n"]
-                        hear(*worker.progress, which)
+                        progress(*worker.progress, which)
                     else:
                         worker.take(message)
-            if not heard and time.monotonic() - said > 1.0:
+            if not answered and time.monotonic() - said > 1.0:
                 said = time.monotonic()
                 for which, worker in enumerate(waiting):
                     worker.check_silence(timeout or self.timeout)
-                    hear(*worker.progress, which)  # a long phase says nothing, but its seconds go on
+                    progress(*worker.progress, which)  # a long phase says nothing, but its seconds go on
 
     def close(self) -> None:
         """End all workers and remove their logs."""
@@ -311,7 +311,7 @@ class Worker:
         self.asked: list[str] = ["hello"]
         self.results: dict[str, dict[str, Any]] = {}
         self.progress = ("start", 0, 0)
-        self.heard = time.monotonic()
+        self.last_message = time.monotonic()
         self.pid: int | None = None
         self._gone = False
         self._gateway: Any = None
@@ -341,7 +341,7 @@ class Worker:
         self._channel.setcallback(self._put, endmarker=_END)
 
     def _put(self, message: Any) -> None:
-        self.heard = time.monotonic()
+        self.last_message = time.monotonic()
         self.inbox.put(message)
 
     def ask(self, what: str, **arguments: Any) -> None:
@@ -365,8 +365,8 @@ class Worker:
         self.results[message["done"]] = message["result"]
 
     def check_silence(self, timeout: float) -> None:
-        """Raise when nothing was heard for `timeout` seconds."""
-        silent = time.monotonic() - self.heard
+        """Raise when no message came for `timeout` seconds."""
+        silent = time.monotonic() - self.last_message
         if silent > timeout:
             details = self.tail()
             self.kill()

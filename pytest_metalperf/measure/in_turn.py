@@ -1,4 +1,4 @@
-"""Two workers that take turns: a block each, in the order A B B A, so that slow minutes fall on both sides."""
+"""Two workers that take turns: a block each, in the order A B B A, so that slow minutes fall on both."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..worker.process import machine_lock
-from .fleet import Fleet, Hear, Plan, Request, kill
+from .fleet import Fleet, OnProgress, Plan, Request, kill
 
 if TYPE_CHECKING:
     from .fleet import Worker
 
-TURNS = 10  # per side and pair, at least; a turn is one block. More pairs tell more than longer ones: processes differ
+TURNS = (
+    10  # per variant and pair, at least; a turn is one block. More pairs tell more than longer ones: processes differ
+)
 TURN_SECONDS = 0.25  # at least, so that what follows a switch weighs little, and a slow minute still has many turns
 SETTLE = 2  # untimed steps after each switch, so that clocks and caches are up
 
 
 @dataclass(frozen=True)
-class Side:
+class Turns:
     """What one worker of a pair measured.
 
     Attributes:
@@ -35,20 +37,20 @@ def take_turns(
     fleet: Fleet,
     requests: tuple[Request, Request],
     plan: Plan,
-    hear: Hear,
+    progress: OnProgress,
     number: int,
     check: Callable[[Sequence[Worker]], None] = lambda workers: None,
     built: Callable[[Sequence[Worker]], None] | None = None,
-) -> tuple[Side, Side]:
+) -> tuple[Turns, Turns]:
     """Measure one fresh pair of workers.
 
     Args:
         fleet: that starts them.
         requests: of the two.
-        number: of the pair; in every other one the second side comes first, in starting and in turns. On a two-core
+        number: of the pair; in every other one the second variant comes first, in starting and in turns. On a two-core
             machine the process that started first was 2 % slower than its twin (16 pairs, standard error 0.6 %).
-        plan: at least so many batches on each side.
-        hear: told of progress.
+        plan: at least so many batches on each variant.
+        progress: called with what is going on.
         check: looks at both, prepared, before anything is timed; raises what it finds.
         built: looks at both before they train anything; raises what it finds.
 
@@ -57,7 +59,7 @@ def take_turns(
     """
     order = 1 if number % 2 == 0 else -1
     in_order = None if built is None else lambda workers: built(workers[::order])
-    workers = fleet.prepared(requests[::order], plan, hear, in_order)
+    workers = fleet.prepared(requests[::order], plan, progress, in_order)
     try:
         check(workers[::order])
         samples: tuple[list[float], list[float]] = ([], [])
@@ -68,26 +70,26 @@ def take_turns(
         rounds = 0
         smoke = plan.least_blocks == 1
         least, seconds = (1, 0.0) if smoke else (TURNS, TURN_SECONDS)
-        with _alone(fleet, hear):
+        with _alone(fleet, progress):
             while rounds < least or min(batches) < plan.batches:
-                for side in (0, 1) if rounds % 2 == 0 else (1, 0):
-                    worker = workers[side]
+                for variant in (0, 1) if rounds % 2 == 0 else (1, 0):
+                    worker = workers[variant]
                     worker.resume()
                     worker.ask("interleave", settle=SETTLE, least_seconds=seconds, locked=fleet.local)
-                    fleet.wait([worker], hear, plan.timeout)
+                    fleet.wait([worker], progress, plan.timeout)
                     worker.pause()
                     answer = worker.results["interleave"]
-                    samples[side].extend(answer["samples"])
-                    joules[side].append(answer.get("joules"))
-                    batches[side] += answer["batches_per_block"] * len(answer["samples"])
+                    samples[variant].extend(answer["samples"])
+                    joules[variant].append(answer.get("joules"))
+                    batches[variant] += answer["batches_per_block"] * len(answer["samples"])
                 rounds += 1
-                hear("interleaved", min(batches), plan.batches, 0)
+                progress("interleaved", min(batches), plan.batches, 0)
         for worker in workers:
             worker.resume()
             worker.ask("finish")
-        fleet.wait(workers, hear, plan.timeout)
+        fleet.wait(workers, progress, plan.timeout)
         first, second = (
-            Side(
+            Turns(
                 tuple(taken),
                 {
                     **worker.results,
@@ -112,8 +114,8 @@ def _per_batch(joules: Sequence[float | None], batches: int) -> float | None:
     return (sum(known) / batches or None) if len(known) == len(joules) else None
 
 
-def _alone(fleet: Fleet, hear: Hear) -> AbstractContextManager[None]:
+def _alone(fleet: Fleet, progress: OnProgress) -> AbstractContextManager[None]:
     """The machine's lock for the whole pair: another session's runs between its blocks would part neighbours."""
     if not fleet.local:
         return nullcontext()
-    return machine_lock(exclusive=True, waiting=lambda seconds: hear("waiting for another measurement", 0, 0, 0))
+    return machine_lock(exclusive=True, waiting=lambda seconds: progress("waiting for another measurement", 0, 0, 0))

@@ -15,13 +15,13 @@ def worse(measurement: Measurement, one: MetricResult, command: str) -> str:
     than = "its baseline" if measurement.reference is None else f"with {measurement.reference.name}"
     head = f"{words.title(measurement)} {one.metric.worse.format(words.percent(abs(one.change)))} than {than}"
     accept = [f"  accept it with  {command} --metal-update-baselines"] if measurement.reference is None else []
-    return "\n".join([f"{head:<72} {measurement.nodeid}", *figures(measurement, one), *accept])
+    return "\n".join([f"{head:<72} {measurement.nodeid}", *comparison(measurement, one), *accept])
 
 
 def inconclusive(measurement: Measurement, one: MetricResult, command: str) -> str:
     """The failure text of an inconclusive metric under --metal-strict."""
     head = f"{words.title(measurement)}: {one.metric.name} is inconclusive, and --metal-strict is on"
-    lines = [f"{head:<72} {measurement.nodeid}", *figures(measurement, one), f"  why       {one.reason}"]
+    lines = [f"{head:<72} {measurement.nodeid}", *comparison(measurement, one), f"  why       {one.reason}"]
     if one.new:
         lines.append(f"  store it with  {command} --metal-update-baselines")
     elif one.judgement is None:
@@ -35,7 +35,7 @@ def inconclusive(measurement: Measurement, one: MetricResult, command: str) -> s
     return "\n".join(lines)
 
 
-def figures(measurement: Measurement, one: MetricResult) -> list[str]:
+def comparison(measurement: Measurement, one: MetricResult) -> list[str]:
     """now, baseline (or reference), allowed, changed, work: aligned lines in the metric's own unit."""
     judgement, entry = one.judgement, measurement.baseline
     if judgement is None:
@@ -44,15 +44,15 @@ def figures(measurement: Measurement, one: MetricResult) -> list[str]:
     width = max(len(now), len(then))
     low, high = amounts(one.interval, one.metric.unit)
     if measurement.reference is None and entry is not None:
-        other, what, told = "baseline", "runs", f"{words.plural(one.runs, 'run')}, 95 % interval {low} to {high}"
+        other, what, shown = "baseline", "runs", f"{words.plural(one.runs, 'run')}, 95 % interval {low} to {high}"
         origin = words.provenance(entry.runs)
     else:
-        other, what, told = "reference", "pairs", words.plural(one.runs, "pair")
+        other, what, shown = "reference", "pairs", words.plural(one.runs, "pair")
         origin = f"in turn, 95 % interval of the change {_interval(one)}"
     seen = f"{what} differ by {words.percent(judgement.run_sd)} when nothing changes; changes from"
     return words.rows(
         [
-            ("now", f"{now:>{width}}   {told}"),
+            ("now", f"{now:>{width}}   {shown}"),
             (other, f"{then:>{width}}   {origin}"),
             ("allowed", f"{allowed(one):<{width}}   {seen} {words.percent(one.visible)} are seen 9 times in 10"),
             *words.context(measurement),

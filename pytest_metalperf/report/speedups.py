@@ -37,7 +37,7 @@ def failure(speedup: Speedup, command: str) -> str:
     if speedup.verdict == "inconclusive":
         rows.append(("why", reason(speedup)))
     shrank = stored_verdict(speedup) == "slower" and speedup.promise != "slower"
-    accept = "--metal-update-baselines" + (" --metal-update-mode anchor" if speedup.crept else "")
+    accept = "--metal-update-baselines" + (" --metal-update-mode anchor" if speedup.beyond_total else "")
     last = f"accept it with  {command} {accept}" if shrank else f"look again with  {command}"
     lines = [f"  {key:<9} {text}" for key, text in rows]
     return "\n".join([f"{_title(speedup):<72} {speedup.nodeid}", *lines, f"  {last}"])
@@ -50,7 +50,7 @@ def _title(speedup: Speedup) -> str:
     """Which of the two failed, or cannot be told: the promise, the stored ratio, or both."""
     promise = f"{speedup.at_least:g} times as fast" if speedup.at_least is not None else ""
     stored = "" if speedup.judgement is None else f"{1 / speedup.judgement.baseline_seconds:.3g} times as fast"
-    if speedup.crept and speedup.baseline is not None:
+    if speedup.beyond_total and speedup.baseline is not None:
         stored = f"{speedup.baseline.anchor.ratio:.3g} times as fast"
     failed = (speedup.promise == speedup.verdict and promise, stored_verdict(speedup) == speedup.verdict and stored)
     words = ("is not", "no longer") if speedup.verdict == "slower" else ("may or may not be", "may or may not still be")
@@ -93,7 +93,7 @@ def creep(speedup: Speedup) -> float | None:
         return None
     total = judgement.now_seconds * entry.anchor.ratio - 1
     added_up = total > speedup.tolerance and total - judgement.change > WORTH_TELLING
-    return _shrunk(total) if speedup.crept or added_up else None
+    return _shrunk(total) if speedup.beyond_total or added_up else None
 
 
 def _shrunk(slower: float) -> float:
@@ -103,7 +103,7 @@ def _shrunk(slower: float) -> float:
 
 def stored_verdict(speedup: Speedup) -> str:
     """What is known of the stored ratio; empty without one."""
-    return "" if speedup.judgement is None else "slower" if speedup.crept else speedup.judgement.verdict
+    return "" if speedup.judgement is None else "slower" if speedup.beyond_total else speedup.judgement.verdict
 
 
 def change(speedup: Speedup) -> str:
@@ -144,8 +144,8 @@ def conditions(speedup: Speedup) -> str:
     """What spoiled pairs, and what is worth knowing beside it, each clause once."""
     from ..worker.machine import remarks, spoils
 
-    found = [spoil.clause for pair in speedup.figures for spoil in spoils(pair.conditions, speedup.device)]
-    found += [clause for pair in speedup.figures for clause in remarks(pair.conditions, speedup.device)]
+    found = [spoil.clause for pair in speedup.pair_results for spoil in spoils(pair.conditions, speedup.device)]
+    found += [clause for pair in speedup.pair_results for clause in remarks(pair.conditions, speedup.device)]
     return "; ".join(dict.fromkeys(found))
 
 

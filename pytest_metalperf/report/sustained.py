@@ -68,7 +68,7 @@ def span(run: Run) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f}".removesuffix(".0") + " min"
 
 
-def course(run: Run, found: Sustained) -> list[str]:
+def profile(run: Run, found: Sustained) -> list[str]:
     """A small table: seconds per batch, clock, power and temperature at the start, in the middle and at the end.
 
     A column that nothing was measured for is left out.
@@ -111,7 +111,7 @@ def _figures(measurement: Measurement, found: Sustained) -> list[str]:
                 ("tail", words.freezes(measurement)),
             ]
         ),
-        *course(measurement.runs[0], found),
+        *profile(measurement.runs[0], found),
     ]
 
 

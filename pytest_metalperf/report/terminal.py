@@ -202,7 +202,7 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
     for result in measured:
         if result.sustained is not None and result.verdict != "slower":  # whose failure text has it
             out.append((f"{result.workload.id} over {sustained.span(result.runs[0])}:", ""))
-            out += [(text, "") for text in sustained.course(result.runs[0], result.sustained)]
+            out += [(text, "") for text in sustained.profile(result.runs[0], result.sustained)]
     out += [(text, "") for text in sweeps.lines(measured)]
     out += [(text, "yellow") for text in _conditions(measured)]
     unclear = {result.workload.id: words.remarks(result) for result in measured if result.verdict == "inconclusive"}

@@ -75,10 +75,10 @@ def slower(measurement: Measurement, command: str) -> str:
     change, reference = measurement.change or 0.0, measurement.reference
     than = "its baseline" if reference is None else f"with {reference.name}"
     accept = "--metal-update-baselines"
-    if measurement.crept and measurement.total is not None:
+    if measurement.beyond_total and measurement.total is not None:
         change, than, accept = measurement.total, "its anchor", f"{accept} --metal-update-mode anchor"
     head = f"{title(measurement)} is {factor(change)} than {than}"
-    lines = [f"{head:<72} {measurement.nodeid}", *figures(measurement)]
+    lines = [f"{head:<72} {measurement.nodeid}", *comparison(measurement)]
     if reference is None:
         last = measurement.baseline.runs[-1] if measurement.baseline is not None else None
         own = measurement.workload.source.get("kind") in ("import", "pickle")  # code that a revision can hold
@@ -107,7 +107,9 @@ def inconclusive(measurement: Measurement, command: str) -> str:
         more = f"{_INDENT}look again when that is over with  {command}"
     elif measurement.reference is not None:
         more = f"{_INDENT}look longer with  --metal-max-runs or --metal-batches"
-    return "\n".join([f"{head:<72} {measurement.nodeid}", *figures(measurement), f"{_INDENT}why       {reason}", more])
+    return "\n".join(
+        [f"{head:<72} {measurement.nodeid}", *comparison(measurement), f"{_INDENT}why       {reason}", more]
+    )
 
 
 def no_baseline(measurement: Measurement, file: str, command: str, stored: Iterable[str] = ()) -> str:
@@ -123,7 +125,7 @@ def no_baseline(measurement: Measurement, file: str, command: str, stored: Itera
     return "\n".join([*lines, f"{_INDENT}record it with  {command} --metal-update-baselines"])
 
 
-def figures(measurement: Measurement) -> list[str]:
+def comparison(measurement: Measurement) -> list[str]:
     """now, baseline (or reference), allowed, changed, work: aligned lines."""
     judgement, entry, reference = measurement.judgement, measurement.baseline, measurement.reference
     if judgement is None or (entry is None and reference is None):
@@ -150,7 +152,7 @@ def figures(measurement: Measurement) -> list[str]:
         first = entry.anchor
         at = f" at {first.revision}" if first.commit else ""
         since = f"first accepted {first.recorded}{at}; {percent(total, sign=True)} since"
-        since += ", more than --metal-total-tolerance allows" if measurement.crept else ""
+        since += ", more than --metal-total-tolerance allows" if measurement.beyond_total else ""
         found.append(("anchor", f"{seconds(first.seconds_per_batch, min(sides)):>{width}} s/batch   {since}"))
     found += [*context(measurement), ("tail", freezes(measurement))]
     return rows(found)
@@ -181,17 +183,17 @@ def rows(pairs: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def work(measurement: Measurement) -> str:
-    """What changed in the work itself; `unchanged` tells weather from code; empty where a side does not tell."""
+    """What changed in the work itself; `unchanged` separates conditions from code; empty where a side does not tell."""
     changes = measurement.work_changes
-    told = measurement.work is not None and measurement.work_before is not None
-    return "; ".join(changes) if changes else "unchanged" if told else ""
+    shown = measurement.work is not None and measurement.work_before is not None
+    return "; ".join(changes) if changes else "unchanged" if shown else ""
 
 
 def other_work(measurement: Measurement, command: str) -> str:
     """The failure text of a changed fingerprint under --metal-strict-work."""
     than = "its baseline" if measurement.reference is None else f"with {measurement.reference.name}"
     head = f"{title(measurement)} does other work than {than}, and --metal-strict-work is on"
-    lines = [f"{head:<72} {measurement.nodeid}", *figures(measurement)]
+    lines = [f"{head:<72} {measurement.nodeid}", *comparison(measurement)]
     if measurement.reference is None:
         lines.append(f"{_INDENT}accept it with  {command} --metal-update-baselines")
     return "\n".join(lines)
@@ -203,7 +205,7 @@ def creep(measurement: Measurement) -> float | None:
     if total is None or change is None or measurement.verdict == "recorded":
         return None
     added_up = total > measurement.tolerance and total - change > WORTH_TELLING
-    return total if measurement.crept or added_up else None
+    return total if measurement.beyond_total or added_up else None
 
 
 def change(measurement: Measurement) -> str:
@@ -278,16 +280,16 @@ def counters(measurement: Measurement) -> str:
     slower = measurement.change or 0.0
     if "instructions" not in changes:
         return ""
-    told = ", ".join(f"{name} {percent(change, sign=True)}" for name, change in changes.items())
+    shown = ", ".join(f"{name} {percent(change, sign=True)}" for name, change in changes.items())
     if measurement.device != "cpu" or measurement.verdict != "slower" or slower <= 0:
-        return f"{told} a batch"
+        return f"{shown} a batch"
     share = changes["instructions"] / slower
     blame = ""
     if abs(share) < 1 / 3:
         blame = ": the same work, so look at the machine"
     elif share > 2 / 3:
         blame = ": more of them, so look at the code (threads that wait for others in a loop count too)"
-    return f"{told} a batch{blame}"
+    return f"{shown} a batch{blame}"
 
 
 def _counted(conditions: Iterable[Mapping[str, object]], name: str) -> float | None:

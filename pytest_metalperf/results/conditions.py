@@ -54,7 +54,7 @@ def under_conditions(
         return replace(judgement, verdict="inconclusive", decided=True, reason=f"{why}; the baseline was not")
     if judgement.verdict not in excused:
         return judgement
-    quiet = calm(runs, stored, device)
+    quiet = under_known_conditions(runs, stored, device)
     if len(quiet) == len(runs) or (quiet and judge(quiet).verdict == judgement.verdict):
         return judgement
     loads = [_clauses([s for s in unusual(run.conditions, stored, device) if s.passing]) for run in runs]
@@ -63,7 +63,7 @@ def under_conditions(
     return replace(judgement, verdict="inconclusive", decided=len(runs) >= most, reason=reason)
 
 
-def calm(runs: Sequence[AnyRun], stored: Sequence[Conditions], device: str) -> list[AnyRun]:
+def under_known_conditions(runs: Sequence[AnyRun], stored: Sequence[Conditions], device: str) -> list[AnyRun]:
     """Those of `runs` that no unusual load touched."""
     return [run for run in runs if not any(spoil.passing for spoil in unusual(run.conditions, stored, device))]
 

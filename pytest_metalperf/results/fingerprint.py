@@ -66,18 +66,18 @@ def common(works: Iterable[Work | None]) -> Work | None:
 
     One process may tell less than another (a first look that is cheap): what it does not tell, it does not deny.
     """
-    told = [work for work in works if work is not None]
-    if not told:
+    known = [work for work in works if work is not None]
+    if not known:
         return None
-    varying = {name for work in told for name in work.varying}
+    varying = {name for work in known for name in work.varying}
     facts: dict[str, Any] = {}
     for kind in _KINDS:
-        counted = [getattr(work, kind) for work in told if _tells(work, kind)]
+        counted = [getattr(work, kind) for work in known if _knows(work, kind)]
         types = sorted({name for counts in counted for name in counts})
         varying |= {f"{kind} {name}" for name in types if len({counts.get(name, 0) for counts in counted}) > 1}
         facts[kind] = {name: counted[0].get(name, 0) for name in types if f"{kind} {name}" not in varying}
     for figure in _FIGURES:
-        values = {value for work in told if (value := getattr(work, figure)) is not None}
+        values = {value for work in known if (value := getattr(work, figure)) is not None}
         varying |= {figure} if len(values) > 1 else set()
         facts[figure] = values.pop() if len(values) == 1 and figure not in varying else None
     return Work(**facts, varying=sorted(varying))
@@ -90,7 +90,7 @@ def work_changes(old: Work | None, new: Work | None) -> list[str]:
     varying = {*old.varying, *new.varying}
     clauses = []
     for kind, words in (("operations_on_cpu", "operations on the CPU"), ("operations", "operations")):
-        if _tells(old, kind) and _tells(new, kind):
+        if _knows(old, kind) and _knows(new, kind):
             left_out = {name.partition(" ")[2] for name in varying if name.startswith(f"{kind} ")}
             clauses.append(_operations(words, getattr(old, kind), getattr(new, kind), left_out))
     for figure in _FIGURES:
@@ -127,6 +127,6 @@ def _figure(name: str, before: float, after: float) -> str:
     return f"traced {counts} times" if name == "traces" else f"{name} {counts}"
 
 
-def _tells(work: Work, kind: str) -> bool:
+def _knows(work: Work, kind: str) -> bool:
     """Whether operations were counted: where any were, that none of them is on the CPU is a fact too."""
     return bool(work.operations or (kind == "operations_on_cpu" and work.operations_on_cpu))

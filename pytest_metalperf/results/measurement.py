@@ -47,7 +47,7 @@ class Measurement:
         reference: what it was interleaved with under --metal-against, instead of a baseline.
         error: what broke, in one sentence, instead of a verdict.
         tolerance: slowdown that was accepted.
-        crept: whether it is the total since the anchor that is not accepted.
+        beyond_total: whether it is the total since the anchor that is not accepted.
         metrics: what the gate says of the metrics that were asked for beside seconds per batch.
         strict_work: whether a change of the work fails, whatever the clock says.
         sustained: how much slower a long run was at its end than at its start; None for any other measurement.
@@ -62,7 +62,7 @@ class Measurement:
     reference: ReferenceRuns | None = None
     error: str = ""
     tolerance: float = 0.05
-    crept: bool = False
+    beyond_total: bool = False
     metrics: Sequence[MetricResult] = ()
     strict_work: bool = False
     sustained: Sustained | None = None
@@ -238,7 +238,7 @@ class Speedup:
             `faster`, `within`, `recorded`; empty when there is neither.
         error: what broke, in one sentence, instead of a verdict.
         tolerance: growth of the judgement's seconds that was accepted.
-        crept: whether it is the total since the anchor that is not accepted.
+        beyond_total: whether it is the total since the anchor that is not accepted.
         nodeid: the test that asked.
         notes: what else there is to know of it, one sentence each.
     """
@@ -255,7 +255,7 @@ class Speedup:
     verdict: str = ""
     error: str = ""
     tolerance: float = 0.05
-    crept: bool = False
+    beyond_total: bool = False
     nodeid: str = ""
     notes: list[str] = field(default_factory=list)
 
@@ -275,7 +275,7 @@ class Speedup:
         return [pair.samples for pair in self.runs]
 
     @property
-    def figures(self) -> list[PairFigure]:
+    def pair_results(self) -> list[PairFigure]:
         """The fresh pairs, as a gate and a baseline want them."""
         return [
             PairFigure(
@@ -291,7 +291,7 @@ class Speedup:
     @property
     def versions(self) -> Mapping[str, str]:
         """With what the last pair was measured."""
-        return self.figures[-1].versions if self.runs else {}
+        return self.pair_results[-1].versions if self.runs else {}
 
     @property
     def versions_before(self) -> Mapping[str, str]:

@@ -27,7 +27,7 @@ class Metric:
         run: its figure of a fresh run; None is unknown.
         stored: its figure of a stored run, with the entry that holds what all its runs share; None is unknown.
         more_is_better: of what a second brings; less is better of what a batch costs.
-        weather: whether heat, load and battery change it.
+        depends_on_conditions: whether heat, load and battery change it.
         prior: the share of the noise of times that its figures are taken to have before they tell their own.
     """
 
@@ -37,7 +37,7 @@ class Metric:
     run: Callable[[Run], float | None]
     stored: Callable[[StoredRun, Entry], float | None]
     more_is_better: bool = False
-    weather: bool = True
+    depends_on_conditions: bool = True
     prior: float = 1.0
 
     def of_run(self, run: Run) -> float | None:
@@ -88,7 +88,7 @@ METRICS = {
             "takes {} more memory",
             lambda run: run.peak_memory_bytes,
             lambda stored, entry: stored.peak_memory_bytes,
-            weather=False,
+            depends_on_conditions=False,
             prior=0.2,  # an allocator's peak is the same in every run, a process's differs by a percent or two
         ),
         Metric(

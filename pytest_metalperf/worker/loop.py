@@ -111,13 +111,13 @@ def measure(
     batches: int,
     steps_per_block: int,
     clock: Clock,
-    heard: Callable[[int, int], None] = lambda done, of: None,
+    progress: Callable[[int, int], None] = lambda done, of: None,
     least_blocks: int = LEAST_BLOCKS,
     least_seconds: float = LEAST_SECONDS,
 ) -> list[float]:
     """Time blocks until there are `batches` batches, `least_blocks` blocks and `least_seconds` seconds.
 
-    Returns seconds per batch of each block, in order. `heard` is told batches done and expected, between blocks.
+    Returns seconds per batch of each block, in order. `progress` is called with batches done and expected, between blocks.
     """
     per_block = steps_per_block * trainable.batches_per_step
     samples: list[float] = []
@@ -129,5 +129,5 @@ def measure(
             spent += seconds * per_block
             done = len(samples) * per_block
             checked(value, f"in batch {done}")
-            heard(done, max(batches, least_blocks * per_block, math.ceil(done * least_seconds / max(spent, 1e-9))))
+            progress(done, max(batches, least_blocks * per_block, math.ceil(done * least_seconds / max(spent, 1e-9))))
     return samples

@@ -164,7 +164,7 @@ class Job:
             watch = self.backend.watch(self.device)
             joules: list[float | None] = []
 
-            def heard(done: int, of: int) -> None:
+            def progress(done: int, of: int) -> None:
                 if not joules:
                     joules.append(watch.joules())
                 watch.tick()
@@ -176,7 +176,7 @@ class Job:
                     batches=batches,
                     steps_per_block=self.steps_per_block,
                     clock=self.backend.clock,
-                    heard=heard,
+                    progress=progress,
                     least_blocks=least_blocks,
                     least_seconds=least_seconds,
                 ),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import configparser
 import contextlib
-import importlib.util
 import io
 import re
 from xml.etree import ElementTree
@@ -63,7 +62,6 @@ PYTHON = [block for language, block in blocks() if language == "python"]
 KERAS, TORCH = ([block for block in PYTHON if f"import {name}" in block.text] for name in ("keras", "torch"))
 FAKED = [block for block in PYTHON if block not in KERAS + TORCH]
 TYPED = commands()
-
 
 
 def of(*start: str) -> list[Found]:
@@ -138,7 +136,6 @@ def test_the_tox_environment_exists(command):
     assert name in ENVIRONMENTS
     known = [section.removeprefix("testenv:") for section in tox.sections()]
     assert name in known
-    assert name in known
 
 
 @pytest.mark.parametrize("command", of("pip", "install"), ids=str)
@@ -147,7 +144,6 @@ def test_the_extras_exist(command):
         r"^([\w-]+) = \[", read(ROOT / "pyproject.toml").partition("[project.optional-dependencies]")[2], re.MULTILINE
     )
     asked = {name for extras in re.findall(r"pytest-metalperf\[(.*?)\]", command.text) for name in extras.split(",")}
-    assert asked <= {*known}
     assert asked <= {*known}
 
 

@@ -6,7 +6,7 @@ import pytest
 
 
 @pytest.fixture
-def crept(suite):
+def beyond_total(suite):
     """A baseline that was accepted in steps, from 0.1 s a batch to 0.12 s."""
     suite.set(jitter=0.0005)
     suite.run("--metal-update-baselines")
@@ -16,16 +16,16 @@ def crept(suite):
     return suite
 
 
-def test_the_anchor_stays_and_the_table_shows_the_total(crept):
-    (entry,) = crept.stored.values()
+def test_the_anchor_stays_and_the_table_shows_the_total(beyond_total):
+    (entry,) = beyond_total.stored.values()
     assert entry["anchor"]["seconds_per_batch"] == pytest.approx(0.1, rel=0.01)
-    result = crept.run()
+    result = beyond_total.run()
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["workload*change*since anchor*", "fake-model* % * +[12]?.? % * % *within"])
 
 
-def test_off_by_default_it_fails_where_asked(crept):
-    result = crept.run("--metal-total-tolerance", "5%")
+def test_off_by_default_it_fails_where_asked(beyond_total):
+    result = beyond_total.run("--metal-total-tolerance", "5%")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
@@ -37,42 +37,42 @@ def test_off_by_default_it_fails_where_asked(crept):
     )
 
 
-def test_it_is_confirmed_before_it_fails(crept):
-    crept.trained()
-    crept.run("--metal-total-tolerance", "5%")
-    assert len(crept.trained()) > 1
+def test_it_is_confirmed_before_it_fails(beyond_total):
+    beyond_total.trained()
+    beyond_total.run("--metal-total-tolerance", "5%")
+    assert len(beyond_total.trained()) > 1
 
 
-def test_what_is_allowed_passes(crept):
-    crept.run("--metal-total-tolerance", "30%").assert_outcomes(passed=1)
+def test_what_is_allowed_passes(beyond_total):
+    beyond_total.run("--metal-total-tolerance", "30%").assert_outcomes(passed=1)
 
 
-def test_a_total_that_load_shows_is_excused(crept):
-    crept.set(seconds=0.12, jitter=0.0005, conditions={"stolen": 0.3})
-    crept.run("--metal-total-tolerance", "5%").assert_outcomes(passed=1)
+def test_a_total_that_load_shows_is_excused(beyond_total):
+    beyond_total.set(seconds=0.12, jitter=0.0005, conditions={"stolen": 0.3})
+    beyond_total.run("--metal-total-tolerance", "5%").assert_outcomes(passed=1)
 
 
-def test_it_is_a_marker_key(crept):
-    crept.write(
+def test_it_is_a_marker_key(beyond_total):
+    beyond_total.write(
         "import pytest\n\n@pytest.mark.metal_bench(total_tolerance='5%')\n"
         "def test_it(metal_bench):\n    metal_bench('fake-model')\n"
     )
-    crept.run().assert_outcomes(failed=1)
+    beyond_total.run().assert_outcomes(failed=1)
 
 
-def test_a_step_beyond_the_total_is_not_accepted_by_an_ordinary_update(crept):
-    before = crept.file.read_bytes()
-    crept.set(seconds=0.16, jitter=0.0005)
-    result = crept.run("--metal-total-tolerance", "30%", "--metal-update-baselines")
+def test_a_step_beyond_the_total_is_not_accepted_by_an_ordinary_update(beyond_total):
+    before = beyond_total.file.read_bytes()
+    beyond_total.set(seconds=0.16, jitter=0.0005)
+    result = beyond_total.run("--metal-total-tolerance", "30%", "--metal-update-baselines")
     result.assert_outcomes(failed=1)
-    assert crept.file.read_bytes() == before
+    assert beyond_total.file.read_bytes() == before
 
 
-def test_a_new_anchor_is_a_mode_of_its_own(crept):
-    crept.run("--metal-update-baselines", "--metal-update-mode", "anchor").assert_outcomes(passed=1)
-    (entry,) = crept.stored.values()
+def test_a_new_anchor_is_a_mode_of_its_own(beyond_total):
+    beyond_total.run("--metal-update-baselines", "--metal-update-mode", "anchor").assert_outcomes(passed=1)
+    (entry,) = beyond_total.stored.values()
     assert entry["anchor"]["seconds_per_batch"] == pytest.approx(0.12, rel=0.01)
-    result = crept.run("--metal-total-tolerance", "5%")
+    result = beyond_total.run("--metal-total-tolerance", "5%")
     result.assert_outcomes(passed=1)
     result.stdout.no_fnmatch_line("*since anchor*")
 

@@ -19,7 +19,7 @@ import pytest
 
 from pytest_metalperf import __main__ as command
 from pytest_metalperf.calibrate import command as calibrate
-from pytest_metalperf.calibrate import simulation as calibration
+from pytest_metalperf.calibrate import simulation
 from pytest_metalperf.calibrate.command import parsed
 from pytest_metalperf.calibrate.report import advised, aligned, report
 from pytest_metalperf.calibrate.simulation import Choice, Measured, Rates, World, looks, replay, worthwhile
@@ -112,8 +112,8 @@ def test_a_rate_that_was_never_seen_is_a_bound():
 def test_a_verdict_s_seconds_are_those_of_its_looks(monkeypatch):
     monkeypatch.setattr("pytest_metalperf.measure.forecast.os.cpu_count", lambda: 2)
     took = Took("x", prepare=10.0, measure=1.0)
-    assert calibration.verdict_seconds(took, 1, 2) == 11.0
-    assert calibration.verdict_seconds(took, 5, 2) == 11.0 + 12.0 + 12.0
+    assert simulation.verdict_seconds(took, 1, 2) == 11.0
+    assert simulation.verdict_seconds(took, 5, 2) == 11.0 + 12.0 + 12.0
 
 
 def choice(visible: float, cost: float, known: Noise | None = None) -> Choice:
@@ -128,8 +128,8 @@ def test_choices_go_up_to_the_first_that_is_enough_and_leave_out_what_hardly_hel
 
 
 def test_choices_come_cheapest_first(monkeypatch):
-    monkeypatch.setattr(calibration, "STORES", 3)
-    offered = calibration.choices(World([noise(0.02)], 3, 5), RULE, Took("x", 10.0, 1.0), 2)
+    monkeypatch.setattr(simulation, "STORES", 3)
+    offered = simulation.choices(World([noise(0.02)], 3, 5), RULE, Took("x", 10.0, 1.0), 2)
     assert len(offered) == 36
     assert all(one.record + one.longest <= other.record + other.longest for one, other in pairwise(offered))
 
@@ -179,9 +179,9 @@ def test_axes_that_are_none():
 
 
 def few_trials(monkeypatch):
-    monkeypatch.setattr(calibration, "TRIALS", {1.0: 40, 1.05: 10, 1.10: 10, 1.20: 10})
-    monkeypatch.setattr(calibration, "CHOICE_TRIALS", 5)
-    monkeypatch.setattr(calibration, "STORES", 3)
+    monkeypatch.setattr(simulation, "TRIALS", {1.0: 40, 1.05: 10, 1.10: 10, 1.20: 10})
+    monkeypatch.setattr(simulation, "CHOICE_TRIALS", 5)
+    monkeypatch.setattr(simulation, "STORES", 3)
 
 
 def test_report(monkeypatch):

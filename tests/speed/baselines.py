@@ -16,7 +16,7 @@ from pathlib import Path
 from pytest_metalperf.baselines.file import Store
 from pytest_metalperf.baselines.format2 import rendered
 from pytest_metalperf.baselines.schema import Anchor, Entry, Machine, StoredRun, Work
-from pytest_metalperf.judge.evidence import figures, peers
+from pytest_metalperf.judge.evidence import runs_for_the_gate, peers
 
 SESSIONS = 5
 
@@ -88,7 +88,7 @@ def learn(folder: Path, workloads: int = 200, runs: int = 25) -> float:
     def session() -> None:
         store = Store(folder, "m")
         for key, entry in store.workloads.items():
-            figures(store, entry)
+            runs_for_the_gate(store, entry)
             peers(store, key)
 
     return lowest(session)

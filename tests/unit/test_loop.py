@@ -130,10 +130,10 @@ def test_run_has_all_that_was_asked_and_not_a_block_more(
 
 
 def test_progress_counts_up_to_what_is_expected():
-    heard: list[tuple[int, int]] = []
-    run(Machine(), steps_per_block=4, heard=lambda done, of: heard.append((done, of)))
-    assert [done for done, _ in heard] == [4, 8, 12]
-    assert all(of >= 10 for _, of in heard)
+    progress: list[tuple[int, int]] = []
+    run(Machine(), steps_per_block=4, progress=lambda done, of: progress.append((done, of)))
+    assert [done for done, _ in progress] == [4, 8, 12]
+    assert all(of >= 10 for _, of in progress)
 
 
 # what may not be

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_metalperf.judge.parity import Figures, mismatch, other_work
+from pytest_metalperf.judge.parity import StepValues, mismatch, other_work
 from pytest_metalperf.results.rounding import SMALLEST, TOLERANCES, agree, tolerance
 from pytest_metalperf.workloads.workload import PRECISIONS, Workload
 
@@ -19,27 +19,27 @@ CPU = side("cpu", "tensorflow")
 
 
 def test_a_wrong_kernel_is_told_with_both_values_of_both_figures():
-    assert mismatch(side(), CPU, Figures(3.1, 0.25), Figures(6.9, 1.5)) == (
+    assert mismatch(side(), CPU, StepValues(3.1, 0.25), StepValues(6.9, 1.5)) == (
         "resnet50v2[64px,b8]@gpu:torch is fast but wrong: from the same weights its loss is 3.1 where"
         " resnet50v2[64px,b8]@cpu:tensorflow has 6.9 (gradient norm 0.25 and 1.5; they may differ by 1 %)"
     )
 
 
 def test_the_same_figures_are_no_mismatch():
-    assert mismatch(side(), CPU, Figures(6.9, 1.5), Figures(6.9, 1.5)) == ""
+    assert mismatch(side(), CPU, StepValues(6.9, 1.5), StepValues(6.9, 1.5)) == ""
 
 
-@pytest.mark.parametrize("figures", [Figures(6.9 * 1.03, 1.5), Figures(6.9, 1.5 / 1.03)])
+@pytest.mark.parametrize("figures", [StepValues(6.9 * 1.03, 1.5), StepValues(6.9, 1.5 / 1.03)])
 def test_one_figure_that_differs_is_enough(figures):
-    assert mismatch(side(), CPU, figures, Figures(6.9, 1.5))
+    assert mismatch(side(), CPU, figures, StepValues(6.9, 1.5))
 
 
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
 def test_the_lower_precision_of_the_two_sets_the_tolerance(precision):
-    computed, expected = Figures(6.9 * 1.03, 1.5), Figures(6.9, 1.5)
+    computed, expected = StepValues(6.9 * 1.03, 1.5), StepValues(6.9, 1.5)
     for of, over in ((side(precision=precision), CPU), (CPU, side(precision=precision))):
         assert mismatch(of, over, computed, expected) == ""
-        assert "they may differ by 5 %" in mismatch(of, over, Figures(6.9 * 1.08, 1.5), expected)
+        assert "they may differ by 5 %" in mismatch(of, over, StepValues(6.9 * 1.08, 1.5), expected)
 
 
 def test_every_precision_has_a_tolerance():
@@ -52,7 +52,7 @@ def test_every_precision_has_a_tolerance():
 def test_what_is_not_finite_never_passes(value, other):
     assert not agree(value, other, 0.05)
     assert not agree(other, value, 0.05)
-    assert "loss is nan where" in mismatch(side(), CPU, Figures(NAN, 1.0), Figures(NAN, 1.0))
+    assert "loss is nan where" in mismatch(side(), CPU, StepValues(NAN, 1.0), StepValues(NAN, 1.0))
 
 
 @pytest.mark.parametrize(("one", "other"), [(1.0, 1.0099), (-2.0, -2.0199), (0.0, 0.0), (1e8, 1.0099e8)])

@@ -39,7 +39,7 @@ class Jax(KerasBackend):
     def why_no_gpu(self) -> str:
         return ": pip install 'jax[cuda12]' where there is an NVIDIA GPU; JAX trains on no Apple GPU"
 
-    def settle(self, index: int) -> None:
+    def make_default(self, index: int) -> None:
         if self.device == "cpu":
             self.jax.config.update("jax_platforms", "cpu")  # before anything looks for devices
             self.where = self.jax.devices()[0]

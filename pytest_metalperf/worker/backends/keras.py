@@ -110,7 +110,7 @@ class KerasBackend(Backend):
         if device != "cpu" and device not in self.devices():
             raise Problem("device", self.why_missing(device, self.devices()))
         self.device = device
-        self.settle(index)
+        self.make_default(index)
         keras = self.import_keras()
         keras.utils.set_random_seed(seed)
         keras.config.set_dtype_policy(precision)
@@ -118,7 +118,7 @@ class KerasBackend(Backend):
             self.try_precision(precision)
 
     @abstractmethod
-    def settle(self, index: int) -> None:
+    def make_default(self, index: int) -> None:
         """Make all that follows happen on `self.device`, a GPU's number `index`, alone; a CPU's run hides the GPUs."""
 
     def try_precision(self, precision: str) -> None:

@@ -51,7 +51,7 @@ class TensorFlow(KerasBackend):
             )
         return ""
 
-    def settle(self, index: int) -> None:
+    def make_default(self, index: int) -> None:
         tf, gpus = self.tf, self.gpus()
         if self.device == "cpu":
             tf.config.set_visible_devices([], "GPU")  # or operations without a named device would go there

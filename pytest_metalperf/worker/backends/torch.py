@@ -52,7 +52,7 @@ class Torch(KerasBackend):
             return "" if self.torch.backends.mps.is_built() else ": this PyTorch was built without MPS"
         return "" if self.torch.version.cuda else f": PyTorch {self.torch.__version__} was built without CUDA"
 
-    def settle(self, index: int) -> None:
+    def make_default(self, index: int) -> None:
         torch = self.torch
         self.where = torch.device("cpu")
         if self.device != "cpu":
