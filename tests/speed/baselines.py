@@ -16,7 +16,7 @@ from pathlib import Path
 from pytest_metalperf.baselines.file import Store
 from pytest_metalperf.baselines.format2 import rendered
 from pytest_metalperf.baselines.schema import Anchor, Entry, Machine, StoredRun, Work
-from pytest_metalperf.judge.evidence import runs_for_the_gate, peers
+from pytest_metalperf.judge.evidence import peers, runs_for_the_gate
 
 SESSIONS = 5
 

@@ -31,7 +31,7 @@ from pytest_metalperf.baselines.schema import (
 from pytest_metalperf.baselines.update import MODES, Updates, mode_of_change, stores_changes, stores_everything
 from pytest_metalperf.gate import ESTIMATOR, PAIR_ESTIMATOR, Rule, RunFigure, judge
 from pytest_metalperf.judge import evidence
-from pytest_metalperf.judge.evidence import runs_for_the_gate, is_comparable, other_estimator, peers
+from pytest_metalperf.judge.evidence import is_comparable, other_estimator, peers, runs_for_the_gate
 from pytest_metalperf.results.metrics import METRICS
 from pytest_metalperf.results.run import Run
 from pytest_metalperf.settings import UPDATE_MODES
@@ -397,7 +397,12 @@ def test_the_old_file_and_its_rewrite_give_the_same_verdicts(h100):
         for factor in (0.7, 1.0, 1.02, 1.1, 1.5):
             now = [RunFigure(run.seconds_per_batch * factor, "today") for run in entry.runs[:3]]
             both = [
-                judge(now, runs_for_the_gate(store, store.workloads[key]), peers(store, key), Rule(tolerance=0.05, max_runs=5))
+                judge(
+                    now,
+                    runs_for_the_gate(store, store.workloads[key]),
+                    peers(store, key),
+                    Rule(tolerance=0.05, max_runs=5),
+                )
                 for store in (old, new)
             ]
             assert both[0] == both[1]
@@ -426,7 +431,9 @@ def test_figures_of_another_estimator_are_never_compared(tmp_path):
 
 def test_what_noise_is_learned_from_is_found_once_a_store(h100, monkeypatch):
     entries, sessions = [], []
-    monkeypatch.setattr(evidence, "figures", lambda *arguments: entries.append(arguments) or runs_for_the_gate(*arguments))
+    monkeypatch.setattr(
+        evidence, "figures", lambda *arguments: entries.append(arguments) or runs_for_the_gate(*arguments)
+    )
     monkeypatch.setattr(file, "hours", lambda found: sessions.append(found) or {})
     for _ in range(2):
         for key in h100.workloads:
