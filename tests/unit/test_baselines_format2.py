@@ -432,7 +432,7 @@ def test_figures_of_another_estimator_are_never_compared(tmp_path):
 def test_what_noise_is_learned_from_is_found_once_a_store(h100, monkeypatch):
     entries, sessions = [], []
     monkeypatch.setattr(
-        evidence, "figures", lambda *arguments: entries.append(arguments) or runs_for_the_gate(*arguments)
+        evidence, "runs_for_the_gate", lambda *arguments: entries.append(arguments) or runs_for_the_gate(*arguments)
     )
     monkeypatch.setattr(file, "hours", lambda found: sessions.append(found) or {})
     for _ in range(2):
