@@ -13,8 +13,9 @@ from .judge.against_baseline import judged
 from .judge.against_reference import compared
 from .judge.speedup import compare, variants
 from .judge.sustained import sustained, sustained_plan
-from .measure.fleet import WorkerError, plan_of
 from .measure.live import LiveRuns
+from .measure.plan import plan_of
+from .measure.worker import WorkerError
 from .report import metrics as gated
 from .report import speedups, words
 from .report import sustained as long_run
@@ -190,7 +191,15 @@ class MetalLive(_OfTest):
             settings = replace(settings, metal="smoke")
         long = settings.sustained is not None and settings.metal != "smoke"
         plan = sustained_plan(settings) if long else plan_of(settings)
-        runs = self._test.live.of(self._session, workload, step, plan, settings)
+        runs = self._test.live.of(
+            workload,
+            step,
+            plan,
+            settings,
+            self._session.kept(workload, plan),
+            self._session.id,
+            self._session.on_progress,
+        )
         if child is not None and child.id == workload.id:
             child.serve(runs)
         if long:

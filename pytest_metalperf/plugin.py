@@ -179,7 +179,7 @@ def metal_device(request: pytest.FixtureRequest) -> str | None:
     if where is None:
         return None
     from .bench import Broken, refuse_or_skip
-    from .measure.fleet import WorkerError
+    from .measure.worker import WorkerError
     from .report import words
     from .workloads.workload import WorkloadError
 
@@ -353,7 +353,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if config.stash[_settings].metal == "off":
         return
     from .baselines.errors import BaselineError
-    from .measure.fleet import WorkerError
+    from .measure.worker import WorkerError
     from .references.reference import BadReference
 
     opened = _open(config)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .baselines.file import Store
 from .baselines.update import Updates
 from .measure.forecast import Took, took
+from .measure.plan import Plan, Progress
 from .references.git import Revision, revision
 from .results.measurement import Measurement, Speedup
 from .results.metrics import PREPARED_BESIDE
@@ -26,24 +27,11 @@ from .workloads.models import Known, Model, find, known_models
 from .workloads.workload import DEFAULTS, Axis, Workload, WorkloadError, checked_axes, checked_name
 
 if TYPE_CHECKING:
-    from .measure.fleet import Fleet, Plan
+    from .measure.fleet import Fleet
     from .measure.in_turn import Turns
     from .references.reference import Reference
 
 Listener = Callable[[Measurement], None]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a measurement is: for the live line."""
-
-    title: str
-    device: str
-    phase: str
-    i: int = 0
-    n: int = 0
-    run: int = 0
-    runs: int = 0
 
 
 @dataclass
@@ -170,7 +158,7 @@ class MetalSession:
                 source = self.backend_source(backend)
                 missing = self.fleet.probe(source, device).missing
                 if not missing and self.settings.against:
-                    there = self.fleet.probe(self.reference.moved(source), device, self.reference.place).missing
+                    there = self.fleet.probe(self.reference.moved(source), device, self.reference.interpreter).missing
                     missing = f"with {self.reference.name}: {there}" if there else ""
             finally:
                 self.on_progress(None)

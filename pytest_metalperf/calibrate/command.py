@@ -21,8 +21,10 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 from ..judge.evidence import rule_of
-from ..measure.fleet import WorkerError, plan_of
-from ..measure.forecast import Took, guess, side_by_side
+from ..measure.capacity import side_by_side
+from ..measure.forecast import Took, guess
+from ..measure.plan import plan_of
+from ..measure.worker import WorkerError
 from ..report import words
 from ..report.terminal import Live
 from ..results.run import Run

@@ -10,8 +10,8 @@ from .. import suspects
 from ..baselines.errors import BaselineError
 from ..baselines.schema import Entry, SpeedupEntry
 from ..baselines.update import mode_of_change, stores_changes, stores_everything
-from ..measure.fleet import WorkerError
-from ..measure.forecast import side_by_side
+from ..measure.capacity import side_by_side
+from ..measure.worker import WorkerError
 from ..report import words
 from ..results.conditions import refusal, under_conditions, under_known_conditions
 from ..results.measurement import Measurement, Speedup

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..measure.fleet import Plan, Request, WorkerError
 from ..measure.in_turn import take_turns
+from ..measure.plan import Plan, Progress, Request
+from ..measure.worker import WorkerError
 from ..results.measurement import Measurement, ReferenceRuns
 from ..results.run import run_of
-from ..session import MetalSession, Progress
+from ..session import MetalSession
 from ..settings import Settings
 from ..workloads.workload import Workload
 from .against_baseline import error_text
@@ -18,7 +19,7 @@ from .evidence import rule_of
 from .metrics import metrics_in_turn
 
 if TYPE_CHECKING:
-    from ..measure.fleet import Worker
+    from ..measure.worker import Worker
 
 
 def compared(
@@ -40,14 +41,14 @@ def compared(
     measurement.reference = ReferenceRuns(reference.name)
     requests = (
         Request(workload, session.backend_source(workload.backend)),
-        Request(theirs, reference.moved(session.backend_source(workload.backend)), reference.place),
+        Request(theirs, reference.moved(session.backend_source(workload.backend)), reference.interpreter),
     )
 
     def progress(phase: str, i: int, n: int, _which: int) -> None:
         session.on_progress(Progress(workload.label, workload.device, phase, i, n, len(pairs) + 1, settings.max_pairs))
 
     def check(workers: Sequence[Worker]) -> None:
-        if reference.place.moved is None:
+        if reference.interpreter.moved is None:
             return
         for worker in workers:
             worker.ask("imports")

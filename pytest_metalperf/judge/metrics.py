@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..measure.forecast import side_by_side
+from ..measure.capacity import side_by_side
 from ..report.metrics import unknown
 from ..results.conditions import under_conditions
 from ..results.measurement import Measurement

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..baselines.errors import BaselineError
 from ..baselines.schema import SpeedupEntry
-from ..measure.fleet import OnProgress, Plan, Request, WorkerError, plan_of
 from ..measure.in_turn import Turns, take_turns
+from ..measure.plan import OnProgress, Plan, Progress, Request, plan_of
+from ..measure.worker import WorkerError
 from ..report import speedups, words
 from ..results.conditions import refusal, under_conditions, under_known_conditions
 from ..results.measurement import Pair, PairFigure, Speedup
 from ..results.run import run_of
-from ..session import MetalSession, Progress
+from ..session import MetalSession
 from ..settings import Settings
 from ..workloads.workload import WorkloadError
 from .against_baseline import error_text, is_beyond_total, to_record, to_update
@@ -26,7 +27,7 @@ from .parity import StepValues, mismatch, other_work
 
 if TYPE_CHECKING:
     from ..gate import Judgement
-    from ..measure.fleet import Worker
+    from ..measure.worker import Worker
 
 CHECKED = "checked"
 Measure = Callable[[int], None]

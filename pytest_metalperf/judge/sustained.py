@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..measure.fleet import Plan, WorkerError
+from ..measure.plan import Plan
+from ..measure.worker import WorkerError
 from ..results.conditions import load
 from ..results.measurement import Measurement
 from ..results.run import Run

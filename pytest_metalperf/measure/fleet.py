@@ -1,83 +1,26 @@
-"""Starting and driving workers: fresh processes, here or elsewhere, that speak the protocol of `worker/serve.py`."""
+"""The workers of one session: starting them, preparing them side by side, measuring one after the other."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import shlex
 import shutil
-import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from ..doctor.symptoms import diagnosis
-from ..results.fingerprint import WorkError, fingerprint
 from ..results.metrics import PREPARED_BESIDE
 from ..results.run import Run, run_of
-from ..settings import Settings
 from ..workloads.workload import Workload
-from .forecast import fitting, gpu_share, side_by_side
-from .parcel import BOOTSTRAP, HERE, Place, archive, import_path
-
-START_SECONDS = 120.0
-TAIL_LINES = 12
-_END = object()
-_OF_THE_ENVIRONMENT = ("backend", "device", "worker")
-_OUR_FRAMES = (".zip/pytest_metalperf/", 'File "<string>"', 'File "<remote exec>"')  # of a native crash's traceback
-
-OnProgress = Callable[[str, int, int, int], None]
-"""Told of progress: phase, i, n, and which of the workers that run side by side."""
-
-
-class WorkerError(Exception):
-    """A measurement broke: not slower, but broken.
-
-    Attributes:
-        kind: `builder`, `training`, `memory`, `device`, `backend`, `parity`, `reference` or `worker`.
-        details: the user's own traceback, or the end of the worker's log.
-    """
-
-    def __init__(self, kind: str, message: str, details: str = "") -> None:
-        super().__init__(message)
-        self.kind = kind
-        self.message = message
-        self.details = details
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How much one run measures."""
-
-    batches: int
-    warmup: int
-    least_blocks: int = 10
-    least_seconds: float = 1.0
-    timeout: float | None = field(default=None, repr=False, compare=False)  # of silence; None is the session's
-    sustained: bool = False  # minutes, which tell nothing of what a run of batches takes
-    alone: bool = False  # prepare no two workers side by side, since the time of the first batch is gated
-
-
-def plan_of(settings: Settings) -> Plan:
-    """What these settings ask of one run."""
-    if settings.metal == "smoke":
-        return Plan(1, 0, least_blocks=1, least_seconds=0.0, timeout=settings.timeout)
-    alone = any(name == "first_batch" for name, _ in settings.metrics)
-    return Plan(settings.batches, settings.warmup, timeout=settings.timeout, alone=alone)
-
-
-class Request(NamedTuple):
-    """One worker that is wanted: what it trains, how it finds the backend, where its code comes from."""
-
-    workload: Workload
-    backend: Mapping[str, Any] | str
-    place: Place = HERE
+from .capacity import fitting, gpu_share, side_by_side
+from .interpreter import HERE, Interpreter, archive
+from .plan import OnProgress, Plan, Request
+from .worker import Launch, Worker, WorkerError, kill
 
 
 @dataclass(frozen=True)
@@ -115,22 +58,34 @@ class Fleet:
         self._workers: list[Worker] = []
         self._started = 0
 
-    def start(self, place: Place = HERE) -> Worker:
-        """A fresh worker at `place`; `wait` hears its hello, so that several import their code at once.
+    def start(self, interpreter: Interpreter = HERE) -> Worker:
+        """A fresh worker of an interpreter; `wait` takes its hello, so that several import their code at once.
 
         Raises:
             WorkerError: when the interpreter or host cannot be reached.
         """
         self._started += 1
-        worker = Worker(self, f"worker-{self._started}.log", place)
+        launch = Launch(
+            self._group,
+            self._spec(interpreter),
+            self.local,
+            self.folder,
+            self._archive(interpreter.package),
+            self.timeout,
+        )
+        worker = Worker(launch, f"worker-{self._started}.log", interpreter, self._forget)
         self._workers.append(worker)
         return worker
 
-    def spec(self, place: Place) -> str:
-        """How execnet reaches an interpreter."""
-        return self.host or f"popen//python={shlex.quote(place.python or sys.executable)}"
+    def _forget(self, worker: Worker) -> None:
+        with contextlib.suppress(ValueError):
+            self._workers.remove(worker)
 
-    def archive(self, package: Path) -> tuple[str, bytes]:
+    def _spec(self, interpreter: Interpreter) -> str:
+        """How execnet reaches an interpreter."""
+        return self.host or f"popen//python={shlex.quote(interpreter.python or sys.executable)}"
+
+    def _archive(self, package: Path) -> tuple[str, bytes]:
         """The name and the bytes of a package's zip; where workers are local it lies in our folder."""
         if package not in self._archives:
             name, data = f"worker-{len(self._archives)}.zip", archive(package)
@@ -149,16 +104,16 @@ class Fleet:
         """
         return self._one("facts")
 
-    def probe(self, backend: Mapping[str, Any] | str, device: str, place: Place = HERE) -> Probe:
+    def probe(self, backend: Mapping[str, Any] | str, device: str, interpreter: Interpreter = HERE) -> Probe:
         """Ask a fresh worker what `backend` sees, and why not `device`.
 
         Raises:
             WorkerError: when it cannot be imported, or the worker dies.
         """
-        return Probe(**self._one("look", place, backend=backend, device=device))
+        return Probe(**self._one("look", interpreter, backend=backend, device=device))
 
-    def _one(self, what: str, place: Place = HERE, **arguments: Any) -> Mapping[str, Any]:
-        worker = self.start(place)
+    def _one(self, what: str, interpreter: Interpreter = HERE, **arguments: Any) -> Mapping[str, Any]:
+        worker = self.start(interpreter)
         try:
             worker.ask(what, **arguments)
             self.wait([worker])
@@ -172,8 +127,8 @@ class Fleet:
         Raises:
             WorkerError: when it cannot be reached.
         """
-        workload, backend, place = request
-        worker = self.start(place)
+        workload, backend, interpreter = request
+        worker = self.start(interpreter)
         worker.ask(
             "prepare",
             backend=backend,
@@ -298,190 +253,3 @@ class Fleet:
 
 def _unwritable(folder: object, error: OSError) -> WorkerError:
     return WorkerError("worker", f"{folder}: cannot be written: {error.strerror}; free space, or set TMPDIR to another")
-
-
-class Worker:
-    """One fresh process and the channel to it."""
-
-    def __init__(self, fleet: Fleet, log: str, place: Place) -> None:
-        self.fleet = fleet
-        self.place = place
-        self.log = fleet.folder / log
-        self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.asked: list[str] = ["hello"]
-        self.results: dict[str, dict[str, Any]] = {}
-        self.progress = ("start", 0, 0)
-        self.last_message = time.monotonic()
-        self.pid: int | None = None
-        self._gone = False
-        self._gateway: Any = None
-        spec, (name, data) = fleet.spec(place), fleet.archive(place.package)
-        try:
-            with _deadline(min(START_SECONDS, fleet.timeout)):
-                self._gateway = fleet._group.makegateway(f"{spec}//execmodel=main_thread_only")
-            self._channel = self._gateway.remote_exec(BOOTSTRAP)
-            self.pid = self._channel.receive(timeout=START_SECONDS)
-            self._channel.send(
-                {
-                    "folder": str(fleet.folder) if fleet.local else None,
-                    "zip": name,
-                    "archive": b"" if fleet.local else data,
-                    "log": log,
-                    "parent": os.getpid() if fleet.local else None,
-                    "path": import_path() if fleet.local else [],
-                    "moved": place.moved,
-                }
-            )
-        except Exception as error:  # execnet raises what its transport raises
-            self.kill()
-            raise WorkerError(
-                "worker",
-                f"no worker could be started at {spec}: {type(error).__name__}: {str(error).strip() or 'it ended at once'}",
-            ) from None
-        self._channel.setcallback(self._put, endmarker=_END)
-
-    def _put(self, message: Any) -> None:
-        self.last_message = time.monotonic()
-        self.inbox.put(message)
-
-    def ask(self, what: str, **arguments: Any) -> None:
-        """Queue a request; `Fleet.wait` collects its answer into `results[what]`."""
-        self.asked.append(what)
-        with contextlib.suppress(OSError):  # a dead worker is told by its end marker, with its phase and signal
-            self._channel.send({"do": what, **arguments})
-
-    def take(self, message: Any) -> None:
-        """Take an answer, an error or the end."""
-        if message is _END:
-            raise self._died()
-        if "error" in message:
-            error = message["error"]
-            raise self._error(error["kind"], error["message"], error["traceback"])
-        self.asked.remove(message["done"])
-        try:
-            fingerprint(message["result"].get("work"))
-        except WorkError as error:
-            raise self._error("backend", str(error), "") from None
-        self.results[message["done"]] = message["result"]
-
-    def check_silence(self, timeout: float) -> None:
-        """Raise when no message came for `timeout` seconds."""
-        silent = time.monotonic() - self.last_message
-        if silent > timeout:
-            details = self.tail()
-            self.kill()
-            raise self._error(
-                "worker",
-                f"the worker said nothing for {timeout:g} s in its phase '{self.progress[0]}' and was killed;"
-                " if that is its honest time, raise --metal-timeout",
-                details,
-            )
-
-    def pause(self) -> None:
-        """Stop a local worker, so that it costs the other nothing."""
-        self._signal("SIGSTOP")
-
-    def resume(self) -> None:
-        """Let a stopped worker go on."""
-        self._signal("SIGCONT")
-
-    def _signal(self, name: str) -> None:
-        if self.fleet.local and self.pid is not None and hasattr(signal, name):
-            number = getattr(signal, name)
-            with contextlib.suppress(OSError):
-                os.kill(self.pid, number)  # also while it has no group of its own yet
-            with contextlib.suppress(OSError):
-                os.killpg(self.pid, number)
-
-    def _died(self) -> WorkerError:
-        """Why the channel ended: an error of our bootstrap, or the end of the process."""
-        with contextlib.suppress(Exception):
-            try:
-                self._channel.waitclose(timeout=1)
-            except self._channel.RemoteError as error:
-                return self._error("worker", "a worker could not run its own code", str(error))
-        end = self._end()
-        return self._error("worker", f"the worker {end} in its phase '{self.progress[0]}'", self.tail())
-
-    def _error(self, kind: str, message: str, details: str) -> WorkerError:
-        """An error that says which of two sides it happened on and, for a known symptom, why and what to do."""
-        message = f"with {self.place.name}: {message}" if self.place.name else message
-        log = self._said() if kind in _OF_THE_ENVIRONMENT else ""  # of the user's own mistakes it says nothing
-        known = diagnosis(f"{message}\n{details}\n{log}")
-        return WorkerError(kind, f"{message}\n  known     {known}" if known else message, details)
-
-    def _end(self) -> str:
-        import psutil
-
-        if not self.fleet.local or self.pid is None:
-            return "ended"
-        try:
-            code = psutil.Process(self.pid).wait(timeout=5)
-        except psutil.Error:
-            code = None
-        if code is None:
-            return "ended"
-        if code >= 0:
-            return f"ended with exit code {code}"
-        name = signal.Signals(-code).name
-        hint = " (what the system does when memory runs out: try a smaller batch)" if name == "SIGKILL" else ""
-        return f"was ended by {name}{hint}"
-
-    def _said(self) -> str:
-        """The worker's log, where it can be read."""
-        try:
-            return self.log.read_text(errors="replace") if self.fleet.local else ""
-        except OSError:
-            return ""
-
-    def tail(self) -> str:
-        """The end of the worker's log."""
-        lines = self._said().strip().splitlines()
-        theirs = [line for line in lines if not any(mark in line for mark in _OUR_FRAMES)]
-        return "\n".join(theirs[-TAIL_LINES:])
-
-    def kill(self) -> None:
-        """End the process and its children now; measuring is over, or it hangs."""
-        if self._gone:
-            return
-        self._gone = True
-        self._signal("SIGKILL")
-        if self._gateway is not None:
-            with contextlib.suppress(Exception):
-                self._gateway.exit()
-        if self.fleet.local and self.pid is not None:
-            import psutil
-
-            with contextlib.suppress(psutil.Error):
-                psutil.Process(self.pid).wait(timeout=10)
-        with contextlib.suppress(ValueError):
-            self.fleet._workers.remove(self)
-
-
-def kill(workers: Sequence[Worker]) -> None:
-    """End all of them."""
-    for worker in list(workers):
-        worker.kill()
-
-
-@contextlib.contextmanager
-def _deadline(seconds: float) -> Iterator[None]:
-    """End children that are still starting after `seconds`: execnet's makegateway waits for ever."""
-    import psutil
-
-    me = psutil.Process()
-    before = {child.pid for child in me.children(recursive=True)}
-
-    def end() -> None:
-        with contextlib.suppress(psutil.Error):
-            for child in me.children(recursive=True):
-                if child.pid not in before:
-                    child.kill()
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..baselines.schema import Entry
 from ..worker.models import REFERENCE_MODELS
+from .capacity import side_by_side
 
-USABLE = 0.9  # share of a device's memory that workers may hold together while they prepare
 START_SECONDS = 7.0  # a worker, TensorFlow's import, the model and its optimizer, on two cores
 
 # First batch and step in seconds at 64 px on a CPU of two cores (batch 8; CycleGAN 1, style transfer 4): TensorFlow
@@ -66,31 +65,6 @@ class Expected:
     seconds: float | None = None
     stored: int = 0
     visible: float | None = None
-
-
-def side_by_side() -> int:
-    """Workers that prepare at once on this machine."""
-    return max(1, min(4, os.cpu_count() or 1))
-
-
-def gpu_share(free: object, peak: int | None, common: int | None) -> float:
-    """The share of a GPU's memory that one run takes; all of it where nobody knows.
-
-    So it is of a slice of a GPU (MIG), of one of several that cannot be told apart, and without NVML.
-
-    Args:
-        free: the share that the GPU had left while it trained; None is unknown.
-        peak: bytes that the run took at most; None is unknown.
-        common: bytes of memory, where CPU and GPU have it in common.
-    """
-    if isinstance(free, float):
-        return 1 - free
-    return peak / common if peak and common else 1.0
-
-
-def fitting(taken: float) -> int:
-    """Workers that prepare at once where one alone takes this share of the memory."""
-    return max(1, min(side_by_side(), int(USABLE / max(taken, 0.01))))
 
 
 def took(id: str, wall: float, measured: Sequence[float], beside: Sequence[float]) -> Took:  # noqa: A002

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..worker.process import machine_lock
-from .fleet import Fleet, OnProgress, Plan, Request, kill
+from .fleet import Fleet
+from .plan import OnProgress, Plan, Request
+from .worker import kill
 
 if TYPE_CHECKING:
-    from .fleet import Worker
+    from .worker import Worker
 
 TURNS = (
     10  # per variant and pair, at least; a turn is one block. More pairs tell more than longer ones: processes differ

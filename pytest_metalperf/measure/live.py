@@ -17,7 +17,6 @@ import pytest
 
 from ..results.metrics import PREPARED_BESIDE
 from ..results.run import Run, run_of
-from ..session import MetalSession, Progress
 from ..settings import Settings
 from ..worker.backends import Backend, variables
 from ..worker.fence import read_back
@@ -27,7 +26,8 @@ from ..worker.problems import Problem
 from ..worker.process import die_with_parent
 from ..worker.serve import Job
 from ..workloads.workload import Workload
-from .fleet import Plan, WorkerError
+from .plan import Plan, Progress
+from .worker import WorkerError
 
 CHILD = "PYTEST_METALPERF_LIVE"  # tells a child what to measure and where to leave it
 
@@ -96,10 +96,17 @@ class LiveRuns:
     child: Child | None
 
     def of(
-        self, session: MetalSession, workload: Workload, step: Callable[[], Any], plan: Plan, settings: Settings
+        self,
+        workload: Workload,
+        step: Callable[[], Any],
+        plan: Plan,
+        settings: Settings,
+        runs: list[Run],
+        session: str,
+        on_progress: Callable[[Progress | None], None],
     ) -> LiveWorkload:
-        """The runs of one workload of this test."""
-        return LiveWorkload(self, session, workload, step, plan, settings)
+        """The runs of one workload of this test: `runs` are those that the session, an id, has so far, and grow."""
+        return LiveWorkload(self, workload, step, plan, settings, runs, session, on_progress)
 
 
 class LiveWorkload:
@@ -108,19 +115,22 @@ class LiveWorkload:
     def __init__(
         self,
         how: LiveRuns,
-        session: MetalSession,
         workload: Workload,
         step: Callable[[], Any],
         plan: Plan,
         settings: Settings,
+        runs: list[Run],
+        session: str,
+        on_progress: Callable[[Progress | None], None],
     ) -> None:
         self._how = how
         self._session = session
+        self._on_progress = on_progress
         self._workload = workload
         self._step = step
         self._plan = plan
         self._settings = settings
-        self._runs = session.kept(workload, plan)
+        self._runs = runs
 
     def first_look(self) -> Run:
         """Train here and now.
@@ -129,11 +139,11 @@ class LiveWorkload:
             WorkerError: when the step fails.
         """
         try:
-            return here(self._step, self._workload, self._plan, self._session)
+            return here(self._step, self._workload, self._plan, self._session, self._on_progress)
         except Problem as problem:
             raise WorkerError(problem.kind, problem.message, problem.traceback) from None
         finally:
-            self._session.on_progress(None)
+            self._on_progress(None)
 
     def fresh(self, count: int) -> list[Run]:
         """At least `count` runs, each from a child process.
@@ -144,13 +154,13 @@ class LiveWorkload:
         if self._settings.metal == "smoke":
             return [self.first_look()]
         while len(self._runs) < count:
-            self._session.on_progress(
+            self._on_progress(
                 Progress(self._workload.label, "live", "child process", run=len(self._runs) + 1, runs=count)
             )
             try:
                 self._runs.append(self._child())
             finally:
-                self._session.on_progress(None)
+                self._on_progress(None)
         return list(self._runs)
 
     def _child(self) -> Run:
@@ -191,23 +201,27 @@ class LiveWorkload:
             raise WorkerError(*answer["error"])
         plain = answer["run"]
         conditions = {**plain["conditions"], PREPARED_BESIDE: 0.0}
-        return Run(
-            **{**plain, "samples": tuple(plain["samples"]), "session": self._session.id, "conditions": conditions}
-        )
+        return Run(**{**plain, "samples": tuple(plain["samples"]), "session": self._session, "conditions": conditions})
 
 
-def here(step: Callable[[], Any], workload: Workload, plan: Plan, session: MetalSession) -> Run:
+def here(
+    step: Callable[[], Any],
+    workload: Workload,
+    plan: Plan,
+    session: str,
+    on_progress: Callable[[Progress | None], None],
+) -> Run:
     """Measure `step` in this process, by the same code that measures in a worker.
 
     Raises:
         Problem: when the step fails, returns nothing to wait for, or diverges.
     """
 
-    def say(message: dict[str, Any]) -> None:
-        session.on_progress(Progress(workload.label, "live", message["progress"], message["i"], message["n"]))
+    def progress(message: dict[str, Any]) -> None:
+        on_progress(Progress(workload.label, "live", message["progress"], message["i"], message["n"]))
 
     keep_awake()
-    job = Job(say)
+    job = Job(progress)
     job.stoppable = True
     job.name, job.device, job.backend = workload.name, workload.device, _Here()
     batch_size = workload.axes.get("batch_size")
@@ -225,7 +239,7 @@ def here(step: Callable[[], Any], workload: Workload, plan: Plan, session: Metal
         "measure": job.measure(plan.batches, plan.least_blocks, plan.least_seconds),
         "finish": job.finish(),
     }
-    return run_of(answers, session.id)
+    return run_of(answers, session)
 
 
 class _Here(Backend):

@@ -14,7 +14,7 @@ from typing import Any
 
 from packaging.version import Version
 
-from ..measure.parcel import Place
+from ..measure.interpreter import Interpreter
 from ..worker.sources import moved
 from ..workloads.workload import Workload, WorkloadError
 from .git import asked, commit_of, git
@@ -38,22 +38,25 @@ class Reference:
 
     Attributes:
         name: as a person wrote it, a revision with its commit.
-        place: where its workers' code comes from.
+        interpreter: where its workers' code comes from.
         python: its interpreter's version.
         own_package: whether this package itself is of the repository, so that its models are the revision's too.
     """
 
     name: str
-    place: Place
+    interpreter: Interpreter
     python: str
     own_package: bool = False
     _folder: str = field(default="", repr=False)
 
     def moved(self, source: Mapping[str, Any] | str) -> Mapping[str, Any] | str:
         """Where the reference finds a backend: in its own checkout, if it is of the repository."""
-        if self.place.moved is None or isinstance(source, str) or "file" not in source:
+        if self.interpreter.moved is None or isinstance(source, str) or "file" not in source:
             return source
-        return {**source, **{key: moved(source[key], *self.place.moved) for key in ("file", "root") if source.get(key)}}
+        return {
+            **source,
+            **{key: moved(source[key], *self.interpreter.moved) for key in ("file", "root") if source.get(key)},
+        }
 
     def workload(self, workload: Workload) -> Workload:
         """`workload`, as the reference builds it.
@@ -69,7 +72,7 @@ class Reference:
                 f" Python {self.python} of --metal-against {self.name}: make it a function of the module with"
                 " keyword parameters, which is imported there by name"
             )
-        if self.place.moved is None:
+        if self.interpreter.moved is None:
             return workload
         if source["kind"] == "pickle":
             raise WorkloadError(
@@ -89,7 +92,7 @@ class Reference:
                     f"{workload.name} is built by {source['file']}, outside this repository, which no revision of it changes"
                 )
             if not Path(theirs["file"]).exists():
-                name = Path(source["file"]).relative_to(self.place.moved[0])
+                name = Path(source["file"]).relative_to(self.interpreter.moved[0])
                 raise WorkloadError(
                     f"{workload.name}: {self.name} has no file {name}, so there is nothing to compare with"
                 )
@@ -103,9 +106,9 @@ class Reference:
             here: of the working tree's worker: `files` of the modules by name, and its interpreter's `prefix`.
             there: of the revision's.
         """
-        if self.place.moved is None:
+        if self.interpreter.moved is None:
             return ""
-        old, new = (Path(folder).resolve() for folder in self.place.moved)
+        old, new = (Path(folder).resolve() for folder in self.interpreter.moved)
         for name, path, inside in _modules(there, old):
             of_repository = "." not in name and name not in sys.stdlib_module_names and _holds(new, name)
             if not path.is_relative_to(new) and (inside or of_repository):
@@ -124,8 +127,8 @@ class Reference:
 
     def close(self) -> None:
         """Remove the worktree, if there is one."""
-        if self._folder and self.place.moved is not None:
-            _remove(Path(self.place.moved[0]), self.place.moved[1], self._folder)
+        if self._folder and self.interpreter.moved is not None:
+            _remove(Path(self.interpreter.moved[0]), self.interpreter.moved[1], self._folder)
 
 
 def find(text: str, rootdir: Path) -> Reference:
@@ -174,7 +177,7 @@ def _interpreter(text: str, python: Path) -> Reference:
         ) from None
     if theirs < OLDEST:
         raise BadReference(f"--metal-against {text}: is Python {version}; workers need {OLDEST} or later")
-    return Reference(text, Place(name=text, python=str(python)), version)
+    return Reference(text, Interpreter(name=text, python=str(python)), version)
 
 
 def _revision(text: str, commit: str, rootdir: Path) -> Reference:
@@ -195,8 +198,8 @@ def _revision(text: str, commit: str, rootdir: Path) -> Reference:
     theirs = Path(moved(str(package), str(top), str(tree)))
     own = theirs != package and (theirs / "worker" / "serve.py").exists()
     name = text if commit.startswith(text) else f"{text} ({commit[:10]})"
-    place = Place(name=name, package=theirs if own else package, moved=(str(top), str(tree)))
-    return Reference(name, place, sys.version.split()[0], own, folder)
+    interpreter = Interpreter(name=name, package=theirs if own else package, moved=(str(top), str(tree)))
+    return Reference(name, interpreter, sys.version.split()[0], own, folder)
 
 
 def _modules(imports: Imports, repository: Path) -> Iterator[tuple[str, Path, bool]]:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..baselines.file import hours
 from ..baselines.schema import Entry, SpeedupEntry
+from ..measure.plan import Progress
 from ..results.measurement import VERDICTS, Measurement, Speedup
 from ..results.metrics import WORDS
-from ..session import MetalSession, Progress
+from ..session import MetalSession
 from . import metrics as gated
 from . import speedups, sustained, sweeps, words
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from small_models import CLASSES
 
-from pytest_metalperf.measure.fleet import Fleet, Worker, WorkerError
+from pytest_metalperf.measure.fleet import Fleet
+from pytest_metalperf.measure.worker import Worker, WorkerError
 from pytest_metalperf.worker.backends import BACKENDS
 from pytest_metalperf.worker.models import REFERENCE_MODELS
 

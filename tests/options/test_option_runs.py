@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from pytest_metalperf.measure.forecast import gpu_share
+from pytest_metalperf.measure.capacity import gpu_share
 
 
 def test_so_many_processes_and_runs_are_stored(suite):

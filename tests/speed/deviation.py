@@ -13,7 +13,8 @@ from pathlib import Path
 
 from reference import NAMES, request
 
-from pytest_metalperf.measure.fleet import Fleet, Worker, WorkerError
+from pytest_metalperf.measure.fleet import Fleet
+from pytest_metalperf.measure.worker import Worker, WorkerError
 from pytest_metalperf.results.rounding import TOLERANCES
 
 

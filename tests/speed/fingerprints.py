@@ -13,7 +13,8 @@ from typing import Any
 
 from reference import fresh_runs
 
-from pytest_metalperf.measure.fleet import Fleet, Plan, Request
+from pytest_metalperf.measure.fleet import Fleet
+from pytest_metalperf.measure.plan import Plan, Request
 from pytest_metalperf.workloads.workload import Workload
 
 

@@ -11,7 +11,9 @@ import statistics
 
 from reference import NAMES, request
 
-from pytest_metalperf.measure.fleet import Fleet, Plan, WorkerError, kill
+from pytest_metalperf.measure.fleet import Fleet
+from pytest_metalperf.measure.plan import Plan
+from pytest_metalperf.measure.worker import WorkerError, kill
 
 
 def main() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pytest_metalperf.measure.fleet import Fleet, Plan, Request, kill
+from pytest_metalperf.measure.fleet import Fleet
+from pytest_metalperf.measure.plan import Plan, Request
+from pytest_metalperf.measure.worker import kill
 from pytest_metalperf.results.run import Run, run_of
 from pytest_metalperf.worker.models import REFERENCE_MODELS
 from pytest_metalperf.workloads.models import known_models

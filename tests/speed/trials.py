@@ -18,7 +18,8 @@ from pathlib import Path
 from reference import fresh_runs
 
 from pytest_metalperf.gate import Rule, RunFigure, judge
-from pytest_metalperf.measure.fleet import Fleet, Plan, Request
+from pytest_metalperf.measure.fleet import Fleet
+from pytest_metalperf.measure.plan import Plan, Request
 from pytest_metalperf.results.run import Run
 from pytest_metalperf.workloads.workload import Workload
 

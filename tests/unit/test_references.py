@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_metalperf.measure.parcel import Place
+from pytest_metalperf.measure.interpreter import Interpreter
 from pytest_metalperf.references.reference import Reference
 
 
@@ -22,7 +22,7 @@ def trees(tmp_path):
         (tree / "src" / "package" / "__init__.py").write_text("")
         (tree / "module.py").write_text("")
         (tree / "venv" / "lib").mkdir(parents=True)
-    return old, new, Reference("v1", Place(moved=(str(old), str(new))), "3.11.7")
+    return old, new, Reference("v1", Interpreter(moved=(str(old), str(new))), "3.11.7")
 
 
 @pytest.mark.parametrize(
@@ -73,5 +73,5 @@ def test_what_is_compiled_here_alone_is_told(trees):
 
 
 def test_an_interpreter_has_no_strays(tmp_path):
-    reference = Reference("python", Place(python="python"), "3.11.7")
+    reference = Reference("python", Interpreter(python="python"), "3.11.7")
     assert wrong(reference, there={"x": str(tmp_path / "x.py")}) == ""

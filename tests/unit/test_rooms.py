@@ -75,8 +75,6 @@ def test_arrows_run_one_way(module):
     below = set().union(*TIERS[mine:]) | FREE - {"suspects", "suite", "hookspecs"}
     if module.startswith("worker."):
         below = {"worker"}
-    if module == "measure.live":
-        below |= {"session"}  # until a live step has no session
     if mine <= 4:
         below |= {"suspects"}
     if module == "plugin":
@@ -116,5 +114,8 @@ def test_baselines_know_no_pytest_and_no_statistics(module):
 
 @pytest.mark.parametrize("room", [room for room in ROOMS if room.startswith("report.")])
 def test_reports_never_measure(room):
-    known = imports(room) & ROOMS.keys() - {"measure.forecast"}  # values: what a session is expected to take
+    known = imports(room) & ROOMS.keys() - {
+        "measure.forecast",
+        "measure.plan",
+    }  # values: what a session takes, how far it is
     assert not {_room(other) for other in known} & {"measure", "references", "judge", "bench"}

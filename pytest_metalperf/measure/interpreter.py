@@ -35,14 +35,14 @@ serve(channel, setup)
 
 
 @dataclass(frozen=True)
-class Place:
+class Interpreter:
     """Where a worker's code comes from.
 
     Attributes:
         name: for messages; empty for this interpreter and the working tree.
         python: its interpreter; empty for this one.
         package: this package, as the worker gets it.
-        moved: a folder and the one that stands in its place, such as a repository and a checkout of another revision;
+        moved: a folder and the one that stands instead of it, such as a repository and a checkout of another revision;
             None where nothing is moved.
     """
 
@@ -52,7 +52,7 @@ class Place:
     moved: tuple[str, str] | None = None
 
 
-HERE = Place()
+HERE = Interpreter()
 
 
 @functools.cache
