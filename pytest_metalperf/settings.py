@@ -164,6 +164,7 @@ def _machine(text: object) -> str:
 
 
 def _option(
+    flag: str,
     default: Any,
     help: str,  # noqa: A002
     parse: Callable[[object], Any],
@@ -171,7 +172,9 @@ def _option(
     metavar: str | None = None,
     marker: bool = True,
 ) -> Any:
-    return field(default=default, metadata={"help": help, "parse": parse, "metavar": metavar, "marker": marker})
+    return field(
+        default=default, metadata={"flag": flag, "help": help, "parse": parse, "metavar": metavar, "marker": marker}
+    )
 
 
 @dataclass(frozen=True)
@@ -179,6 +182,7 @@ class Settings:
     """What one measurement is asked to do. Precedence: call, marker, flag, ini, default."""
 
     metal: str = _option(
+        "--metal",
         "on",
         "run performance tests with the others (on), run nothing else (only), skip them (off),"
         " or train one batch each without a verdict (smoke)",
@@ -186,8 +190,11 @@ class Settings:
         metavar="on|only|off|smoke",
         marker=False,
     )
-    update_baselines: bool = _option(False, "store what is measured as the baseline", _truth, marker=False)
+    update_baselines: bool = _option(
+        "--metal-update-baselines", False, "store what is measured as the baseline", _truth, marker=False
+    )
     update_mode: str = _option(
+        "--metal-update-mode",
         "changed",
         "what --metal-update-baselines stores: what is slower, faster or new (changed); only what is new (missing);"
         " further runs beside the stored ones (extend); everything anew (all); everything anew, and the anchor too, from"
@@ -197,56 +204,80 @@ class Settings:
         marker=False,
     )
     baselines: str = _option(
-        "baselines", "folder of the baseline files, relative to rootdir", _text, metavar="DIR", marker=False
+        "--metal-baselines",
+        "baselines",
+        "folder of the baseline files, relative to rootdir",
+        _text,
+        metavar="DIR",
+        marker=False,
     )
     devices: tuple[str, ...] = _option(
-        ("cpu", "gpu"), "devices to train on, comma separated; gpu:1 names one of several", devices, metavar="NAMES"
+        "--metal-devices",
+        ("cpu", "gpu"),
+        "devices to train on, comma separated; gpu:1 names one of several",
+        devices,
+        metavar="NAMES",
     )
-    backend: tuple[str, ...] = _option(("tensorflow",), "backends, comma separated", _names, metavar="NAMES")
-    size: str = _option("standard", "size of the reference models", _one_of(*SIZES), metavar="|".join(SIZES))
-    batches: int = _option(25, "batches timed per run, at least", _count, metavar="N")
-    warmup: int = _option(5, "untimed batches after the first", _count_or_zero, metavar="N")
-    runs: int = _option(5, "runs (fresh processes) when a baseline is recorded", _count, metavar="N")
-    tolerance: float = _option(0.05, "slowdown that is still accepted", share, metavar="SHARE")
+    backend: tuple[str, ...] = _option(
+        "--metal-backend", ("tensorflow",), "backends, comma separated", _names, metavar="NAMES"
+    )
+    size: str = _option(
+        "--metal-size", "standard", "size of the reference models", _one_of(*SIZES), metavar="|".join(SIZES)
+    )
+    batches: int = _option("--metal-batches", 25, "batches timed per run, at least", _count, metavar="N")
+    warmup: int = _option("--metal-warmup", 5, "untimed batches after the first", _count_or_zero, metavar="N")
+    runs: int = _option("--metal-runs", 5, "runs (fresh processes) when a baseline is recorded", _count, metavar="N")
+    tolerance: float = _option("--metal-tolerance", 0.05, "slowdown that is still accepted", share, metavar="SHARE")
     total_tolerance: float | None = _option(
+        "--metal-total-tolerance",
         None,
         "slowdown since the anchor, the first figure ever accepted, that is still accepted",
         share,
         metavar="SHARE",
     )
     metrics: tuple[tuple[str, float], ...] = _option(
+        "--metal-metrics",
         (),
         f"gate these too, each with its own tolerance, such as memory=5%,energy=10%; there are {', '.join(METRICS)}",
         _metrics,
         metavar="METRIC=SHARE,…",
     )
-    max_runs: int = _option(5, "fresh runs that the gate may spend on one verdict", _at_least_two, metavar="N")
+    max_runs: int = _option(
+        "--metal-max-runs", 5, "fresh runs that the gate may spend on one verdict", _at_least_two, metavar="N"
+    )
     on_missing: str = _option(
+        "--metal-on-missing",
         "auto",
         "no baseline for this machine: fail, warn, or auto (fail where the environment has CI, else warn)",
         _one_of("auto", "fail", "warn"),
         metavar="auto|fail|warn",
     )
-    strict: bool = _option(False, "inconclusive, no baseline, skipped devices and xdist fail too", _truth)
+    strict: bool = _option(
+        "--metal-strict", False, "inconclusive, no baseline, skipped devices and xdist fail too", _truth
+    )
     strict_work: bool = _option(
+        "--metal-strict-work",
         False,
         "a change of the work itself (operations, FLOP, traces, parameters) fails, whatever the clock says",
         _truth,
     )
     sustained: float | None = _option(
+        "--metal-sustained",
         None,
         "train one run for so long (180, 3min, 1h) instead of batches, and judge its last minute by its first",
         _span,
         metavar="TIME",
     )
     sustained_tolerance: float = _option(
+        "--metal-sustained-tolerance",
         0.10,
         "slowdown from the first to the last minute of a sustained run that is still accepted",
         share,
         metavar="SHARE",
     )
-    require_gpu: bool = _option(False, "a missing GPU fails instead of skipping", _truth)
+    require_gpu: bool = _option("--metal-require-gpu", False, "a missing GPU fails instead of skipping", _truth)
     against: str = _option(
+        "--metal-against",
         "",
         "compare, interleaved, with another interpreter or another git revision instead of stored baselines",
         _text,
@@ -254,15 +285,21 @@ class Settings:
         marker=False,
     )
     force: bool = _option(
+        "--metal-force",
         False,
         "record what would be refused: under battery, low power, throttling, a virtual GPU, or beside runs of other work",
         _truth,
         marker=False,
     )
     plan: bool = _option(
-        False, "print runs, minutes and the smallest visible slowdown of each test, and stop", _truth, marker=False
+        "--metal-plan",
+        False,
+        "print runs, minutes and the smallest visible slowdown of each test, and stop",
+        _truth,
+        marker=False,
     )
     host: str = _option(
+        "--metal-host",
         "",
         "run workers elsewhere (an execnet spec: ssh=ci@mac-mini//python=python3)",
         _text,
@@ -270,13 +307,19 @@ class Settings:
         marker=False,
     )
     timeout: float = _option(
+        "--metal-timeout",
         1200.0,
         "kill a worker that says nothing for so long",
         _seconds,
         metavar="SECONDS",
     )
     machine: str = _option(
-        "", "name this machine by hand (identical cloud runners)", _machine, metavar="NAME", marker=False
+        "--metal-machine",
+        "",
+        "name this machine by hand (identical cloud runners)",
+        _machine,
+        metavar="NAME",
+        marker=False,
     )
 
     given: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
@@ -312,8 +355,9 @@ def options() -> Sequence[dataclasses.Field[Any]]:
 
 
 def flag(option: dataclasses.Field[Any]) -> str:
-    """`--metal-max-runs` for the field `max_runs`; `--metal` for `metal`."""
-    return "--metal" if option.name == "metal" else "--metal-" + option.name.replace("_", "-")
+    """The flag of an option, as its definition writes it, so that a search for it finds that."""
+    found: str = option.metadata["flag"]
+    return found
 
 
 def ini_key(option: dataclasses.Field[Any]) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_metalperf.settings import SettingError, Settings, share
+from pytest_metalperf import settings as settings_module
+from pytest_metalperf.settings import SettingError, Settings, flag, options, share
 
 # Fake steps of 0.1 s are blocks of their own: the number of samples says how many batches were asked for.
 FOUR = """
@@ -185,3 +187,11 @@ def share_or_sentence(value) -> float | str:
 def test_of_the_ini_file_the_key_is_named_as_it_is_written(suite):
     result = suite.run("-o", "metal_batches=abc")
     result.stderr.fnmatch_lines(["ERROR: ini file: metal_batches: expected *"])
+
+
+def test_a_flag_is_written_where_its_option_is_defined_and_reads_like_its_field():
+    assert [flag(option) for option in options()] == [
+        "--metal" if option.name == "metal" else f"--metal-{option.name.replace('_', '-')}" for option in options()
+    ]
+    text = Path(settings_module.__file__).read_text()
+    assert all(f'"{flag(option)}"' in text for option in options())
