@@ -9,6 +9,7 @@ from functools import partial
 from ..gate import Rule, learn_noise
 from ..gate.noise import SESSIONS_TO_KNOW
 from ..report import words
+from ..report.tables import aligned
 from . import simulation
 from .simulation import Choice, Measured, World, choices, replay, stored, verdict_seconds, worthwhile
 
@@ -39,7 +40,7 @@ def _noise(both: Sequence[tuple[Measured, World]]) -> list[str]:
     few = not both[0][1].noises[0].session_known
     return [
         "Noise: what runs differ by when nothing changes (standard deviations)",
-        *aligned(("workload", "s/batch", "between runs", "between sessions"), rows),
+        *table(("workload", "s/batch", "between runs", "between sessions"), rows),
         *(["(prior): assumed, since too little was measured to know it; that takes three sessions."] if few else []),
         "Sessions minutes apart know nothing of other days: their noise is the least to expect (--pause 3600 knows more).",
     ]
@@ -78,7 +79,7 @@ def _replayed(all_measured: Sequence[Measured], rule: Rule, step: int) -> list[s
     return [
         "Called slower: these very runs, each session against the others"
         f" (tolerance {words.percent(rule.tolerance)}, up to {words.plural(rule.max_runs, 'run')})",
-        *aligned(_SLOWER, rows),
+        *table(_SLOWER, rows),
         *notes,
     ]
 
@@ -92,7 +93,7 @@ def _simulated(both: Sequence[tuple[Measured, World]], rule: Rule, step: int) ->
     return [
         f"Called slower: simulated with that noise, {both[0][1].stored} stored, {simulation.TRIALS[1.0]} trials"
         f" ({simulation.TRIALS[1.05]} of each slowdown)",
-        *aligned((*_SLOWER, "runs", "visible"), rows),
+        *table((*_SLOWER, "runs", "visible"), rows),
         "unchanged: false alarms. inconclusive, runs: of unchanged code. visible: the slowdown that is seen 9 times in 10.",
     ]
 
@@ -112,7 +113,7 @@ def _needed(both: Sequence[tuple[Measured, World]], rule: Rule, step: int) -> li
         advice.append(f"{one.label}: {advised(kept[-1], wanted)}")
     needed = [
         f"Needed to see a slowdown of {words.percent(wanted)}, twice the tolerance, 9 times in 10",
-        *aligned(("workload", "stored", "max. runs", "visible", "seen", "recording", "verdict", "at most"), rows),
+        *table(("workload", "stored", "max. runs", "visible", "seen", "recording", "verdict", "at most"), rows),
         f"seen: how often {words.percent(wanted)} is called slower, of {simulation.CHOICE_TRIALS} trials."
         " verdict: of unchanged code, on average. Times are without waiting for other measurements.",
     ]
@@ -135,8 +136,6 @@ def advised(last: Choice, wanted: float) -> str:
     return f"{why}; {cure}. Else {least}"
 
 
-def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """A table: names to the left, figures to the right."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    sides = [str.ljust, *[str.rjust] * (len(head) - 1)]
-    return ["  ".join(s(cell, w) for s, cell, w in zip(sides, row, widths, strict=True)) for row in (head, *rows)]
+    return aligned([head, *rows], "l" + "r" * (len(head) - 1))

@@ -17,6 +17,7 @@ from ..results.metrics import WORDS
 from ..session import MetalSession
 from . import metrics as gated
 from . import speedups, sustained, sweeps, words
+from .tables import aligned
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -92,13 +93,8 @@ def table(results: Sequence[Measurement | Speedup]) -> list[tuple[str, str]]:
             colours += [gated.colour(one) for one in result.metrics]
     if any(totals[1:]):  # a column of its own only where accepted steps have added up
         rows = [(*row[:5], total or "-", *row[5:]) for row, total in zip(rows, totals, strict=True)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    out = []
-    for row, colour in zip(rows, colours, strict=True):
-        left = [row[0].ljust(widths[0]), row[1].ljust(widths[1])]
-        right = [cell.rjust(width) for cell, width in zip(row[2:-1], widths[2:-1], strict=True)]
-        out.append(("  ".join([*left, *right, row[-1]]).rstrip(), colour))
-    return out
+    lines = aligned(rows, "ll" + "r" * (len(rows[0]) - 3) + "l")
+    return list(zip(lines, colours, strict=True))
 
 
 def _total(result: Measurement | Speedup) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..baselines.schema import Entry, StoredPair, StoredRun
 from ..results.measurement import Measurement
 from ..worker.machine import PER_BATCH, SYSTEM
+from .tables import aligned
 
 if TYPE_CHECKING:
     from ..gate import Judgement
@@ -395,17 +396,7 @@ def plan(expected: Sequence[Expected]) -> list[str]:
         )
         for one in expected
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    left, right = slice(0, 2), slice(2, 6)
-    return [
-        "  ".join(
-            [
-                *(cell.ljust(width) for cell, width in zip(row[left], widths[left], strict=True)),
-                *(cell.rjust(width) for cell, width in zip(row[right], widths[right], strict=True)),
-            ]
-        )
-        for row in rows
-    ]
+    return aligned(rows, "llrrrr")
 
 
 def _middle(values: Sequence[float]) -> float:

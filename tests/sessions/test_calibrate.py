@@ -21,7 +21,7 @@ from pytest_metalperf import __main__ as command
 from pytest_metalperf.calibrate import command as calibrate
 from pytest_metalperf.calibrate import simulation
 from pytest_metalperf.calibrate.command import parsed
-from pytest_metalperf.calibrate.report import advised, aligned, report
+from pytest_metalperf.calibrate.report import advised, report, table
 from pytest_metalperf.calibrate.simulation import Choice, Measured, Rates, World, looks, replay, worthwhile
 from pytest_metalperf.gate import Noise, Rule
 from pytest_metalperf.measure.forecast import Took
@@ -149,7 +149,7 @@ def test_advice(visible, known, advice):
 
 
 def test_tables_are_aligned():
-    assert aligned(("name", "a"), [("x", "1.5"), ("longer", "10")]) == ["name      a", "x       1.5", "longer   10"]
+    assert table(("name", "a"), [("x", "1.5"), ("longer", "10")]) == ["name      a", "x       1.5", "longer   10"]
 
 
 def test_times_are_the_workers_own():
