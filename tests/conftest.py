@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import sys
 import warnings
 import xml.etree.ElementTree as ElementTree
@@ -92,6 +93,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if item.get_closest_marker(mark) and absent(mark):
             pytest.skip(f"needs {', '.join(absent(mark))}")
 
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # a shell that starts us in the background has it ignored, and so would every process that a test ends by Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 left_open: list[Suite] = []
 
