@@ -63,7 +63,7 @@ def _at_once(data: bytes, place: str) -> Machine | None:
     try:
         file = _DECODER.decode(data)
         json.loads(data, object_pairs_hook=_unique, parse_float=str, parse_int=str, parse_constant=str)
-    except (ValueError, RecursionError):  # of which msgspec's errors are some
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # msgspec 0.18's errors are no ValueErrors
         return None
     return format2.expanded(file, place)
 
