@@ -338,7 +338,7 @@ def failures(session: MetalSession, measurement: Measurement, settings: Settings
     unsure = [one for one in measurement.metrics if one.verdict == "inconclusive" and settings.strict]
     texts += [gated.inconclusive(measurement, one, command) for one in unsure]
     explained = measurement.verdict in ("slower", "recorded")  # in its own text, or accepted
-    if settings.strict_work and not explained and measurement.work_changes:
+    if settings.strict_work and not explained and measurement.fingerprint_changes:
         texts.append(words.other_work(measurement, command))
     return texts
 

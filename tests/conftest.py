@@ -19,11 +19,13 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import in_process
 import msgspec  # loaded before pytester takes its snapshot of modules: C extensions load once a process
 import numpy as np  # noqa: F401
 import pytest
 import scipy.special  # noqa: F401
 
+import pytest_metalperf.measure.worker
 import pytest_metalperf.suspects  # one module for all sessions of a process, so that patience can be taken from it
 from pytest_metalperf.baselines.reading import parse
 
@@ -86,6 +88,11 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(f"TESTS_NEED names {mark!r}, which is none of {', '.join(PACKAGES)}")
         if absent(mark):
             raise pytest.UsageError(f"TESTS_NEED names {mark!r}, and not installed are: {', '.join(absent(mark))}")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is loaded by now out of every later collection: each block that is measured in this process begins with one."""
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -193,8 +200,13 @@ class Suite:
 
 
 @pytest.fixture
-def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
-    """A project that uses the plugin with a fake backend: one model, `fake-model`, of 0.1 virtual seconds a batch."""
+def suite(request: pytest.FixtureRequest, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
+    """A project that uses the plugin with a fake backend: one model, `fake-model`, of 0.1 virtual seconds a batch.
+
+    Its workers answer in this process; where a test has the mark `processes`, or that of a framework, they are processes.
+    """
+    if not any(request.node.get_closest_marker(mark) for mark in ("processes", *PACKAGES)):
+        monkeypatch.setattr(pytest_metalperf.measure.worker, "Process", in_process.start)
     made = Suite(pytester, monkeypatch)
     made.write()
     made.set()

@@ -14,6 +14,7 @@ from .schema import (
     Anchor,
     Condition,
     Entry,
+    Fingerprint,
     Machine,
     Positive,
     RatioAnchor,
@@ -21,7 +22,6 @@ from .schema import (
     StoredPair,
     StoredRun,
     Value,
-    Work,
 )
 
 
@@ -55,7 +55,7 @@ class Entry1(Value, frozen=True, kw_only=True):
 
     anchor: Anchor1
     runs: Annotated[list[Run1], msgspec.Meta(min_length=1)]
-    work: Work | None = None
+    work: Fingerprint | None = None
     examples: Annotated[int, msgspec.Meta(gt=0)] | None = None
 
 
@@ -102,7 +102,7 @@ def expanded(file: File1) -> Machine:
             key: Entry(
                 anchor=Anchor(**_stamped(entry.anchor)),
                 runs=[StoredRun(**_stamped(run)) for run in entry.runs],
-                work=entry.work,
+                fingerprint=entry.work,
                 examples=entry.examples,
             )
             for key, entry in file.workloads.items()

@@ -21,6 +21,7 @@ from .schema import (
     Commit,
     Condition,
     Entry,
+    Fingerprint,
     Machine,
     Positive,
     RatioAnchor,
@@ -29,7 +30,6 @@ from .schema import (
     StoredPair,
     StoredRun,
     Value,
-    Work,
 )
 
 FORMAT = 2
@@ -90,7 +90,7 @@ class RatioAnchor2(Stamped2, frozen=True, kw_only=True, omit_defaults=True):
     ratio: Positive
 
 
-class Work2(Value, frozen=True, kw_only=True, omit_defaults=True):
+class Fingerprint2(Value, frozen=True, kw_only=True, omit_defaults=True):
     """The fingerprint (`schema.Work`)."""
 
     operations: dict[str, Whole] = msgspec.field(default_factory=dict)
@@ -107,7 +107,7 @@ class Entry2(Value, frozen=True, kw_only=True, omit_defaults=True):
 
     anchor: Anchor2
     runs: Annotated[list[Run2], msgspec.Meta(min_length=1)]
-    work: Work2 | None = None
+    work: Fingerprint2 | None = None
     examples: Count | None = None
     accepted: Accepted | None = None
 
@@ -172,7 +172,7 @@ def _entry(key: str, entry: Entry2, sessions: Mapping[str, Shared], name: str) -
     return Entry(
         anchor=Anchor(**msgspec.structs.asdict(entry.anchor)),
         runs=runs,
-        work=None if entry.work is None else Work(**msgspec.structs.asdict(entry.work)),
+        fingerprint=None if entry.work is None else Fingerprint(**msgspec.structs.asdict(entry.work)),
         examples=entry.examples,
         accepted=entry.accepted,
     )
@@ -274,8 +274,8 @@ def _entry_lines(entry: Entry, sessions: Mapping[str, Shared]) -> list[bytes]:
         fields["accepted"] = [_line(entry.accepted)]
     if entry.examples is not None:
         fields["examples"] = [_line(entry.examples)]
-    if entry.work is not None:
-        fields["work"] = [_line(Work2(**msgspec.structs.asdict(entry.work)))]
+    if entry.fingerprint is not None:
+        fields["work"] = [_line(Fingerprint2(**msgspec.structs.asdict(entry.fingerprint)))]
     return _object(fields, b"\n   ")
 
 

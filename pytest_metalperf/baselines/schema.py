@@ -87,7 +87,7 @@ class RatioAnchor(Stamped, frozen=True, kw_only=True):
     estimator: str = FIRST_PAIR_ESTIMATOR
 
 
-class Work(Value, frozen=True, kw_only=True):
+class Fingerprint(Value, frozen=True, kw_only=True):
     """The fingerprint: noise-free facts of the work. What a framework does not give is None, or empty.
 
     `operations` counts the operations of one step by type, `operations_on_cpu` those of them that a GPU's run does on the
@@ -126,7 +126,7 @@ class Entry(Value, frozen=True, kw_only=True):
 
     anchor: Anchor
     runs: Annotated[list[StoredRun], msgspec.Meta(min_length=1)]
-    work: Work | None = None
+    fingerprint: Fingerprint | None = None
     examples: Annotated[int, msgspec.Meta(gt=0)] | None = None
     accepted: Accepted | None = None
 

@@ -22,12 +22,12 @@ from .schema import (
     Anchor,
     AnyEntry,
     Entry,
+    Fingerprint,
     RatioAnchor,
     Recorded,
     SpeedupEntry,
     StoredPair,
     StoredRun,
-    Work,
     rounded,
 )
 
@@ -63,9 +63,9 @@ def mode_of_change(judged: Measurement | Speedup, mode: str, *, strict_work: boo
         return "changed"
     if isinstance(judged, Speedup) or judged.verdict == "inconclusive":  # or a slowdown would be accepted unseen
         return ""
-    if any(one.changed for one in judged.metrics) or judged.work_changes:
+    if any(one.changed for one in judged.metrics) or judged.fingerprint_changes:
         return "changed"
-    new_work = strict_work and judged.work is not None and judged.work_before is None
+    new_work = strict_work and judged.fingerprint is not None and judged.fingerprint_before is None
     return "extend" if new_work or any(one.new for one in judged.metrics) else ""
 
 
@@ -102,7 +102,7 @@ class Updates:
         mode: str,
         facts: Mapping[str, Any],
         *,
-        work: Work | None = None,
+        fingerprint: Fingerprint | None = None,
         examples: int | None = None,
         force: bool = False,
     ) -> Entry:
@@ -115,7 +115,7 @@ class Updates:
             seconds: what they say together in seconds per batch: the anchor, where one is made.
             mode: of `--metal-update-mode`.
             facts: of the machine.
-            work: their fingerprint.
+            fingerprint: of their work.
             examples: in one batch.
             force: whether they may stand beside runs of other work.
 
@@ -134,13 +134,13 @@ class Updates:
         def after(old: Entry | None, mode: str) -> Entry:
             comparable = old is not None and old.anchor.estimator == last.estimator
             kept = old if keeps_runs(mode) else None
-            if kept is not None and not force and (other := kept_apart(kept.work, work)):
+            if kept is not None and not force and (other := kept_apart(kept.fingerprint, fingerprint)):
                 raise BaselineError(_other_work(len(kept.runs), other))
             sizes = {examples} | ({kept.examples} - {None} if kept is not None else set())
             return Entry(
                 anchor=old.anchor if old is not None and comparable and keeps_anchor(mode) else anchor,
                 runs=[*(kept.runs if kept is not None else ()), *runs],
-                work=work if kept is None else beside(kept.work, work),
+                fingerprint=fingerprint if kept is None else beside(kept.fingerprint, fingerprint),
                 examples=sizes.pop() if len(sizes) == 1 else None,
                 accepted=kept.accepted if kept is not None else None,
             )

@@ -160,7 +160,7 @@ def _gate(
 def _look_again_at_work(measurement: Measurement, settings: Settings, measure: Callable[[int], list[Run]]) -> None:
     """Before a changed fingerprint has consequences, a second process must show the same."""
     matters = settings.strict_work or (settings.update_baselines and stores_changes(settings.update_mode))
-    if measurement.work_changes and matters and len(measurement.runs) < 2:
+    if measurement.fingerprint_changes and matters and len(measurement.runs) < 2:
         measurement.runs = measure(2)
 
 
@@ -183,7 +183,7 @@ def _record(
         measurement.seconds_per_batch,
         settings.update_mode,
         session.stored_facts,
-        work=measurement.work,
+        fingerprint=measurement.fingerprint,
         examples=examples.pop() if len(examples) == 1 else None,
         force=settings.force,
     )

@@ -20,7 +20,8 @@ from ..workloads.workload import Workload
 from .capacity import fitting, gpu_share, side_by_side
 from .interpreter import HERE, Interpreter, archive
 from .plan import OnProgress, Plan, Request
-from .worker import Launch, Worker, WorkerError, kill
+from .process import Launch
+from .worker import Worker, WorkerError, kill
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,19 @@
-"""One worker: a fresh process that speaks the protocol of `worker/serve.py`, and how it ends."""
+"""One worker: what is asked of a fresh process, what it answers, and how it ends."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..doctor.symptoms import diagnosis
-from ..results.fingerprint import WorkError, fingerprint
-from .interpreter import BOOTSTRAP, Interpreter, import_path
+from ..results.fingerprint import FingerprintError, fingerprint
+from .interpreter import Interpreter
+from .process import Launch, Process
 
-START_SECONDS = 120.0
 TAIL_LINES = 12
 _END = object()
 _OF_THE_ENVIRONMENT = ("backend", "device", "worker")
@@ -39,27 +35,6 @@ class WorkerError(Exception):
         self.details = details
 
 
-@dataclass(frozen=True)
-class Launch:
-    """What a fresh process is started with.
-
-    Attributes:
-        group: execnet's, which makes gateways.
-        spec: how execnet reaches the interpreter.
-        local: whether that is on this machine.
-        folder: where local workers find their code and leave their logs.
-        archive: the name and the bytes of the zip of their code.
-        timeout: seconds of silence after which a worker is killed.
-    """
-
-    group: Any
-    spec: str
-    local: bool
-    folder: Path
-    archive: tuple[str, bytes]
-    timeout: float
-
-
 class Worker:
     """One fresh process and the channel to it; `ended` is called once, when it is killed."""
 
@@ -75,34 +50,18 @@ class Worker:
         self.results: dict[str, dict[str, Any]] = {}
         self.progress = ("start", 0, 0)
         self.last_message = time.monotonic()
-        self.pid: int | None = None
         self._gone = False
-        self._gateway: Any = None
-        name, data = launch.archive
         try:
-            with _deadline(min(START_SECONDS, launch.timeout)):
-                self._gateway = launch.group.makegateway(f"{launch.spec}//execmodel=main_thread_only")
-            self._channel = self._gateway.remote_exec(BOOTSTRAP)
-            self.pid = self._channel.receive(timeout=START_SECONDS)
-            self._channel.send(
-                {
-                    "folder": str(launch.folder) if launch.local else None,
-                    "zip": name,
-                    "archive": b"" if launch.local else data,
-                    "log": log,
-                    "parent": os.getpid() if launch.local else None,
-                    "path": import_path() if launch.local else [],
-                    "moved": interpreter.moved,
-                }
-            )
+            self._process = Process(launch, log, interpreter)
         except Exception as error:  # execnet raises what its transport raises
-            self.kill()
+            self._gone = True
+            ended(self)
             raise WorkerError(
                 "worker",
                 f"no worker could be started at {launch.spec}: {type(error).__name__}:"
                 f" {str(error).strip() or 'it ended at once'}",
             ) from None
-        self._channel.setcallback(self._put, endmarker=_END)
+        self._process.listen(self._put, _END)
 
     def _put(self, message: Any) -> None:
         self.last_message = time.monotonic()
@@ -112,7 +71,7 @@ class Worker:
         """Queue a request; `Fleet.wait` collects its answer into `results[what]`."""
         self.asked.append(what)
         with contextlib.suppress(OSError):  # a dead worker is told by its end marker, with its phase and signal
-            self._channel.send({"do": what, **arguments})
+            self._process.send({"do": what, **arguments})
 
     def take(self, message: Any) -> None:
         """Take an answer, an error or the end."""
@@ -124,7 +83,7 @@ class Worker:
         self.asked.remove(message["done"])
         try:
             fingerprint(message["result"].get("work"))
-        except WorkError as error:
+        except FingerprintError as error:
             raise self._error("backend", str(error), "") from None
         self.results[message["done"]] = message["result"]
 
@@ -143,27 +102,16 @@ class Worker:
 
     def pause(self) -> None:
         """Stop a local worker, so that it costs the other nothing."""
-        self._signal("SIGSTOP")
+        self._process.signal("SIGSTOP")
 
     def resume(self) -> None:
         """Let a stopped worker go on."""
-        self._signal("SIGCONT")
-
-    def _signal(self, name: str) -> None:
-        if self._local and self.pid is not None and hasattr(signal, name):
-            number = getattr(signal, name)
-            with contextlib.suppress(OSError):
-                os.kill(self.pid, number)  # also while it has no group of its own yet
-            with contextlib.suppress(OSError):
-                os.killpg(self.pid, number)
+        self._process.signal("SIGCONT")
 
     def _died(self) -> WorkerError:
         """Why the channel ended: an error of our bootstrap, or the end of the process."""
-        with contextlib.suppress(Exception):
-            try:
-                self._channel.waitclose(timeout=1)
-            except self._channel.RemoteError as error:
-                return self._error("worker", "a worker could not run its own code", str(error))
+        if failed := self._process.failed():
+            return self._error("worker", "a worker could not run its own code", failed)
         end = self._end()
         return self._error("worker", f"the worker {end} in its phase '{self.progress[0]}'", self.tail())
 
@@ -175,14 +123,7 @@ class Worker:
         return WorkerError(kind, f"{message}\n  known     {known}" if known else message, details)
 
     def _end(self) -> str:
-        import psutil
-
-        if not self._local or self.pid is None:
-            return "ended"
-        try:
-            code = psutil.Process(self.pid).wait(timeout=5)
-        except psutil.Error:
-            code = None
+        code = self._process.exit_code()
         if code is None:
             return "ended"
         if code >= 0:
@@ -209,15 +150,7 @@ class Worker:
         if self._gone:
             return
         self._gone = True
-        self._signal("SIGKILL")
-        if self._gateway is not None:
-            with contextlib.suppress(Exception):
-                self._gateway.exit()
-        if self._local and self.pid is not None:
-            import psutil
-
-            with contextlib.suppress(psutil.Error):
-                psutil.Process(self.pid).wait(timeout=10)
+        self._process.end()
         self._ended(self)
 
 
@@ -225,26 +158,3 @@ def kill(workers: Sequence[Worker]) -> None:
     """End all of them."""
     for worker in list(workers):
         worker.kill()
-
-
-@contextlib.contextmanager
-def _deadline(seconds: float) -> Iterator[None]:
-    """End children that are still starting after `seconds`: execnet's makegateway waits for ever."""
-    import psutil
-
-    me = psutil.Process()
-    before = {child.pid for child in me.children(recursive=True)}
-
-    def end() -> None:
-        with contextlib.suppress(psutil.Error):
-            for child in me.children(recursive=True):
-                if child.pid not in before:
-                    child.kill()
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()

@@ -31,8 +31,8 @@ def properties(result: Measurement | Speedup) -> list[tuple[str, str]]:
                     (f"metal_{one.metric.name}", f"{one.now:.6g}"),
                     (f"metal_{one.metric.name}_change", f"{one.change:.6g}"),
                 ]
-        if result.work_changes:
-            found.append(("metal_work", "; ".join(result.work_changes)))
+        if result.fingerprint_changes:
+            found.append(("metal_work", "; ".join(result.fingerprint_changes)))
         if result.sustained is not None:
             found.append(("metal_sustained_ratio", f"{result.sustained.ratio:.6g}"))
     if result.error:

@@ -102,7 +102,7 @@ def _extra(result: Measurement | Speedup) -> dict[str, Any]:
         "metal_joules_per_batch": _number(result.joules_per_batch),
         "metal_flop_per_second": _number(result.flop_per_second),
         "metal_change": _number(result.change),
-        "metal_work": result.work_changes,
+        "metal_work": result.fingerprint_changes,
         "metal_versions": dict(run.versions),
     }
     if result.metrics:

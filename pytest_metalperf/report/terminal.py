@@ -167,11 +167,11 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
         out += [(f"  {update.id}: {_old_and_new(update.old, update.new)}", "cyan") for update in recorded]
         out += [
             (
-                f"  {update.id}: runs disagree in {words.listed(update.new.work.varying)}, which is no fact of the work",
+                f"  {update.id}: runs disagree in {words.listed(update.new.fingerprint.varying)}, which is no fact of the work",
                 "yellow",
             )
             for update in recorded
-            if isinstance(update.new, Entry) and update.new.work is not None and update.new.work.varying
+            if isinstance(update.new, Entry) and update.new.fingerprint is not None and update.new.fingerprint.varying
         ]
     measured = [result for result in session.results if isinstance(result, Measurement)]
     compared_sides = list({result.id: result for result in session.results if isinstance(result, Speedup)}.values())
@@ -189,7 +189,7 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
     reasons = [_because(result) for result in session.results if result.verdict == "inconclusive"]
     reasons += [gated.reason(one) for r in measured for one in r.metrics if one.verdict == "inconclusive"]
     out += [(f"inconclusive: {reason}", "yellow") for reason in dict.fromkeys(reasons)]
-    changes = {result.workload.id: result.work_changes for result in measured if result.verdict != "slower"}
+    changes = {result.workload.id: result.fingerprint_changes for result in measured if result.verdict != "slower"}
     out += [(f"{key}: other work: {'; '.join(found)}", "yellow") for key, found in changes.items() if found]
     out += [(text, "yellow") for text in _without_work(measured)]
     fallen = {
@@ -259,7 +259,7 @@ def _without_work(measured: Iterable[Measurement]) -> list[str]:
         result.workload.id
         for result in measured
         if result.strict_work and result.judgement is not None and result.verdict != "recorded"
-        if result.work is None or result.work_before is None
+        if result.fingerprint is None or result.fingerprint_before is None
     ]
     if not keys:
         return []

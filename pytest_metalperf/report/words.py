@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..baselines.schema import Entry, StoredPair, StoredRun
 from ..results.measurement import Measurement
+from ..results.quantities import magnitude
 from ..worker.machine import PER_BATCH, SYSTEM
 from .tables import aligned
 
@@ -29,7 +30,7 @@ def seconds(value: float, beside: float | None = None) -> str:
     if not math.isfinite(value) or value <= 0:
         return "unknown"
     least = min(value, beside) if beside is not None and 0 < beside < math.inf else value
-    digits = max(0, 3 - math.floor(math.log10(least)))
+    digits = max(0, 3 - magnitude(least, 4))
     return f"{value:.{min(digits, 9)}f}"
 
 
@@ -171,7 +172,7 @@ def context(measurement: Measurement) -> list[tuple[str, str]]:
 
 def on_cpu(measurement: Measurement) -> str:
     """What of the work of a GPU's run the CPU does; empty for nothing."""
-    found = measurement.work.operations_on_cpu if measurement.work is not None else {}
+    found = measurement.fingerprint.operations_on_cpu if measurement.fingerprint is not None else {}
     if not found or measurement.device == "cpu":
         return ""
     types = listed([f"{name} {count:,}" for name, count in sorted(found.items(), key=lambda one: -one[1])], 3)
@@ -185,8 +186,8 @@ def rows(pairs: Iterable[tuple[str, str]]) -> list[str]:
 
 def work(measurement: Measurement) -> str:
     """What changed in the work itself; `unchanged` separates conditions from code; empty where a side does not tell."""
-    changes = measurement.work_changes
-    shown = measurement.work is not None and measurement.work_before is not None
+    changes = measurement.fingerprint_changes
+    shown = measurement.fingerprint is not None and measurement.fingerprint_before is not None
     return "; ".join(changes) if changes else "unchanged" if shown else ""
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ..baselines.schema import Work
+from ..baselines.schema import Fingerprint
 from .quantities import amounts
 
 SHOWN_TYPES = 2
@@ -22,11 +22,11 @@ _KINDS = ("operations", "operations_on_cpu")
 _FIGURES = ("flop", "traces", "parameters", "memory_bytes")
 
 
-class WorkError(ValueError):
+class FingerprintError(ValueError):
     """One sentence about a fingerprint that a backend gives and nobody can read."""
 
 
-def fingerprint(plain: Mapping[str, Any] | None) -> Work | None:
+def fingerprint(plain: Mapping[str, Any] | None) -> Fingerprint | None:
     """What a worker tells of its work; None where it tells nothing.
 
     Raises:
@@ -35,9 +35,9 @@ def fingerprint(plain: Mapping[str, Any] | None) -> Work | None:
     if plain is None:
         return None
     try:
-        work: Work = msgspec.convert(dict(plain), Work)
+        work: Fingerprint = msgspec.convert(dict(plain), Fingerprint)
     except (TypeError, ValueError, msgspec.ValidationError) as error:
-        raise WorkError(f"the backend gives a fingerprint that cannot be read: {error}") from None
+        raise FingerprintError(f"the backend gives a fingerprint that cannot be read: {error}") from None
     return msgspec.structs.replace(
         work,
         operations={name: count for name, count in work.operations.items() if count},
@@ -46,27 +46,27 @@ def fingerprint(plain: Mapping[str, Any] | None) -> Work | None:
     )
 
 
-def beside(old: Work | None, new: Work | None) -> Work | None:
+def beside(old: Fingerprint | None, new: Fingerprint | None) -> Fingerprint | None:
     """The fingerprint of runs that are stored beside older ones: facts that were seen to vary stay out of it."""
     if kept_apart(old, new):  # what varied in the old says nothing of it
         return new
     return common((old, new))
 
 
-def kept_apart(old: Work | None, new: Work | None) -> list[str]:
+def kept_apart(old: Fingerprint | None, new: Fingerprint | None) -> list[str]:
     """What keeps runs of both from being one baseline, a clause per fact.
 
     The allocator's peak does not: an algorithm that is chosen when a process starts may move it from one day to the next.
     """
-    return work_changes(None if old is None else msgspec.structs.replace(old, memory_bytes=None), new)
+    return fingerprint_changes(None if old is None else msgspec.structs.replace(old, memory_bytes=None), new)
 
 
-def common(works: Iterable[Work | None]) -> Work | None:
+def common(fingerprints: Iterable[Fingerprint | None]) -> Fingerprint | None:
     """What all of these tell alike; facts in which they differ are named in `varying`, and told no more.
 
     One process may tell less than another (a first look that is cheap): what it does not tell, it does not deny.
     """
-    known = [work for work in works if work is not None]
+    known = [work for work in fingerprints if work is not None]
     if not known:
         return None
     varying = {name for work in known for name in work.varying}
@@ -80,10 +80,10 @@ def common(works: Iterable[Work | None]) -> Work | None:
         values = {value for work in known if (value := getattr(work, figure)) is not None}
         varying |= {figure} if len(values) > 1 else set()
         facts[figure] = values.pop() if len(values) == 1 and figure not in varying else None
-    return Work(**facts, varying=sorted(varying))
+    return Fingerprint(**facts, varying=sorted(varying))
 
 
-def work_changes(old: Work | None, new: Work | None) -> list[str]:
+def fingerprint_changes(old: Fingerprint | None, new: Fingerprint | None) -> list[str]:
     """What changed in the work, one clause per fact; operations on the CPU first, since they cost the most."""
     if old is None or new is None:
         return []
@@ -127,6 +127,6 @@ def _figure(name: str, before: float, after: float) -> str:
     return f"traced {counts} times" if name == "traces" else f"{name} {counts}"
 
 
-def _knows(work: Work, kind: str) -> bool:
+def _knows(work: Fingerprint, kind: str) -> bool:
     """Whether operations were counted: where any were, that none of them is on the CPU is a fact too."""
     return bool(work.operations or (kind == "operations_on_cpu" and work.operations_on_cpu))

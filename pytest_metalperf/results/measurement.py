@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ..baselines.schema import Entry, SpeedupEntry, StoredPair, Work, rounded
+from ..baselines.schema import Entry, Fingerprint, SpeedupEntry, StoredPair, rounded
 from ..workloads.workload import Workload
 from .conditions import of_pair
-from .fingerprint import common, fingerprint, work_changes
+from .fingerprint import common, fingerprint, fingerprint_changes
 from .metrics import MetricResult
 from .run import Run, storable
 
@@ -111,25 +111,25 @@ class Measurement:
     @property
     def flop_per_second(self) -> float | None:
         """The achieved rate: FLOP of the fingerprint over seconds per batch; None is unknown."""
-        work = self.work
-        return None if work is None or work.flop is None else work.flop / self.seconds_per_batch
+        known = self.fingerprint
+        return None if known is None or known.flop is None else known.flop / self.seconds_per_batch
 
     @property
-    def work(self) -> Work | None:
+    def fingerprint(self) -> Fingerprint | None:
         """The fingerprint that all runs share; None where there was nothing to look at."""
-        return _work(self.runs)
+        return _common_fingerprint(self.runs)
 
     @property
-    def work_before(self) -> Work | None:
+    def fingerprint_before(self) -> Fingerprint | None:
         """The fingerprint of the other side of the comparison; None where there is none."""
         if self.reference is not None:
-            return _work(self.reference.runs)
-        return self.baseline.work if self.baseline is not None else None
+            return _common_fingerprint(self.reference.runs)
+        return self.baseline.fingerprint if self.baseline is not None else None
 
     @property
-    def work_changes(self) -> list[str]:
+    def fingerprint_changes(self) -> list[str]:
         """What changed in the work itself, a clause per fact: `operations on the CPU 0 -> 37 (ResizeBilinearGrad 37)`."""
-        return work_changes(self.work_before, self.work)
+        return fingerprint_changes(self.fingerprint_before, self.fingerprint)
 
     @property
     def change(self) -> float | None:
@@ -152,8 +152,8 @@ class Measurement:
         return f"<Measurement {self.workload.id} {seconds} {(self.error and 'error') or self.verdict}>"
 
 
-def _work(runs: Sequence[Run]) -> Work | None:
-    return common(fingerprint(run.work) for run in runs)
+def _common_fingerprint(runs: Sequence[Run]) -> Fingerprint | None:
+    return common(fingerprint(run.fingerprint) for run in runs)
 
 
 @dataclass(frozen=True)

@@ -110,8 +110,10 @@ METRICS = {
             "flop_rate",
             "FLOP/s",
             "does {} fewer FLOP a second",
-            lambda run: _per_second((run.work or {}).get("flop"), run.estimate.seconds),
-            lambda stored, entry: _per_second(entry.work.flop if entry.work else None, stored.seconds_per_batch),
+            lambda run: _per_second((run.fingerprint or {}).get("flop"), run.estimate.seconds),
+            lambda stored, entry: _per_second(
+                entry.fingerprint.flop if entry.fingerprint else None, stored.seconds_per_batch
+            ),
             more_is_better=True,
         ),
     )

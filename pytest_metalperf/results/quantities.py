@@ -11,6 +11,11 @@ _MOST_DECIMALS = 9
 _TO_TELL_APART = 15
 
 
+def magnitude(value: float, digits: int) -> int:
+    """The power of ten of a positive value's first digit, once it is rounded to so many: 0.09999999 is 0.1000."""
+    return int(f"{value:.{digits - 1}e}".partition("e")[2])
+
+
 def amounts(values: Sequence[float], unit: str, digits: int = 4, *, apart: bool = False) -> list[str]:
     """`["1.204 GB", "1.072 GB"]`: one prefix, and as many decimals as the smallest needs for its digits.
 
@@ -27,7 +32,7 @@ def amounts(values: Sequence[float], unit: str, digits: int = 4, *, apart: bool 
         ((p, s) for p, s in _PREFIXES if unit in _PREFIXED and max(known) >= s),
         ("", 1.0),
     )
-    decimals = max(0, digits - 1 - math.floor(math.log10(min(known) / scale)))
+    decimals = max(0, digits - 1 - magnitude(min(known) / scale, digits))
     if unit == "B" and not prefix:  # there is no part of a byte
         decimals = 0
     decimals = min(decimals, _MOST_DECIMALS)

@@ -30,7 +30,7 @@ class Run:
         peak_memory_bytes: None is unknown.
         changed_variables: trainable variables that warm-up changed; None where nobody can look.
         joules_per_batch: energy of the device (on a Mac, of the chip) while blocks were timed; None is unknown.
-        work: noise-free facts of the work, the fingerprint; None where there was nothing to look at.
+        fingerprint: noise-free facts of the work; None where there was nothing to look at.
         trace: the device over time while blocks were timed, rows of seconds, clock in MHz, power in W, temperature in °C
             and the share of the moments before in which it was busy, any of them None; empty where nothing looked.
     """
@@ -51,7 +51,7 @@ class Run:
     versions: Mapping[str, str] = field(default_factory=dict)
     conditions: Mapping[str, Any] = field(default_factory=dict)
     joules_per_batch: float | None = None
-    work: Mapping[str, Any] | None = None
+    fingerprint: Mapping[str, Any] | None = None
     trace: Sequence[Sequence[float | None]] = ()
 
     @property
@@ -119,6 +119,6 @@ def run_of(answers: Mapping[str, Mapping[str, Any]], session: str) -> Run:
         versions=prepared["versions"],
         conditions=answers["measure"].get("conditions", {}),
         joules_per_batch=answers["measure"].get("joules_per_batch"),
-        work=answers["finish"].get("work"),
+        fingerprint=answers["finish"].get("work"),
         trace=answers["measure"].get("trace", ()),
     )

@@ -32,7 +32,7 @@ class Trainable:
         trainable_variables: how many there are; None where nobody can know.
         checksums: a number per trainable variable, to see which changed; None where there are none to look at.
         last_loss: trains one more batch and returns its own loss, not a running mean; None where there is no loss.
-        work: noise-free facts of a step, as plain values (see `worker/work.py`); None where there is nothing to look at.
+        work: noise-free facts of a step, as plain values (see `worker/fingerprint.py`); None where there is nothing to look at.
         loss_and_gradient: the loss of the batch and the norm of its gradient with dropout off, training nothing.
         batch_checksum: a number that two batches of the same data have in common.
         save_weights: writes all weights to a file.

@@ -345,22 +345,22 @@ def serve(channel: Any, setup: Mapping[str, Any]) -> None:
     job = Job(channel.send)
     channel.send({"done": "hello", "result": {"pid": os.getpid(), "python": sys.version.split()[0]}})
     for request in channel:
-        arguments = dict(request)
-        name = arguments.pop("do")
-        if name == "close":
+        if request["do"] == "close":
             return
-        try:
-            result = getattr(job, name)(**arguments)
-        except Problem as problem:
-            channel.send({"error": problem.as_message()})
+        message = answer(job, request)
+        channel.send(message)
+        if "error" in message:
             return
-        except BaseException as error:  # our own mistake, or a framework's: still one message, never a dead channel
-            channel.send(
-                {
-                    "error": Problem(
-                        "worker", f"the worker failed in {name}: {first_line(error)}", user_traceback(error)
-                    ).as_message()
-                }
-            )
-            return
-        channel.send({"done": name, "result": result})
+
+
+def answer(job: Job, request: Mapping[str, Any]) -> dict[str, Any]:
+    """What a request gets: its result, or the error after which the worker does nothing more."""
+    arguments = dict(request)
+    name = arguments.pop("do")
+    try:
+        return {"done": name, "result": getattr(job, name)(**arguments)}
+    except Problem as problem:
+        return {"error": problem.as_message()}
+    except BaseException as error:  # our own mistake, or a framework's: still one message, never a dead channel
+        failed = Problem("worker", f"the worker failed in {name}: {first_line(error)}", user_traceback(error))
+        return {"error": failed.as_message()}

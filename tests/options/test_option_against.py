@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.processes
+
 AGAINST_ITSELF = f"--metal-against={sys.executable}"
 OWN = """
 from own import build

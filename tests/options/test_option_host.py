@@ -8,6 +8,8 @@ import pytest
 
 from pytest_metalperf.worker.machine import machine_facts
 
+pytestmark = pytest.mark.processes
+
 
 def test_another_interpreter(suite):
     program = suite.pytester.path / "another-python"

@@ -136,8 +136,8 @@ def test_the_result_tells_them(measured):
             assert (memory.metric.name, memory.verdict, round(memory.now)) == ("memory", "within", 1_000_000_000)
             assert abs(result.joules_per_batch - 50) < 1e-6
             assert abs(result.flop_per_second / 4e10 - 1) < 0.1
-            assert result.work.operations == {"Mul": 1000}
-            assert result.work_changes == []
+            assert result.fingerprint.operations == {"Mul": 1000}
+            assert result.fingerprint_changes == []
         """
     )
     measured.run().assert_outcomes(passed=1)

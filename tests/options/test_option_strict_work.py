@@ -30,7 +30,7 @@ def properties(suite) -> dict[str, str]:
 
 def test_the_fingerprint_is_stored(stored):
     (entry,) = stored.stored.values()
-    assert entry["work"] == {**WORK, "operations_on_cpu": {}, "memory_bytes": None, "varying": []}
+    assert entry["fingerprint"] == {**WORK, "operations_on_cpu": {}, "memory_bytes": None, "varying": []}
 
 
 def test_unchanged_work_passes_and_says_nothing(stored):
@@ -118,7 +118,7 @@ def test_an_update_accepts_it(stored):
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines([f"fake-model[[]b8[]]@cpu:fake: other work: {CLAUSE}", "*1 recorded"])
     (after,) = stored.stored.values()
-    assert after["work"]["operations_on_cpu"] == {"ResizeBilinearGrad": 37}
+    assert after["fingerprint"]["operations_on_cpu"] == {"ResizeBilinearGrad": 37}
     assert after["anchor"] == before["anchor"]
     stored.run("--metal-strict-work").assert_outcomes(passed=1)
 
@@ -138,7 +138,7 @@ def test_facts_in_which_runs_differ_are_left_out_and_named(suite):
         ]
     )
     (entry,) = suite.stored.values()
-    assert (entry["work"]["operations"], entry["work"]["memory_bytes"]) == ({"Mul": 1}, None)
+    assert (entry["fingerprint"]["operations"], entry["fingerprint"]["memory_bytes"]) == ({"Mul": 1}, None)
     suite.run("--metal-strict-work").assert_outcomes(passed=1)
 
 
@@ -157,7 +157,7 @@ def test_extending_keeps_what_is_known(stored):
     stored.set(work=WORK)
     stored.run("--metal-update-baselines", "--metal-update-mode=extend")
     (entry,) = stored.stored.values()
-    assert (len(entry["runs"]), entry["work"]["operations"]) == (6, WORK["operations"])
+    assert (len(entry["runs"]), entry["fingerprint"]["operations"]) == (6, WORK["operations"])
 
 
 def test_other_work_is_not_stored_beside_what_is_there(stored):
@@ -174,7 +174,7 @@ def test_other_work_is_not_stored_beside_what_is_there(stored):
     assert stored.file.read_bytes() == before
     stored.run("--metal-update-baselines").assert_outcomes(passed=1)
     (entry,) = stored.stored.values()
-    assert (len(entry["runs"]), entry["work"]["operations_on_cpu"]) == (3, FALLBACK["operations_on_cpu"])
+    assert (len(entry["runs"]), entry["fingerprint"]["operations_on_cpu"]) == (3, FALLBACK["operations_on_cpu"])
 
 
 def test_other_work_that_another_session_stores_meanwhile_is_told(stored):
@@ -202,7 +202,7 @@ def test_other_work_is_stored_beside_it_by_force(stored):
     stored.set(work=FALLBACK)
     stored.run("--metal-update-baselines", "--metal-update-mode=extend", "--metal-force").assert_outcomes(passed=1)
     (entry,) = stored.stored.values()
-    assert (len(entry["runs"]), entry["work"]["operations_on_cpu"]) == (6, FALLBACK["operations_on_cpu"])
+    assert (len(entry["runs"]), entry["fingerprint"]["operations_on_cpu"]) == (6, FALLBACK["operations_on_cpu"])
 
 
 def test_another_days_peak_of_the_allocator_is_no_other_work_but_no_fact_any_more(suite):
@@ -211,13 +211,13 @@ def test_another_days_peak_of_the_allocator_is_no_other_work_but_no_fact_any_mor
     suite.set(work={**WORK, "memory_bytes": 1100})
     suite.run("--metal-update-baselines", "--metal-update-mode=extend").assert_outcomes(passed=1)
     (entry,) = suite.stored.values()
-    assert (len(entry["runs"]), entry["work"]["varying"]) == (6, ["memory_bytes"])
+    assert (len(entry["runs"]), entry["fingerprint"]["varying"]) == (6, ["memory_bytes"])
     suite.run("--metal-strict-work").assert_outcomes(passed=1)
 
 
 def test_the_result_and_its_row_tell_it(stored):
     stored.set(work=FALLBACK)
-    stored.write(f"def test_it(metal_bench): assert metal_bench('fake-model').work_changes == [{CLAUSE!r}]")
+    stored.write(f"def test_it(metal_bench): assert metal_bench('fake-model').fingerprint_changes == [{CLAUSE!r}]")
     path = stored.pytester.path / "rows.json"
     stored.run(f"--benchmark-json={path}").assert_outcomes(passed=1)
     assert json.loads(path.read_text())["benchmarks"][0]["extra_info"]["metal_work"] == [CLAUSE]

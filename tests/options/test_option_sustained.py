@@ -200,6 +200,7 @@ def test_smoke_is_one_batch_all_the_same(suite):
     assert max(suite.trained()) < 10
 
 
+@pytest.mark.processes
 def test_a_worker_that_dies_is_an_error(suite):
     suite.set(die="fake-model", from_step=100)
     suite.run(MINUTES).assert_outcomes(errors=1)

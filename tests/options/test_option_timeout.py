@@ -7,6 +7,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+pytestmark = pytest.mark.processes
+
 
 def test_hung_worker_is_an_error_with_its_phase_and_the_others_go_on(suite):
     suite.write(

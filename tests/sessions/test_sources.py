@@ -11,6 +11,8 @@ from pytest_metalperf.worker.sources import call_builder, load
 from pytest_metalperf.workloads.builders import parameters_of, source_of
 from pytest_metalperf.workloads.workload import WorkloadError
 
+pytestmark = pytest.mark.processes
+
 # what travels, in fresh processes through pytest: each builder says by its seconds that it is the right one
 
 

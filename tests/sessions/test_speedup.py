@@ -199,6 +199,7 @@ def test_what_cannot_be_compared_is_told_in_one_sentence(gpu, arguments, sentenc
     result.stdout.no_fnmatch_line("*pytest_metalperf/*")  # no traceback of ours
 
 
+@pytest.mark.processes
 def test_worker_that_dies_is_an_error(gpu):
     gpu.set(gpus=["gpu"], die="fake-model")
     result = gpu.run("--junitxml=out.xml")

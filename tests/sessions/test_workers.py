@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="ends by signals")
+pytestmark = [pytest.mark.skipif(os.name != "posix", reason="ends by signals"), pytest.mark.processes]
 
 HEAD = """
 import ctypes, os, pathlib, signal, subprocess, sys, time

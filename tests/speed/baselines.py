@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pytest_metalperf.baselines.file import Store
 from pytest_metalperf.baselines.format2 import rendered
-from pytest_metalperf.baselines.schema import Anchor, Entry, Machine, StoredRun, Work
+from pytest_metalperf.baselines.schema import Anchor, Entry, Fingerprint, Machine, StoredRun
 from pytest_metalperf.judge.evidence import peers, runs_for_the_gate
 
 SESSIONS = 5
@@ -35,7 +35,7 @@ def _entry(chance: random.Random, runs: int) -> Entry:
         anchor=Anchor(seconds_per_batch=0.1, recorded="2026-11-01"),
         runs=[_run(chance, i % SESSIONS) for i in range(runs)],
         examples=8,
-        work=Work(operations={f"op{i}": i for i in range(12)}, flop=1e9, parameters=1000),
+        work=Fingerprint(operations={f"op{i}": i for i in range(12)}, flop=1e9, parameters=1000),
     )
 
 

@@ -26,7 +26,7 @@ def works(fleet: Fleet, asked: argparse.Namespace, count: int, **axes: Any) -> l
     plan = Plan(2, 1, least_blocks=2, least_seconds=0.0)
     runs = fresh_runs(fleet, Request(workload, asked.backend), plan, asked.side)
     try:
-        return [run.work for run in itertools.islice(runs, count)]
+        return [run.fingerprint for run in itertools.islice(runs, count)]
     finally:
         runs.close()
 

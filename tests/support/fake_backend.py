@@ -22,6 +22,7 @@ import json
 import os
 import random
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,18 @@ from pytest_metalperf.worker.problems import Problem
 
 NOW = [0.0]
 JOULES = [0.0]
+
+
+def worker() -> int:
+    """The id of the worker that this runs in: of its process, or, where tests have workers in theirs, the worker's own."""
+    in_process = sys.modules.get("in_process")
+    return (in_process.NOW[0] if in_process is not None else 0) or os.getpid()
+
+
+def only_in_a_process() -> None:
+    """What ends or hangs a worker needs one that is a process."""
+    if worker() != os.getpid():
+        raise AssertionError("this test needs workers that are processes: mark it with `processes`")
 
 
 def wish(name: str, default: Any) -> Any:
@@ -114,13 +127,15 @@ class Fake(Backend):
         def step() -> float:
             if wish("log", ""):
                 with Path(wish("log", "")).open("a") as log:
-                    log.write(f"{os.getpid()}\n")
+                    log.write(f"{worker()}\n")
             weights[0] += not wish("frozen_weights", False)
             steps[0] += 1
             due = steps[0] >= wish("from_step", 1)
             if due and wish("die", "") == name:
+                only_in_a_process()
                 os.kill(os.getpid(), getattr(signal, wish("signal", "SIGKILL")))
             if due and wish("hang", "") == name:
+                only_in_a_process()
                 time.sleep(3600)
             time.sleep(wish("sleep", 0))
             wobble = wish("wobble", 0) if self.factor < 1 else 0
@@ -148,7 +163,7 @@ class Fake(Backend):
         looked_at = self.where not in wish("bare", [])
 
         def work() -> dict[str, Any]:
-            return json.loads(json.dumps(built.work).replace('"pid"', str(os.getpid())))
+            return json.loads(json.dumps(built.work).replace('"pid"', str(worker())))
 
         return Trainable(
             step=step,

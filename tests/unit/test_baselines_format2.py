@@ -322,7 +322,14 @@ def test_accepting_one_workload_changes_at_most_16_lines(h100, which):
     runs = fresh(entry, "20261201T000000-abcd", 1.3)
     facts = json.loads(before)["machine"]
     Updates().record(
-        h100, key, runs, runs[0].seconds_per_batch, "changed", facts, work=entry.work, examples=entry.examples
+        h100,
+        key,
+        runs,
+        runs[0].seconds_per_batch,
+        "changed",
+        facts,
+        fingerprint=entry.fingerprint,
+        examples=entry.examples,
     )
     assert 0 < changed(before, h100.path.read_bytes(), h100.path.parent) <= 16
     assert [run.session for run in h100.workloads[key].runs] == ["20261201T000000-abcd"] * len(runs)
@@ -450,10 +457,10 @@ def test_extending_keeps_what_was_accepted_and_replacing_drops_it(tmp_path):
     (entry,) = read(document()).workloads.values()
     store.update(ID, lambda old: entry, facts)
     new = fresh(entry, "t")
-    Updates().record(store, ID, new, 0.1, "extend", facts, work=entry.work, examples=8)
+    Updates().record(store, ID, new, 0.1, "extend", facts, fingerprint=entry.fingerprint, examples=8)
     assert store.workloads[ID].accepted == entry.accepted == Accepted(**ACCEPTED)
     assert store.workloads[ID].runs == [*entry.runs, *new]
-    Updates().record(store, ID, new, 0.1, "all", facts, work=entry.work, examples=8)
+    Updates().record(store, ID, new, 0.1, "all", facts, fingerprint=entry.fingerprint, examples=8)
     assert store.workloads[ID].accepted is None
     assert Store(tmp_path, "m").workloads == store.workloads
 
@@ -464,7 +471,7 @@ def test_an_anchor_of_another_estimator_is_made_anew(tmp_path, mode):
     (entry,) = read(document()).workloads.values()
     old = msgspec.structs.replace(entry, anchor=msgspec.structs.replace(entry.anchor, estimator="median"))
     store.update(ID, lambda _: old, facts)
-    Updates().record(store, ID, fresh(entry, "t"), 0.2, mode, facts, work=entry.work, examples=8)
+    Updates().record(store, ID, fresh(entry, "t"), 0.2, mode, facts, fingerprint=entry.fingerprint, examples=8)
     assert (store.workloads[ID].anchor.seconds_per_batch, store.workloads[ID].anchor.estimator) == (0.2, ESTIMATOR)
 
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from pytest_metalperf.doctor.symptoms import SYMPTOMS, diagnosis
 
+pytestmark = pytest.mark.processes
+
 REPEATABLE = settings(derandomize=True, max_examples=100, deadline=None)
 
 PLUGIN = "/Users/me/venv/lib/python3.12/site-packages/tensorflow-plugins/libmetal_plugin.dylib"

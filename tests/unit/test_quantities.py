@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_metalperf.report.words import seconds
 from pytest_metalperf.results.quantities import amounts
 
 positive = st.floats(1e-6, 1e18)
@@ -23,6 +24,8 @@ positive = st.floats(1e-6, 1e18)
         (12.345, "J/batch", "12.35 J/batch"),
         (1234.6, "examples/s", "1235 examples/s"),
         (0.04321, "s", "0.04321 s"),
+        (0.0999999999, "s", "0.1000 s"),
+        (0.09999, "s", "0.09999 s"),
         (math.nan, "B", "unknown"),
         (0, "s", "unknown"),
     ],
@@ -52,3 +55,8 @@ def test_what_is_shown_is_the_value(first, second, unit):
             value, rel=1e-3, abs=max(0.5, 1e-9 * scale) if unit == "B" else 1e-9 * scale
         )
         assert "e" not in number
+
+
+@pytest.mark.parametrize(("value", "shown"), [(0.0999999999, "0.1000"), (0.09999, "0.09999"), (12.3, "12.30")])
+def test_seconds_have_four_digits_after_rounding(value, shown):
+    assert seconds(value) == shown

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from ..work import facts
+from ..fingerprint import facts
 from . import process_peak_memory, stablehlo
 from .keras import AHEAD, Batch, KerasBackend, Stepper, named
 

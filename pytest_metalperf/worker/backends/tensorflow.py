@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ..fingerprint import facts
 from ..loop import Trainable
 from ..problems import Problem, first_line
-from ..work import facts
 from . import process_peak_memory
 from .keras import AHEAD, Batch, KerasBackend, Stepper, loss_of, named
 

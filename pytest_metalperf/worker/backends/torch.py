@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from ..work import facts
+from ..fingerprint import facts
 from . import process_peak_memory
 from .keras import AHEAD, Batch, KerasBackend, Stepper, loss_of, named
 

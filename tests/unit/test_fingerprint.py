@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_metalperf.baselines.schema import Work
-from pytest_metalperf.results.fingerprint import WorkError, common, fingerprint, work_changes
-from pytest_metalperf.worker.work import facts
+from pytest_metalperf.baselines.schema import Fingerprint
+from pytest_metalperf.results.fingerprint import FingerprintError, common, fingerprint, fingerprint_changes
+from pytest_metalperf.worker.fingerprint import facts
 
 counts = st.dictionaries(st.sampled_from(["Mul", "Add", "Conv2D", "Pow"]), st.integers(1, 10_000))
 works = st.builds(
-    Work,
+    Fingerprint,
     operations=counts,
     operations_on_cpu=counts,
     flop=st.none() | st.floats(1, 1e15),
@@ -21,7 +21,7 @@ works = st.builds(
     parameters=st.none() | st.integers(0, 10**9),
     memory_bytes=st.none() | st.integers(1, 10**12),
 )
-FULL = Work(
+FULL = Fingerprint(
     operations={"Mul": 1622, "Pow": 344, "Add": 10, "Conv2D": 5, "Relu": 3},
     flop=4.1e9,
     traces=1,
@@ -31,7 +31,7 @@ FULL = Work(
 
 
 def changed(**facts):
-    return work_changes(FULL, msgspec.structs.replace(FULL, **facts))
+    return fingerprint_changes(FULL, msgspec.structs.replace(FULL, **facts))
 
 
 def test_an_operation_without_a_kernel():
@@ -41,8 +41,8 @@ def test_an_operation_without_a_kernel():
 
 
 def test_one_that_has_its_kernel_back():
-    old, new = Work(operations={"Mul": 1}, operations_on_cpu={"Mul": 1}), Work(operations={"Mul": 1})
-    assert work_changes(old, new) == ["operations on the CPU 1 -> 0 (Mul 1 -> 0)"]
+    old, new = Fingerprint(operations={"Mul": 1}, operations_on_cpu={"Mul": 1}), Fingerprint(operations={"Mul": 1})
+    assert fingerprint_changes(old, new) == ["operations on the CPU 1 -> 0 (Mul 1 -> 0)"]
 
 
 def test_the_largest_differences_first_and_the_rest_counted():
@@ -72,23 +72,23 @@ def test_each_figure(fact, clause):
 
 @given(works)
 def test_the_same_work_has_not_changed(work):
-    assert work_changes(work, work) == []
-    assert work_changes(work, msgspec.convert(msgspec.to_builtins(work), Work)) == []
+    assert fingerprint_changes(work, work) == []
+    assert fingerprint_changes(work, msgspec.convert(msgspec.to_builtins(work), Fingerprint)) == []
 
 
 @given(works, works)
 def test_what_one_side_does_not_tell_is_no_change(old, new):
     assert (
-        work_changes(old, Work())
-        == work_changes(Work(), new)
-        == work_changes(None, new)
-        == work_changes(old, None)
+        fingerprint_changes(old, Fingerprint())
+        == fingerprint_changes(Fingerprint(), new)
+        == fingerprint_changes(None, new)
+        == fingerprint_changes(old, None)
         == []
     )
     told = [
         f for f in ("flop", "traces", "parameters", "memory_bytes") if None not in (getattr(old, f), getattr(new, f))
     ]
-    clauses = work_changes(old, new)
+    clauses = fingerprint_changes(old, new)
     assert len([c for c in clauses if not c.startswith("operations")]) == sum(
         getattr(old, f) != getattr(new, f) for f in told
     )
@@ -106,7 +106,7 @@ def test_runs_that_agree_have_that_work_in_common(work, runs):
 def test_what_is_in_common_differs_from_no_run(several):
     shared = common(several)
     for one in several:
-        assert work_changes(shared, one) == work_changes(one, shared) == []
+        assert fingerprint_changes(shared, one) == fingerprint_changes(one, shared) == []
 
 
 def test_facts_in_which_runs_differ_are_named_and_left_out():
@@ -114,7 +114,7 @@ def test_facts_in_which_runs_differ_are_named_and_left_out():
     assert shared.varying == ["flop", "operations Mul"]
     assert shared.flop is None
     assert shared.operations == {name: count for name, count in FULL.operations.items() if name != "Mul"}
-    assert work_changes(shared, FULL) == []
+    assert fingerprint_changes(shared, FULL) == []
     assert common([shared, FULL]) == shared
 
 
@@ -124,12 +124,12 @@ def test_nothing_told():
 
 def test_a_workers_facts_can_be_read():
     told = fingerprint(facts(operations={"Mul": 2, "Add": 0}, flop=float("inf"), traces=1))
-    assert told == Work(operations={"Mul": 2}, traces=1)
+    assert told == Fingerprint(operations={"Mul": 2}, traces=1)
 
 
 @pytest.mark.parametrize("plain", [{"flop": "many"}, {"operation": {}}, {"operations": ["Mul"]}])
 def test_what_is_no_fingerprint_is_one_sentence(plain):
-    with pytest.raises(WorkError, match="the backend gives a fingerprint that cannot be read: "):
+    with pytest.raises(FingerprintError, match="the backend gives a fingerprint that cannot be read: "):
         fingerprint(plain)
 
 

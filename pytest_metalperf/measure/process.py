@@ -1,0 +1,149 @@
+"""A fresh process of an interpreter, and the channel to it: what of a worker is execnet's and the system's."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .interpreter import BOOTSTRAP, Interpreter, import_path
+
+START_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a fresh process is started with.
+
+    Attributes:
+        group: execnet's, which makes gateways.
+        spec: how execnet reaches the interpreter.
+        local: whether that is on this machine.
+        folder: where local workers find their code and leave their logs.
+        archive: the name and the bytes of the zip of their code.
+        timeout: seconds of silence after which a worker is killed.
+    """
+
+    group: Any
+    spec: str
+    local: bool
+    folder: Path
+    archive: tuple[str, bytes]
+    timeout: float
+
+
+class Process:
+    """A fresh process that serves the protocol of `worker/serve.py`.
+
+    Attributes:
+        pid: its process id.
+
+    Raises:
+        Exception: what execnet's transport raises, when it cannot be started; nothing is left then.
+    """
+
+    def __init__(self, launch: Launch, log: str, interpreter: Interpreter) -> None:
+        self.pid: int | None = None
+        self._local = launch.local
+        self._gateway: Any = None
+        name, data = launch.archive
+        try:
+            with _deadline(min(START_SECONDS, launch.timeout)):
+                self._gateway = launch.group.makegateway(f"{launch.spec}//execmodel=main_thread_only")
+            self._channel = self._gateway.remote_exec(BOOTSTRAP)
+            self.pid = self._channel.receive(timeout=START_SECONDS)
+            self._channel.send(
+                {
+                    "folder": str(launch.folder) if launch.local else None,
+                    "zip": name,
+                    "archive": b"" if launch.local else data,
+                    "log": log,
+                    "parent": os.getpid() if launch.local else None,
+                    "path": import_path() if launch.local else [],
+                    "moved": interpreter.moved,
+                }
+            )
+        except BaseException:
+            self.end()
+            raise
+
+    def listen(self, put: Callable[[Any], None], end: object) -> None:
+        """Hand every message to `put`, and `end` when no more will come."""
+        self._channel.setcallback(put, endmarker=end)
+
+    def send(self, request: dict[str, Any]) -> None:
+        """Ask for something.
+
+        Raises:
+            OSError: when the process is gone.
+        """
+        self._channel.send(request)
+
+    def failed(self) -> str:
+        """Why the channel ended, where our bootstrap failed; empty where the process ended."""
+        with contextlib.suppress(Exception):
+            try:
+                self._channel.waitclose(timeout=1)
+            except self._channel.RemoteError as error:
+                return str(error)
+        return ""
+
+    def exit_code(self) -> int | None:
+        """Of a local process that has ended: negative is a signal; None is unknown."""
+        import psutil
+
+        if not self._local or self.pid is None:
+            return None
+        try:
+            return psutil.Process(self.pid).wait(timeout=5)
+        except psutil.Error:
+            return None
+
+    def signal(self, name: str) -> None:
+        """Signal a local process and its group, where the system has that signal."""
+        if self._local and self.pid is not None and hasattr(signal, name):
+            number = getattr(signal, name)
+            with contextlib.suppress(OSError):
+                os.kill(self.pid, number)  # also while it has no group of its own yet
+            with contextlib.suppress(OSError):
+                os.killpg(self.pid, number)
+
+    def end(self) -> None:
+        """Kill it and its group now, and wait until it is gone."""
+        self.signal("SIGKILL")
+        if self._gateway is not None:
+            with contextlib.suppress(Exception):
+                self._gateway.exit()
+        if self._local and self.pid is not None:
+            import psutil
+
+            with contextlib.suppress(psutil.Error):
+                psutil.Process(self.pid).wait(timeout=10)
+
+
+@contextlib.contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    """End children that are still starting after `seconds`: execnet's makegateway waits for ever."""
+    import psutil
+
+    me = psutil.Process()
+    before = {child.pid for child in me.children(recursive=True)}
+
+    def end() -> None:
+        with contextlib.suppress(psutil.Error):
+            for child in me.children(recursive=True):
+                if child.pid not in before:
+                    child.kill()
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
