@@ -18,6 +18,7 @@ import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import in_process
 import msgspec  # loaded before pytester takes its snapshot of modules: C extensions load once a process
@@ -27,6 +28,7 @@ import scipy.special  # noqa: F401
 
 import pytest_metalperf.measure.worker
 import pytest_metalperf.suspects  # one module for all sessions of a process, so that patience can be taken from it
+import pytest_metalperf.worker.loop
 from pytest_metalperf.baselines.reading import parse
 
 with contextlib.suppress(
@@ -88,11 +90,6 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(f"TESTS_NEED names {mark!r}, which is none of {', '.join(PACKAGES)}")
         if absent(mark):
             raise pytest.UsageError(f"TESTS_NEED names {mark!r}, and not installed are: {', '.join(absent(mark))}")
-
-
-def pytest_collection_finish() -> None:
-    """Leave what is loaded by now out of every later collection: each block that is measured in this process begins with one."""
-    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -207,6 +204,8 @@ def suite(request: pytest.FixtureRequest, pytester: pytest.Pytester, monkeypatch
     """
     if not any(request.node.get_closest_marker(mark) for mark in ("processes", *PACKAGES)):
         monkeypatch.setattr(pytest_metalperf.measure.worker, "Process", in_process.start)
+        # each block begins with a collection, which in this process goes through all that our tests have loaded
+        monkeypatch.setattr(pytest_metalperf.worker.loop, "gc", SimpleNamespace(**{**vars(gc), "collect": lambda: 0}))
     made = Suite(pytester, monkeypatch)
     made.write()
     made.set()
