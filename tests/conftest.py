@@ -26,6 +26,7 @@ import numpy as np  # noqa: F401
 import pytest
 import scipy.special  # noqa: F401
 
+import pytest_metalperf.baselines.file
 import pytest_metalperf.measure.worker
 import pytest_metalperf.suspects  # one module for all sessions of a process, so that patience can be taken from it
 import pytest_metalperf.worker.loop

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import calendar
-import contextlib
-import hashlib
 import math
 import os
 import re
-import tempfile
 import time
 from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
@@ -20,6 +17,7 @@ from .errors import BaselineError, Damaged
 from .format2 import rendered, settled
 from .reading import check, parse
 from .schema import Entry, Machine, SpeedupEntry
+from .writing import locked, regular, replace, sweep
 
 HOUR = 3600.0
 
@@ -35,6 +33,8 @@ class Store:
     def __init__(self, folder: Path, machine: str) -> None:
         self.path = folder / f"{machine}.json"
         self.machine = machine
+        self.without_lock = False
+        """Whether the file was written on a file system that has no locks, where another session's update may be lost."""
         self._read: tuple[bytes, Machine] | None = None  # the file's bytes and what they say: read once
         self.holds(self.read())
 
@@ -53,7 +53,7 @@ class Store:
             BaselineError: for a file that is broken, truncated, foreign or of a future format.
         """
         try:
-            data = self.path.read_bytes()
+            data = regular(self.path)
         except FileNotFoundError:
             return Machine(machine={"id": self.machine})
         except OSError as error:
@@ -106,16 +106,18 @@ class Store:
         self._change(change)
 
     def _change(self, change: Callable[[Machine], Machine]) -> None:
-        import filelock
-
+        folder = self.path.resolve().parent
         try:
-            self.path.resolve().parent.mkdir(parents=True, exist_ok=True)
-            with filelock.FileLock(_lock_file(self.path), timeout=60):
+            folder.mkdir(parents=True, exist_ok=True)
+            with locked(folder) as alone:
+                self.without_lock = not alone
+                if alone:
+                    sweep(folder)
                 changed = settled(change(self.read()))
                 data = rendered(changed)
                 check(data, f"{self.path}: not stored", self.machine)  # or nobody could read it any more
                 replace(self.path, data)
-        except filelock.Timeout:
+        except TimeoutError:
             raise BaselineError(
                 f"{self.path}: another session has been writing it for a minute; nothing was stored"
             ) from None
@@ -127,41 +129,6 @@ class Store:
             ) from None
         self._read = data, changed
         self.holds(changed)
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Put `data` at `path` in one step, and only if it differs from what is there."""
-    target = path.resolve()
-    with contextlib.suppress(FileNotFoundError):
-        if target.read_bytes() == data:
-            return
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(_mode(target))
-        Path(temporary).replace(target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
-
-
-def _mode(target: Path) -> int:
-    with contextlib.suppress(OSError):
-        return target.stat().st_mode & 0o777
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
-
-
-def _lock_file(path: Path) -> Path:
-    # not beside the baselines: a lock file there would wait to be committed by mistake
-    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
-    user = os.getuid() if hasattr(os, "getuid") else 0
-    return Path(tempfile.gettempdir()) / f"pytest-metalperf-{user}-{name}.lock"
 
 
 def hours(sessions: Iterable[str]) -> dict[str, str]:

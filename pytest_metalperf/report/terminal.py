@@ -173,6 +173,10 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
             for update in recorded
             if isinstance(update.new, Entry) and update.new.fingerprint is not None and update.new.fingerprint.varying
         ]
+        if session.store.without_lock:
+            out.append(
+                (f"  {session.store.path.parent} has no locks: do not store from two sessions at once", "yellow")
+            )
     measured = [result for result in session.results if isinstance(result, Measurement)]
     compared_sides = list({result.id: result for result in session.results if isinstance(result, Speedup)}.values())
     for speedup in compared_sides:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from types import SimpleNamespace
+
 ID = "fake-model[b8]@cpu:fake"
 
 
@@ -55,3 +58,16 @@ def test_recording_counts_as_recorded_not_as_gated(suite, monkeypatch):
     result = suite.run("--metal-update-baselines", "--metal-strict")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*fake-model*recorded", "0 gated; not gated: 1 recorded"])
+
+
+def test_a_folder_without_locks_is_told(suite, monkeypatch):
+    def refuse(descriptor, mode):
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(
+        "pytest_metalperf.baselines.writing.fcntl", SimpleNamespace(LOCK_EX=2, LOCK_NB=4, LOCK_UN=8, flock=refuse)
+    )
+    result = suite.run("--metal-update-baselines")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["  */baselines has no locks: do not store from two sessions at once"])
+    assert suite.stored

@@ -261,7 +261,7 @@ def test_sigterm_is_handled_only_while_it_examines(doctor_of):
 
 
 def test_the_doctor_works_where_what_the_plugin_needs_is_broken(tmp_path):
-    for name in ("msgspec", "numpy", "scipy", "execnet", "psutil", "pytest", "filelock", "cloudpickle"):
+    for name in ("msgspec", "numpy", "scipy", "execnet", "psutil", "pytest", "cloudpickle"):
         (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} is broken')")
     command = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from pytest_metalperf.doctor import command as doctor"

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from pytest_metalperf.baselines import writing
 from pytest_metalperf.baselines.errors import BaselineError
 from pytest_metalperf.baselines.file import Store, hours, orphans
 from pytest_metalperf.baselines.format2 import rendered, settled
@@ -529,8 +530,12 @@ for number in range(15):
 """
 
 
-def test_writers_in_several_processes_lose_nothing(store):
-    writers = [python(WRITER, store.path.parent, Path(__file__).parent, name) for name in "abc"]
+def test_writers_in_several_processes_lose_nothing(store, tmp_path, monkeypatch):
+    writers = []
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv("TMPDIR", str(tmp_path / name))  # as users have on macOS: the lock is not there
+        writers.append(python(WRITER, store.path.parent, Path(__file__).parent, name))
     assert [writer.communicate(timeout=120)[1] for writer in writers] == ["", "", ""]
     wanted = {f"{name}-{number}@cpu:fake" for name in "abc" for number in range(15)} | {ID}
     assert set(Store(store.path.parent, "m").workloads) == wanted
@@ -558,6 +563,7 @@ for round in range(60):
     for name, found in stored.items():
         assert found == entry(), name
 put(Store(folder, "m"), {"last@cpu:fake": entry()}, FACTS)  # no killed writer holds the lock
+assert os.listdir(folder) == ["m.json"], os.listdir(folder)  # nor left anything
 """
 
 
@@ -582,6 +588,47 @@ def assert_not_stored(store: Store, because: str) -> None:
     assert store.path.read_bytes() == before
     assert [path.name for path in store.path.parent.iterdir()] == ["m.json"]
     assert sorted(store.workloads) == [ID]  # and the session does not believe that it was
+
+
+def test_what_a_killed_writer_left_is_no_file_for_git_and_is_swept(store, monkeypatch):
+    def killed(self: Path, target: Path) -> None:
+        os._exit(9)
+
+    child = os.fork()
+    if not child:
+        monkeypatch.setattr(Path, "replace", killed)
+        put(store, {"new@cpu:fake": entry()}, FACTS)
+    os.waitpid(child, 0)
+    (left,) = set(store.path.parent.iterdir()) - {store.path}
+    assert (left / ".gitignore").read_text() == "*\n"
+    assert len(list(left.iterdir())) == 2
+    put(Store(store.path.parent, "m"), {"new@cpu:fake": entry()}, FACTS)
+    assert list(store.path.parent.iterdir()) == [store.path]
+
+
+def test_a_lock_that_another_process_holds_is_waited_for_within_bounds(store, monkeypatch):
+    monkeypatch.setattr(writing, "SECONDS", 0.05)
+    with writing.locked(store.path.parent), pytest.raises(BaselineError, match="another session has been writing it"):
+        put(store, {"new@cpu:fake": entry()}, FACTS)
+    put(store, {"new@cpu:fake": entry()}, FACTS)
+    assert not store.without_lock
+
+
+def test_a_file_system_without_locks_is_written_all_the_same_and_told(store, monkeypatch):
+    def refuse(descriptor: int, mode: int) -> None:
+        raise OSError(errno.EBADF, "NFS wants the file open for writing")
+
+    monkeypatch.setattr(writing.fcntl, "flock", refuse)
+    put(store, {"new@cpu:fake": entry()}, FACTS)
+    assert store.without_lock
+    assert sorted(Store(store.path.parent, "m").workloads) == sorted(["new@cpu:fake", ID])
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "device"])
+def test_what_is_no_file_is_refused_without_reading(tmp_path, make):
+    make(tmp_path / "m.json")
+    with pytest.raises(BaselineError, match=r"m\.json: cannot be read: it is no regular file; mend that"):
+        Store(tmp_path, "m")
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
