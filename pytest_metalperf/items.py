@@ -6,8 +6,6 @@ import pytest
 
 from .settings import MARKER, SettingError, Settings
 
-TOOK = "metalperf/took"
-"""Where pytest's cache keeps what the workloads of each test took."""
 FIXTURES = ("metal_bench", "metal_live", "metal_speedup", "metal_device")
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from . import settings as options
 from . import suspects
-from .items import TOOK, device_and_backend, marked, ours, target, whole
+from .items import device_and_backend, marked, ours, target, whole
 from .settings import MARKER, SettingError, Settings
 
 if TYPE_CHECKING:
@@ -239,10 +239,6 @@ def _asked(request: pytest.FixtureRequest, device: str | None, row: Row | None) 
         if row is not None:
             row.fill(result)
         attach(item, result)
-        cache = getattr(config, "cache", None)
-        took = session.took_by(item.nodeid) if settings.metal != "smoke" else []
-        if cache is not None and took:
-            cache.set(f"{TOOK}/{item.nodeid}", took)
 
     live = LiveRuns(
         child_arguments(
@@ -410,6 +406,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if opened is not None:
         if session.shouldstop or session.shouldfail:
             opened.whole_suite = False
+        if opened.settings.metal != "smoke" and opened.results:
+            from .judge.plan import remember
+
+            remember(session.config, opened.took_by_test())
         opened.close()
 
 

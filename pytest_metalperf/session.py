@@ -289,10 +289,13 @@ class MetalSession:
         finally:
             self.on_progress(None)
 
-    def took_by(self, nodeid: str) -> list[list[str | float]]:
-        """What the workloads of one test took, as plain values for a cache."""
-        ids = {r.workload.id for r in self.results if isinstance(r, Measurement) and r.nodeid == nodeid}
-        return [[one.id, round(one.prepare, 2), round(one.measure, 2)] for id_, one in self.took.items() if id_ in ids]
+    def took_by_test(self) -> dict[str, list[Took]]:
+        """What the workloads of each test took, by the test's id."""
+        found: dict[str, dict[str, Took]] = {}
+        for result in self.results:
+            if isinstance(result, Measurement) and result.workload.id in self.took:
+                found.setdefault(result.nodeid, {})[result.workload.id] = self.took[result.workload.id]
+        return {nodeid: list(took.values()) for nodeid, took in found.items()}
 
     def largest_that_fitted(self, workload: Workload) -> int | None:
         """The largest batch size at which the same work is known to have trained here, from this session and the store."""

@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pytest
 
-from ..items import TOOK, constants, device_and_backend, marked
-from ..measure.forecast import Expected, Took, guess, restored, second_look
+from ..items import constants, device_and_backend, marked
+from ..measure.forecast import Expected, Took, guess, restored, second_look, stored
 from ..session import MetalSession
 from ..settings import SettingError, Settings
 from ..workloads.workload import Workload
 from .against_baseline import to_record
 from .evidence import is_comparable, peers, rule_of, runs_for_the_gate
 
+TOOK = "metalperf/seconds"
+"""The entry of pytest's cache that keeps what the workloads of each test took, for all tests: an id is no path."""
+
+
+def remembered(config: pytest.Config) -> dict[str, list[Took]]:
+    """What the workloads of each test took in earlier sessions; nothing where the cache is damaged or switched off."""
+    cache = getattr(config, "cache", None)
+    try:
+        return restored(cache.get(TOOK, None)) if cache is not None else {}
+    except RecursionError:  # json's of brackets without end, which pytest lets through
+        return {}
+
+
+def remember(config: pytest.Config, took: Mapping[str, Sequence[Took]]) -> None:
+    """Keep it for later sessions, beside what other tests took."""
+    cache = getattr(config, "cache", None)
+    if cache is not None and took:
+        cache.set(TOOK, stored({**remembered(config), **took}))
+
 
 def expectations(
     config: pytest.Config, items: Sequence[pytest.Item], session: MetalSession, settings: Settings
 ) -> list[Expected]:
     """What each test will measure, as far as that is known: from what it took here before, else from its baseline."""
-    cache = getattr(config, "cache", None)
+    took = remembered(config)
     found = []
     for item in items:
         try:
@@ -27,8 +46,7 @@ def expectations(
         except SettingError:  # the test will say so
             continue
         device, backend = device_and_backend(item) or ("", "")
-        before = restored(cache.get(f"{TOOK}/{item.nodeid}", None) if cache is not None else None)
-        known = before or _forecasts(session, constants(item), device, backend, own)
+        known = took.get(item.nodeid) or _forecasts(session, constants(item), device, backend, own)
         found += [_expected(session, item.nodeid, one, own) for one in known]
         if not known and (settings.plan or device in ("", "cpu")):  # a GPU that may not be there needs no announcement
             found.append(Expected(item.nodeid))

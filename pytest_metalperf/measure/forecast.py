@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -90,14 +91,23 @@ def guess(name: str, id: str, axes: Mapping[str, int], batches: int, entry: Entr
 _POWERS = (("image_size", 2), ("batch_size", 1))
 
 
-def restored(plain: Any) -> list[Took]:
+def stored(took: Mapping[str, Sequence[Took]]) -> dict[str, list[list[Any]]]:
+    """What the workloads of each test took, as plain values for a cache."""
+    return {
+        nodeid: [[one.id, round(one.prepare, 2), round(one.measure, 2)] for one in found]
+        for nodeid, found in took.items()
+    }
+
+
+def restored(plain: Any) -> dict[str, list[Took]]:
     """What a cache brings back; anything that is not what we left there is nothing."""
-    if not isinstance(plain, list):
-        return []
-    try:
-        return [Took(str(one[0]), float(one[1]), float(one[2])) for one in plain]
-    except (TypeError, ValueError, IndexError, KeyError):
-        return []
+    found = {}
+    for nodeid, one_test in plain.items() if isinstance(plain, dict) else ():
+        with contextlib.suppress(TypeError, ValueError, IndexError, KeyError):
+            took = [Took(str(one[0]), float(one[1]), float(one[2])) for one in one_test]
+            if all(0 <= seconds < math.inf for one in took for seconds in (one.prepare, one.measure)):
+                found[nodeid] = took
+    return found
 
 
 def second_look(low: float, high: float, tolerance: float) -> float:

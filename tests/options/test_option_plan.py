@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from pytest_metalperf.measure.forecast import took
@@ -61,6 +63,39 @@ def test_a_reference_model_has_rough_figures(suite):
     suite.write(REFERENCE)
     result = suite.run("--metal-plan")
     result.stdout.fnmatch_lines(["test_suite.py::test_it* resnet50v2-head[[]64px,b8]@cpu:tensorflow * 1 * s *"])
+
+
+def test_what_tests_took_is_one_entry_of_the_cache_whatever_their_ids(suite):
+    suite.ini(addopts=None)
+    suite.write(
+        """
+        import pytest
+        @pytest.mark.parametrize("file", ["../../../../../data.csv", "a/b", "x" * 300])
+        def test_it(metal_bench, file):
+            metal_bench("fake-model")
+        """
+    )
+    suite.run("--metal-update-baselines", "-W", "error").assert_outcomes(passed=3)
+    suite.run("-k", "data", "-W", "error").assert_outcomes(passed=1)
+    result = suite.run("--metal-plan")
+    result.stdout.no_fnmatch_line("*unknown*")
+    kept = [path.name for path in (suite.pytester.path / ".pytest_cache" / "v" / "metalperf").iterdir()]
+    assert kept == ["seconds"]
+
+
+@pytest.mark.parametrize(
+    "damage", ["[" * 50_000, "{", '{"test_suite.py::test_it[cpu]": [["x", NaN, 1.0]]}', "[1]", "null"]
+)
+def test_a_damaged_cache_is_no_cache(suite, damage):
+    suite.ini(addopts=None)
+    cache = suite.pytester.path / ".pytest_cache" / "v" / "metalperf" / "seconds"
+    cache.parent.mkdir(parents=True)
+    cache.write_text(damage)
+    result = suite.run("--metal-plan", "-W", "error")
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.no_fnmatch_line("*nan*")
+    suite.run("--metal-update-baselines", "-W", "error").assert_outcomes(passed=1)
+    assert list(json.loads(cache.read_text())) == ["test_suite.py::test_it[cpu]"]
 
 
 def test_under_against(suite):
