@@ -94,14 +94,23 @@ def _settings_of(config: pytest.Config) -> Settings:
                 "--metal-update-mode stores nothing by itself: add --metal-update-baselines, or leave it out"
                 " (in the ini file it may stand for good)"
             )
-        if "--metal-against" in config.invocation_params.args and Path(settings.against).exists():
-            raise SettingError(
-                f"write --metal-against={settings.against} with an equals sign: after a blank pytest takes the path for a"
-                " folder of tests when it looks for its ini file"
-            )
+        for flag, value in (("--metal-against", settings.against), ("--metal-baselines", settings.baselines)):
+            if flag in config.invocation_params.args and value and _hides_the_ini_file(config, Path(value)):
+                raise SettingError(
+                    f"write {flag}={value} with an equals sign: after a blank pytest takes the path for a"
+                    " folder of tests when it looks for its ini file"
+                )
         return settings
     except SettingError as error:
         raise pytest.UsageError(str(error)) from None
+
+
+def _hides_the_ini_file(config: pytest.Config, value: Path) -> bool:
+    """Whether pytest, which takes a value after a blank for a folder of tests, found no ini file of where it was started."""
+    here = config.invocation_params.dir
+    if not (here / value).exists() or (here / value).resolve().is_relative_to(here.resolve()):
+        return False
+    return config.inipath is None or config.inipath.parent not in (here, *here.parents)
 
 
 # which tests are ours

@@ -59,3 +59,18 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_measured(sui
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: *: cannot be *; * another --metal-baselines"])
     assert suite.trained() == []
+
+
+def test_a_blank_before_a_folder_elsewhere_would_take_the_ini_file_away(suite, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("elsewhere")
+    result = suite.run("--metal-baselines", str(folder), "--metal-update-baselines")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: write --metal-baselines={folder} with an equals sign: after a blank *"])
+    assert not list(folder.iterdir())
+
+
+def test_a_blank_before_a_folder_of_the_project_is_harmless(suite, monkeypatch):
+    suite.pytester.mkdir("kept")
+    suite.run("--metal-baselines", "kept", "--metal-update-baselines").assert_outcomes(passed=1)
+    monkeypatch.chdir(suite.pytester.mkdir("inside"))
+    suite.run("--metal-baselines", "kept", "..").assert_outcomes(passed=1)
