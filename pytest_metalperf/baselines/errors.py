@@ -3,8 +3,16 @@
 RESTORE = "restore it with git checkout, or find a whole one with git log"
 
 
+LONGEST = 600
+"""Characters of a message: what a file holds may be long, and its remedy stands at the end."""
+
+
 class BaselineError(Exception):
     """One sentence: which file, which place in it, what is wrong, what to do."""
+
+    def __init__(self, message: str) -> None:
+        half = LONGEST // 2
+        super().__init__(message if len(message) <= LONGEST else f"{message[:half]} […] {message[-half:]}")
 
 
 class Damaged(BaselineError):

@@ -574,6 +574,13 @@ def test_kill_at_any_instant_leaves_the_old_file_or_the_new_one(store):
     assert "last@cpu:fake" in Store(store.path.parent, "m").workloads
 
 
+def test_a_message_is_short_whatever_the_file_holds(tmp_path):
+    (tmp_path / "m.json").write_text(json.dumps({"format": 2, "machine": {"id": "m"}, "workloads": {"x" * 10**6: {}}}))
+    with pytest.raises(BaselineError, match=r"is missing `runs`|is missing `anchor`") as caught:
+        Store(tmp_path, "m")
+    assert len(str(caught.value)) < 1000
+
+
 # what the disk can do
 
 
