@@ -152,7 +152,9 @@ def _json(data: bytes, place: str) -> Any:
         text = data.decode()
         plain = json.loads(text, object_pairs_hook=unique, parse_constant=refuse, parse_float=finite, parse_int=whole)
         if "\\ud" in text.lower():
-            json.dumps(plain, ensure_ascii=False).encode()  # half a surrogate pair is JSON, but could not be written again
+            json.dumps(
+                plain, ensure_ascii=False
+            ).encode()  # half a surrogate pair is JSON, but could not be written again
     except UnicodeError as error:
         raise Damaged(f"{place}: is no UTF-8 text ({error.reason})") from None  # type: ignore[attr-defined]
     except json.JSONDecodeError as error:

@@ -195,7 +195,7 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
     out += [(f"inconclusive: {reason}", "yellow") for reason in dict.fromkeys(reasons)]
     changes = {result.workload.id: result.fingerprint_changes for result in measured if result.verdict != "slower"}
     out += [(f"{key}: other work: {'; '.join(found)}", "yellow") for key, found in changes.items() if found]
-    out += [(text, "yellow") for text in _without_work(measured)]
+    out += [(text, "yellow") for text in (*_not_looked_at(measured), *_without_work(measured))]
     fallen = {
         result.workload.id: words.on_cpu(result) for result in measured if result.verdict in ("recorded", "no baseline")
     }
@@ -255,6 +255,12 @@ def summary(
     if beside := [verdict for verdict in beside if verdict != "recorded"]:
         head += f"; {words.plural(len(beside), 'metric')} gated: {words.counts(beside, WORDS)}"
     return f"{head}; not gated: {', '.join(parts)}" if parts else head
+
+
+def _not_looked_at(measured: Iterable[Measurement]) -> list[str]:
+    """Workloads whose fingerprint could not be taken, and why."""
+    why = {result.workload.id: run.no_fingerprint for result in measured for run in result.runs if run.no_fingerprint}
+    return [f"{key}: its work was not looked at: {reason}" for key, reason in why.items()]
 
 
 def _without_work(measured: Iterable[Measurement]) -> list[str]:

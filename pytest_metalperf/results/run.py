@@ -31,6 +31,7 @@ class Run:
         changed_variables: trainable variables that warm-up changed; None where nobody can look.
         joules_per_batch: energy of the device (on a Mac, of the chip) while blocks were timed; None is unknown.
         fingerprint: noise-free facts of the work; None where there was nothing to look at.
+        no_fingerprint: why it could not be taken, in words; empty otherwise.
         trace: the device over time while blocks were timed, rows of seconds, clock in MHz, power in W, temperature in °C
             and the share of the moments before in which it was busy, any of them None; empty where nothing looked.
     """
@@ -52,6 +53,7 @@ class Run:
     conditions: Mapping[str, Any] = field(default_factory=dict)
     joules_per_batch: float | None = None
     fingerprint: Mapping[str, Any] | None = None
+    no_fingerprint: str = ""
     trace: Sequence[Sequence[float | None]] = ()
 
     @property
@@ -120,5 +122,6 @@ def run_of(answers: Mapping[str, Mapping[str, Any]], session: str) -> Run:
         conditions=answers["measure"].get("conditions", {}),
         joules_per_batch=answers["measure"].get("joules_per_batch"),
         fingerprint=answers["finish"].get("work"),
+        no_fingerprint=answers["finish"].get("no_work_because", ""),
         trace=answers["measure"].get("trace", ()),
     )

@@ -16,10 +16,10 @@ from typing import Any
 
 from .backends import BACKENDS
 from .backends.keras import PRECISIONS, KerasBackend
-from .loop import checked
 from .problems import Problem, first_line
 from .process import die_with_parent
 from .sources import load
+from .values import checked
 
 TRAINED_SECONDS = 1.0
 EXAMPLES = 8
@@ -78,12 +78,15 @@ def train(backend: KerasBackend) -> dict[str, Any]:
     trainable = backend.trainable(small(), "checkup", {"batch_size": EXAMPLES})
     loss, norm = (math.nan, math.nan) if trainable.loss_and_gradient is None else trainable.loss_and_gradient()
     before = trainable.checksums() if trainable.checksums is not None else []
-    checked(trainable.fence(trainable.step()), "in the first batch")
+    outputs = trainable.step()
+    trainable.fence(outputs)
+    checked(outputs, "in the first batch")
     steps, start = 1, time.perf_counter()
     while time.perf_counter() - start < TRAINED_SECONDS or steps < 2:
-        value = trainable.fence(trainable.step())
+        outputs = trainable.step()
+        trainable.fence(outputs)
         steps += 1
-    checked(value, "while training")
+    checked(outputs, "while training")
     if trainable.checksums is not None and trainable.checksums() == before:
         raise Problem("training", "no weight changed in a second of training")
     return {"loss": float(loss), "gradient_norm": float(norm), "steps": steps}

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from .problems import Problem
+from .values import DEEPEST
 
 
 def first_value(outputs: Any) -> Any:
     """The first leaf of nested dicts, lists and tuples: any value of a step will do to wait for that step."""
-    while isinstance(outputs, (Mapping, list, tuple)) and outputs:
+    for _ in range(DEEPEST):
+        if not (isinstance(outputs, (Mapping, list, tuple)) and outputs):
+            break
         outputs = next(iter(outputs.values())) if isinstance(outputs, Mapping) else outputs[0]
     return outputs
 

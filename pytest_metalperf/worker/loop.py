@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .problems import Problem
+from .values import checked
 
 Clock = Callable[[], float]
 
@@ -31,6 +31,8 @@ class Trainable:
         parameters: number of parameters; None where nobody can know.
         trainable_variables: how many there are; None where nobody can know.
         checksums: a number per trainable variable, to see which changed; None where there are none to look at.
+        steps_per_update: calls of `step` that the weights wait for, where gradients are accumulated.
+        broken_weights: names of trainable weights that hold a value which is not finite; None where there are none to look at.
         last_loss: trains one more batch and returns its own loss, not a running mean; None where there is no loss.
         work: noise-free facts of a step, as plain values (see `worker/fingerprint.py`); None where there is nothing to look at.
         loss_and_gradient: the loss of the batch and the norm of its gradient with dropout off, training nothing.
@@ -46,6 +48,8 @@ class Trainable:
     parameters: int | None = None
     trainable_variables: int | None = None
     checksums: Callable[[], list[int]] | None = None
+    steps_per_update: int = 1
+    broken_weights: Callable[[], list[str]] | None = None
     last_loss: Callable[[], float] | None = None
     work: Callable[[], dict[str, Any]] | None = None
     loss_and_gradient: Callable[[], tuple[float, float]] | None = None
@@ -56,23 +60,16 @@ class Trainable:
     notes: list[str] = field(default_factory=list)
 
 
-def run_block(trainable: Trainable, steps: int, clock: Clock) -> tuple[float, float]:
-    """Time `steps` calls and one fence. Returns seconds per batch and the value fenced on."""
+def run_block(trainable: Trainable, steps: int, clock: Clock) -> tuple[float, Any]:
+    """Time `steps` calls and one fence. Returns seconds per batch and what the last call reported."""
     step = trainable.step
     outputs = None
     start = clock()
     for _ in range(steps):
         outputs = step()
-    value = trainable.fence(outputs)
+    trainable.fence(outputs)
     seconds = clock() - start
-    return seconds / (steps * trainable.batches_per_step), value
-
-
-def checked(value: float, what: str) -> float:
-    """`value`, if it is finite; a training that went to NaN measures nothing."""
-    if not math.isfinite(value):
-        raise Problem("training", f"the loss became {value} {what}: a training that diverges measures nothing")
-    return value
+    return seconds / (steps * trainable.batches_per_step), outputs
 
 
 def fence_seconds(trainable: Trainable, outputs: Any, clock: Clock) -> float:
@@ -124,10 +121,10 @@ def measure(
     spent = 0.0
     with undisturbed():
         while len(samples) * per_block < batches or len(samples) < least_blocks or spent < least_seconds:
-            seconds, value = run_block(trainable, steps_per_block, clock)
+            seconds, outputs = run_block(trainable, steps_per_block, clock)
             samples.append(seconds)
             spent += seconds * per_block
             done = len(samples) * per_block
-            checked(value, f"in batch {done}")
+            checked(outputs, f"in batch {done}")
             progress(done, max(batches, least_blocks * per_block, math.ceil(done * least_seconds / max(spent, 1e-9))))
     return samples

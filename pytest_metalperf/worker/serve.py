@@ -18,15 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from .backends import BACKENDS, Backend, variables
-from .loop import Trainable, block_length, checked, fence_seconds, measure, run_block, undisturbed
+from .loop import Trainable, block_length, fence_seconds, measure, run_block, undisturbed
 from .machine import Watch, cool_down, keep_awake, machine_facts, per_batch, system_versions, user_interactive
 from .problems import Problem, first_line, out_of_memory, user_traceback
 from .process import die_with_parent, machine_lock, own_group
 from .sources import Source, call_builder, load, move, takes
+from .values import checked
 
 SKIPPED_UPDATES = 20  # a loss scale that starts at 2**15 and halves with every update it skips is at its end by then
+LOOKS = (*[1] * SKIPPED_UPDATES, 12, 32)  # steps before each: a train step may gather gradients without saying so
 
-OF_A_MODEL = {"jit_compile": False, "remat": False, "input": "device"}
+OF_A_MODEL = {"precision": "float32", "jit_compile": False, "remat": False, "input": "device"}
 """Axes that act on the model which a builder returns, and what leaves it as it is."""
 
 
@@ -128,10 +130,15 @@ class Job:
         with machine_lock(exclusive=False, waiting=self.waiting):
             self.progress("first batch", always=True)
             start = self.backend.clock()
-            value = self._guarded(lambda: self.trainable.fence(self.trainable.step()), "first batch")
+            outputs = self._guarded(self._fenced_step, "first batch")
             seconds = self.backend.clock() - start
-        self.first_loss = checked(value, "in the first batch")
+        self.first_loss = checked(outputs, "in the first batch")
         return {"first_batch_seconds": seconds, "first_loss": self.first_loss}
+
+    def _fenced_step(self) -> Any:
+        outputs = self.trainable.step()
+        self.trainable.fence(outputs)
+        return outputs
 
     def warm_up(self, batches: int) -> dict[str, Any]:
         """Train untimed batches, check that weights change, and choose the length of a block."""
@@ -141,8 +148,8 @@ class Job:
             times = []
             for i in range(steps):
                 self.progress("warm-up", i, steps, always=i == 0)
-                seconds, value = self._guarded(lambda: run_block(trainable, 1, clock), "warm-up")
-                checked(value, "while warming up")
+                seconds, outputs = self._guarded(lambda: run_block(trainable, 1, clock), "warm-up")
+                checked(outputs, "while warming up")
                 times.append(seconds * trainable.batches_per_step)
             self._until_trained(steps)
             fence_cost = self._guarded(lambda: fence_seconds(trainable, trainable.step(), clock), "warm-up")
@@ -216,9 +223,9 @@ class Job:
                 for _ in range(settle):
                     self._guarded(lambda: trainable.fence(trainable.step()), "measuring")
                 before = self.watch.joules()
-                seconds, value = self._guarded(lambda: run_block(trainable, steps, self.backend.clock), "measuring")
+                seconds, outputs = self._guarded(lambda: run_block(trainable, steps, self.backend.clock), "measuring")
                 joules = _between(before, self.watch.joules())
-            checked(value, f"in batch {batches}")
+            checked(outputs, f"in batch {batches}")
             self.watch.tick()
         return {"samples": [seconds], "batches_per_block": batches, "joules": joules}
 
@@ -241,8 +248,19 @@ class Job:
             if loss is not None:
                 checked(loss, "in the last batch")
             peak = self.backend.peak_memory()  # before anything that is no training
-            work = self._guarded(self.trainable.work, "fingerprint") if self.trainable.work is not None else None
-        return {"last_loss": loss, "peak_memory_bytes": peak, "work": work, "conditions": conditions}
+            self._check_weights()
+            work, why_not = None, ""
+            try:
+                work = self._guarded(self.trainable.work, "fingerprint") if self.trainable.work is not None else None
+            except Problem as problem:  # of a measurement that is good all the same
+                why_not = problem.message
+        return {
+            "last_loss": loss,
+            "peak_memory_bytes": peak,
+            "work": work,
+            "no_work_because": why_not,
+            "conditions": conditions,
+        }
 
     def parity(self, load: str, save: str) -> dict[str, Any]:
         """Tell the loss and the gradient's norm of the batch, dropout off; nothing where there is no model to look at.
@@ -277,11 +295,14 @@ class Job:
 
     def _until_trained(self, steps: int) -> None:
         """Go on while no weight has changed: under float16 the loss scale must come down before updates count."""
-        for _ in range(SKIPPED_UPDATES):
+        of_an_update = self.trainable.steps_per_update
+        looks = (of_an_update,) * SKIPPED_UPDATES if of_an_update > 1 else LOOKS
+        for more in looks:
             if self.before is None or self.trainable.checksums is None or self.before != self.trainable.checksums():
                 return
             self.progress("warm-up", steps, steps)
-            self._guarded(lambda: self.trainable.fence(self.trainable.step()), "warm-up")
+            for _ in range(more):
+                self._guarded(self._fenced_step, "warm-up")
 
     def _changed(self) -> dict[str, Any]:
         if self.before is None or self.trainable.checksums is None:
@@ -295,6 +316,15 @@ class Job:
                 " the step does not train (is the learning rate 0, or the loss not connected to the weights?)",
             )
         return {"changed_variables": changed, "trainable_variables": len(after)}
+
+    def _check_weights(self) -> None:
+        """A loss may be clipped or masked while what it trains has gone to NaN."""
+        if self.trainable.broken_weights is not None and (broken := self.trainable.broken_weights()):
+            raise Problem(
+                "training",
+                f"{len(broken)} trainable weights of {self.name} are no longer finite at the end of its run"
+                f" ({broken[0]}): a training that diverges measures nothing",
+            )
 
     def _guarded(self, work: Callable[[], Any], phase: str) -> Any:
         try:

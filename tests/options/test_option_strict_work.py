@@ -258,3 +258,15 @@ def test_what_is_no_fingerprint_is_an_error_in_one_sentence(suite, arguments):
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*the backend gives a fingerprint that cannot be read: *operatoins*"])
     result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_a_fingerprint_that_cannot_be_taken_is_a_note_beside_a_good_measurement(suite):
+    suite.set(work="raises")
+    result = suite.run("--metal-update-baselines")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "fake-model[[]b8[]]@cpu:fake: its work was not looked at: *failed in its fingerprint: ValueError: no graph here"
+        ]
+    )
+    assert next(iter(suite.stored.values()))["fingerprint"] is None

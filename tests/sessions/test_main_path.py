@@ -194,3 +194,36 @@ def test_what_no_call_can_ask_for_is_told(suite, call):
     result = suite.run("--tb=short")
     result.assert_outcomes(errors=1)
     result.stdout.no_fnmatch_line("*pytest_metalperf/*")
+
+
+@pytest.mark.parametrize("reports", ["{'loss': 1.0, 'other': {'norm': math.nan}}", "[1.0, (2.0, math.inf)]"])
+def test_a_second_value_that_is_not_finite_is_an_error_and_nothing_is_stored(suite, reports):
+    suite.write(
+        f"""
+        import math
+        def build():
+            return lambda: {reports}
+        def test_it(metal_bench):
+            metal_bench(build)
+        """
+    )
+    result = suite.run("--metal-update-baselines")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*, which the step reports, became * in the first batch: a training that diverges *"])
+    assert not suite.file.exists()
+
+
+def test_a_step_that_returns_a_list_which_holds_itself_is_a_sentence(suite):
+    suite.write(
+        """
+        def build():
+            held = []
+            held.append(held)
+            return lambda: held
+        def test_it(metal_bench):
+            metal_bench(build)
+        """
+    )
+    result = suite.run("--metal-update-baselines")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*must return a value computed on the device*"])

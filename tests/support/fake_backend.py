@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_metalperf.worker.backends import Backend
+from pytest_metalperf.worker.fence import read_back
 from pytest_metalperf.worker.loop import Trainable
 from pytest_metalperf.worker.problems import Problem
 
@@ -115,7 +116,18 @@ class Fake(Backend):
         self.where = device.partition(":")[0]
         self.factor = wish("gpu_factor", 0.25) if self.where == "gpu" else 1.0
 
+    def bare(self, call: Any, axes: Any) -> Trainable:
+        """A step of the user's own: `seconds` of virtual time, and what it reports."""
+
+        def step() -> Any:
+            NOW[0] += wish("seconds", 0.1) * self.factor
+            return call()
+
+        return Trainable(step=step, fence=read_back, examples=axes.get("batch_size"))
+
     def trainable(self, built: Any, name: str, axes: Any) -> Trainable:
+        if callable(built):
+            return self.bare(built, axes)
         if not isinstance(built, FakeModel):
             raise Problem("builder", f"the builder of {name} returned a {type(built).__name__}; it returns a FakeModel")
         run = 1 + random.SystemRandom().gauss(0, wish("jitter", 0.002))
@@ -163,6 +175,8 @@ class Fake(Backend):
         looked_at = self.where not in wish("bare", [])
 
         def work() -> dict[str, Any]:
+            if built.work == "raises":
+                raise ValueError("no graph here")
             return json.loads(json.dumps(built.work).replace('"pid"', str(worker())))
 
         return Trainable(

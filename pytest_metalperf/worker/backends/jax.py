@@ -9,7 +9,7 @@ from typing import Any
 
 from ..fingerprint import facts
 from . import process_peak_memory, stablehlo
-from .keras import AHEAD, Batch, KerasBackend, Stepper, named
+from .keras import AHEAD, Batch, KerasBackend, Stepper, named, parameters_of
 
 
 class Jax(KerasBackend):
@@ -154,7 +154,7 @@ class _Stepper(Stepper):
 
     def work(self, batch: Batch) -> dict[str, Any]:
         """From the program as it was traced: what XLA makes of it differs with what its autotuner finds."""
-        parameters = int(self.model.count_params())
+        parameters = parameters_of(self.model)
         if not self._compiled:
             return facts(parameters=parameters)
         traces = self.traces

@@ -10,6 +10,7 @@ import math
 import os
 import platform
 import re
+import sys
 import zlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,6 +20,7 @@ from typing import Any
 from ..fence import read_back
 from ..loop import Trainable
 from ..problems import Problem, first_line, out_of_memory, user_traceback
+from ..values import checked
 from . import Backend, remat
 
 RETURNS = "a builder returns a compiled keras.Model with one batch, `return model, (x, y)`, or a zero-argument step"
@@ -91,6 +93,8 @@ class KerasBackend(Backend):
         for name in ("keras", "numpy", *self.packages):
             with contextlib.suppress(metadata.PackageNotFoundError):
                 found[name] = metadata.version(name)
+        if "tf_keras" in sys.modules:  # a step of the user's own may train a model of Keras 2
+            found["tf_keras"] = metadata.version("tf_keras")
         return found
 
     def why_missing(self, device: str, devices: Mapping[str, str]) -> str:
@@ -206,7 +210,7 @@ class KerasBackend(Backend):
             because = f" because of {', '.join(without)}" if without else ""
             raise Problem("builder", f"Keras does not compile {name}{because}: leave jit_compile out")
         try:
-            build_all(model, batch)
+            build_all(model, batch, self)
             if axes.get("remat") and not remat.checkpoint(model, self.keras):
                 raise Problem("builder", f"{name} has no layer that can be checkpointed: leave remat out")
             stepper = self.stepper(model, jit_compile)
@@ -216,6 +220,7 @@ class KerasBackend(Backend):
         except Exception as error:
             raise _refused(name, model, shapes, error) from error
         self._check_place(model, name)
+        _check_precision(model, name, str(axes.get("precision", "float32")))
 
         def step() -> Any:
             return stepper(batches)
@@ -233,7 +238,14 @@ class KerasBackend(Backend):
         def last_loss() -> float:
             stepper.release()
             model.reset_metrics()
-            return read_back(step())
+            return checked(step(), "in the last batch")
+
+        def broken_weights() -> list[str]:
+            import numpy
+
+            stepper.release()
+            held = ((variable, self.to_host(variable)) for variable in model.trainable_variables)
+            return [variable.path for variable, array in held if not numpy.isfinite(array).all()]
 
         def checksums() -> list[int]:
             stepper.release()
@@ -258,7 +270,9 @@ class KerasBackend(Backend):
 
             stepper.release()
             with open(path, "wb") as file:  # noqa: PTH123 - a name for numpy would be given another ending
-                numpy.savez(file, *(self.to_host(variable) for variable in model.weights))
+                arrays = map(self.to_host, model.weights)
+                # a file of NumPy's holds no bfloat16
+                numpy.savez(file, *(a.astype("float32") if a.dtype.kind == "V" else a for a in arrays))
 
         def load_weights(path: str) -> None:
             import numpy
@@ -280,9 +294,11 @@ class KerasBackend(Backend):
             fence=self.fence,
             batches_per_step=int(getattr(model, "steps_per_execution", 1) or 1),
             examples=int(sizes[0]) if sizes else None,
-            parameters=int(model.count_params()),
+            parameters=parameters_of(model),
             trainable_variables=len(model.trainable_variables),
             checksums=checksums,
+            steps_per_update=max(map(_accumulated, _optimizers(model, self.keras))),
+            broken_weights=broken_weights,
             last_loss=last_loss,
             work=work,
             loss_and_gradient=loss_and_gradient,
@@ -317,7 +333,8 @@ class KerasBackend(Backend):
 
     def _check_place(self, model: Any, name: str) -> None:
         if not model.trainable_variables:
-            raise Problem("builder", f"{name} has no trainable weights: there is nothing to train")
+            unbuilt = "" if model.built else " before its first step: call its layers once in the builder"
+            raise Problem("builder", f"{name} has no trainable weights{unbuilt or ': there is nothing to train'}")
         wanted, found = self.device.partition(":")[0], self.lives_on(model.trainable_variables[0])
         if found != wanted:
             raise Problem(
@@ -371,8 +388,12 @@ class Stepper:
         return {}
 
 
-def build_all(model: Any, batch: Batch) -> None:
-    """Create every variable before the first step.
+def build_all(model: Any, batch: Batch, backend: KerasBackend) -> None:
+    """Create every variable before the first step, as far as `fit` would create it too.
+
+    A model may train without `call()`, by its own `train_step`. It may also have optimizers of its own, beside one that
+    `compile` insists on and nothing uses: where `fit` leaves that one unbuilt, its slots would be memory that no training
+    has.
 
     A train function that creates variables in its first call is traced twice by TensorFlow: building the optimizer
     first halves the time to DenseNet121's first batch (`tests/speed/first_batch.py`). Metrics are variables too.
@@ -380,12 +401,44 @@ def build_all(model: Any, batch: Batch) -> None:
     x, y = batch[0], (batch[1] if len(batch) > 1 else None)
     metrics = getattr(model, "_compile_metrics", None)
     metrics_unbuilt = metrics is not None and not metrics.built
-    if metrics_unbuilt or not model.built:
+    if (metrics_unbuilt or not model.built) and type(model).call is not backend.keras.Model.call:
         outputs = model(x)
         if metrics_unbuilt:
             model.compute_metrics(x, y, outputs)
             model.reset_metrics()
-    model.optimizer.build(model.trainable_variables)
+    if backend.framework == "jax" or len(_optimizers(model, backend.keras)) == 1:
+        model.optimizer.build(model.trainable_variables)
+
+
+def parameters_of(model: Any) -> int:
+    """How many there are; Keras' own count refuses a model that trains without `call()`."""
+    return sum(math.prod(variable.shape) for variable in model.weights)
+
+
+def _optimizers(model: Any, keras: Any) -> list[Any]:
+    """The one that the model was compiled with, and those that it keeps itself."""
+    kept = [value for value in vars(model).values() if isinstance(value, keras.optimizers.Optimizer)]
+    return [model.optimizer, *(one for one in kept if one is not model.optimizer)]
+
+
+def _accumulated(optimizer: Any) -> int:
+    """Steps whose gradients an optimizer gathers before it moves a weight."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)  # of one that scales losses
+    return int(getattr(inner, "gradient_accumulation_steps", None) or 1)
+
+
+def _check_precision(model: Any, name: str, precision: str) -> None:
+    """Layers that name their own dtype take no notice of the policy that the workload's name promises."""
+    wanted = PRECISIONS.get(precision, "float32")
+    if wanted == "float32":
+        return
+    layers = [layer for layer in model._flatten_layers() if layer.weights and not list(layer._layers)]
+    if layers and not any(layer.compute_dtype == wanted for layer in layers):
+        raise Problem(
+            "builder",
+            f"no layer of {name} computes in {wanted}, which precision {precision} asks for:"
+            " do its layers name a dtype of their own?",
+        )
 
 
 def loss_of(model: Any, batch: Batch) -> Any:
@@ -415,6 +468,19 @@ def _nothing_dropped(model: Any) -> Iterator[None]:
 
 
 def _checked(built: Any, name: str, keras: Any) -> tuple[Any, Batch]:
+    parts = built if isinstance(built, tuple) else (built,)
+    if any(type(part).__module__.partition(".")[0] in ("tf_keras", "keras_legacy") for part in parts):
+        raise Problem(
+            "builder",
+            f"the builder of {name} returned a model of Keras 2 (tf_keras); this trains Keras 3 models:"
+            " return a step of it, `lambda: model.train_on_batch(x, y)`",
+        )
+    if stream := next((part for part in parts if _is_a_stream(part, keras)), None):
+        raise Problem(
+            "builder",
+            f"the builder of {name} returned a {type(stream).__name__}, which yields batches;"
+            " return one of them, `model, (x, y)`",
+        )
     if not (isinstance(built, tuple) and len(built) == 2 and isinstance(built[0], keras.Model)):
         raise Problem("builder", f"the builder of {name} returned {_shape_of(built)}; {RETURNS}")
     model, batch = built
@@ -424,9 +490,36 @@ def _checked(built: Any, name: str, keras: Any) -> tuple[Any, Batch]:
         raise Problem(
             "builder", f"the builder of {name} returned a model with {_shape_of(batch)} as its batch; {RETURNS}"
         )
+    for leaf in keras.tree.flatten(batch):
+        if _is_sparse(leaf):
+            raise Problem(
+                "builder",
+                f"the batch of {name} holds a {type(leaf).__name__}, which would be made dense: another work than `fit` trains;"
+                " return a step, `lambda: model.train_on_batch(x, y)`, or dense arrays",
+            )
     if getattr(model, "optimizer", None) is None:
         raise Problem("builder", f"the builder of {name} returned a model that is not compiled; {RETURNS}")
     return model, batch
+
+
+def _is_a_stream(part: Any, keras: Any) -> bool:
+    """Whether it yields batches, whatever framework it is of."""
+    named = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(part).__mro__}
+    return (
+        isinstance(part, (keras.utils.PyDataset, Iterator))
+        or bool(named & {"tensorflow.DatasetV2", "torch.DataLoader", "torch.Dataset"})
+    ) and not isinstance(part, keras.Model)
+
+
+def _is_sparse(leaf: Any) -> bool:
+    """Whether an array leaves out its zeros, or has rows of several lengths."""
+    kind = type(leaf)
+    home = kind.__module__
+    return (
+        kind.__name__ in ("SparseTensor", "RaggedTensor", "IndexedSlices")
+        or home.startswith(("scipy.sparse", "jax.experimental.sparse"))
+        or (str(getattr(leaf, "layout", "torch.strided")) not in ("torch.strided", "None") and home.startswith("torch"))
+    )
 
 
 def _refused(name: str, model: Any, shapes: Batch, error: Exception) -> Problem:

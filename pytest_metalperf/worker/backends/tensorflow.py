@@ -10,10 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..fingerprint import facts
-from ..loop import Trainable
 from ..problems import Problem, first_line
 from . import process_peak_memory
-from .keras import AHEAD, Batch, KerasBackend, Stepper, loss_of, named
+from .keras import AHEAD, Batch, KerasBackend, Stepper, loss_of, named, parameters_of
 
 
 class TensorFlow(KerasBackend):
@@ -64,14 +63,6 @@ class TensorFlow(KerasBackend):
         """The one visible device, as TensorFlow names it."""
         return "/CPU:0" if self.device == "cpu" else "/GPU:0"
 
-    def trainable(self, built: Any, name: str, axes: Mapping[str, Any]) -> Trainable:
-        if isinstance(built, tuple) and any(isinstance(part, self.tf.data.Dataset) for part in built):
-            raise Problem(
-                "builder",
-                f"the builder of {name} returned a tf.data.Dataset; it must return one batch, `model, (x, y)`",
-            )
-        return super().trainable(built, name, axes)
-
     def to_device(self, leaf: Any) -> Any:
         with self.tf.device(self.place_name):
             return self.tf.identity(self.tf.convert_to_tensor(leaf))
@@ -113,7 +104,7 @@ class TensorFlow(KerasBackend):
             raise Problem(
                 "builder", "a batch with weights and without targets cannot come through tf.data: use input host"
             )
-        data = tf.data.Dataset.from_tensors(given).repeat()
+        data = tf.data.Dataset.from_tensors(_tuples(given)).repeat()
         if self.device == "cpu":
             return iter(data.prefetch(tf.data.AUTOTUNE))
         return iter(data.apply(tf.data.experimental.prefetch_to_device(self.place_name, AHEAD)))
@@ -145,6 +136,13 @@ class TensorFlow(KerasBackend):
         if peak:
             return peak
         return process_peak_memory() if platform.system() == "Darwin" else None
+
+
+def _tuples(nested: Any) -> Any:
+    """Lists of arrays as tuples, which Keras takes alike: tf.data would make one array of a list."""
+    if isinstance(nested, Mapping):
+        return {key: _tuples(part) for key, part in nested.items()}
+    return tuple(map(_tuples, nested)) if isinstance(nested, (list, tuple)) else nested
 
 
 class _Stepper(Stepper):
@@ -195,7 +193,7 @@ class _Stepper(Stepper):
             on_cpu=on_cpu,
             flop=self._flop(),
             traces=None if self.model.run_eagerly else self.traces,
-            parameters=int(self.model.count_params()),
+            parameters=parameters_of(self.model),
         )
 
     def _flop(self) -> float | None:

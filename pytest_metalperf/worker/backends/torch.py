@@ -15,7 +15,7 @@ from typing import Any
 
 from ..fingerprint import facts
 from . import process_peak_memory
-from .keras import AHEAD, Batch, KerasBackend, Stepper, loss_of, named
+from .keras import AHEAD, Batch, KerasBackend, Stepper, loss_of, named, parameters_of
 
 _FALLBACK = re.compile(r"The operator '(?:aten::)?([^']+)' is not currently supported on the MPS backend")
 
@@ -73,7 +73,8 @@ class Torch(KerasBackend):
         return self.torch.as_tensor(leaf).to(self.where, copy=True)
 
     def to_host(self, variable: Any) -> Any:
-        return variable.value.detach().cpu().numpy()
+        value = variable.value.detach().cpu()
+        return (value.float() if value.dtype == self.torch.bfloat16 else value).numpy()  # which NumPy does not know
 
     def lives_on(self, variable: Any) -> str:
         return "cpu" if variable.value.device.type == "cpu" else "gpu"
@@ -160,7 +161,7 @@ class _Stepper(Stepper):
 
     def work(self, batch: Batch) -> dict[str, Any]:
         """One more step, looked at operation by operation; a compiled step hides them."""
-        parameters = int(self.model.count_params())
+        parameters = parameters_of(self.model)
         if self._compiled:
             return facts(parameters=parameters)
         from torch.utils.flop_counter import FlopCounterMode

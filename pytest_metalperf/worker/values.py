@@ -1,0 +1,70 @@
+"""What a step reports, all of it: a training whose second loss is NaN measures as little as one whose first is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .problems import Problem
+
+DEEPEST = 50
+"""Levels of nesting that are looked at: a list may hold itself."""
+
+MOST_ELEMENTS = 1_000_000
+"""Of one array; a larger one is no loss and no log, and reading it would take longer than a block."""
+
+
+def reported(outputs: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """The leaves of nested dicts, lists and tuples in order, each with its path, as `losses.generator` or `0`."""
+    if not isinstance(outputs, (Mapping, list, tuple)):
+        yield path, outputs
+    elif depth < DEEPEST:
+        parts = outputs.items() if isinstance(outputs, Mapping) else enumerate(outputs)
+        for key, part in parts:
+            yield from reported(part, f"{path}.{key}" if path else str(key), depth + 1)
+
+
+def numbers(leaf: Any) -> Any:
+    """A leaf's figures as an array of NumPy's, whatever framework computed them; None where it holds none."""
+    import numpy  # here: `metal_live` reads this module in the pytest process, which does without NumPy as long as it can
+
+    if leaf is None or isinstance(leaf, (str, bytes)) or math.prod(getattr(leaf, "shape", ()) or ()) > MOST_ELEMENTS:
+        return None
+    try:
+        if hasattr(leaf, "detach"):  # PyTorch's, whose bfloat16 NumPy does not know
+            leaf = leaf.detach().cpu()
+            leaf = leaf.float() if leaf.is_floating_point() else leaf
+        array = numpy.asarray(leaf)
+        return array.astype("float32") if array.dtype.kind == "V" else array if array.dtype.kind in "biufc" else None
+    except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError):
+        return None
+
+
+def checked(outputs: Any, when: str) -> float:
+    """The loss that a step reports, or its first figure, if all that it reports are finite.
+
+    In an array of several elements, as predictions are, infinity may stand for "masked", and only NaN is refused.
+
+    Args:
+        outputs: what the step returned.
+        when: `in batch 30`, for the message.
+
+    Raises:
+        Problem: of kind ``training``, naming the value.
+    """
+    import numpy
+
+    first = math.nan
+    for path, leaf in reported(outputs):
+        array = numbers(leaf)
+        if array is None or not array.size:
+            continue
+        if math.isnan(first) or path == "loss":  # JAX sorts the keys of what a compiled step returns
+            first = float(array.flat[0].real)
+        wrong = ~numpy.isfinite(array) if array.size == 1 else numpy.isnan(array)
+        if wrong.any():
+            what = "the loss" if path in ("", "0", "loss") else f"`{path}`, which the step reports,"
+            value = array.flat[int(wrong.argmax())]
+            raise Problem("training", f"{what} became {value} {when}: a training that diverges measures nothing")
+    return first
