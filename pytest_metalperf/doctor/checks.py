@@ -301,6 +301,15 @@ def of_backend(env: Environment, backend: str, facts: Mapping[str, Any], ended: 
     return found + ([note(check, f"not tried within {seconds:g} s: {', '.join(left)}", longer)] if left else [])
 
 
+_GPU_FIX = {
+    ("tensorflow", "nvidia"): "pip install 'pytest-metalperf[cuda]'",
+    ("torch", "nvidia"): "install a PyTorch that was built for this driver's CUDA (https://pytorch.org/get-started)",
+    ("jax", "nvidia"): "pip install 'jax[cuda12]'",
+    ("torch", "apple"): "update macOS, or install an older PyTorch that still serves this one",
+}
+"""Where the machine has a GPU of that maker and the backend sees none."""
+
+
 def _devices(env: Environment, backend: str, facts: Mapping[str, Any]) -> Finding:
     """A GPU that the machine has and the backend does not see is to be mended; one that nobody has is not."""
     check = f"{backend} devices"
@@ -308,7 +317,7 @@ def _devices(env: Environment, backend: str, facts: Mapping[str, Any]) -> Findin
         return ok(check, ", ".join(f"{name} ({kind})" if kind else name for name, kind in facts["devices"].items()))
     nvidia = any("NVIDIA" in gpu.upper() for gpu in env.facts.gpus)
     apple = env.apple and not env.facts.virtual and backend in ("tensorflow", "torch")
-    fix = "pip install 'pytest-metalperf[cuda]'" if nvidia and backend == "tensorflow" else ""
+    fix = _GPU_FIX.get((backend, "nvidia" if nvidia else "apple" if apple else ""), "")
     return (bad if nvidia or apple else note)(check, str(facts["missing"]), fix)
 
 

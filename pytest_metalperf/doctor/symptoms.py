@@ -81,6 +81,32 @@ SYMPTOMS = (
         "pip uninstall jax-metal, and train on the CPU of JAX",
     ),
     Symptom(
+        r"total bytes of NDArray > 2\*\*32|product of dimension sizes > 2\*\*31",
+        "one array is larger than this version of macOS lets Metal hold (4 GB, or 2**31 elements)",
+        "try a smaller batch_size or image_size, or a newer macOS",
+    ),
+    Symptom(
+        r"The MPS backend is supported on MacOS (\d+\.\d+)\+",
+        "this PyTorch trains on Apple's GPU from a later macOS on",
+        "update macOS to the version that the message names, or install an older PyTorch",
+    ),
+    Symptom(
+        r"Placeholder storage has not been allocated on MPS device",
+        "the model lies on Apple's GPU, and its batch (or a part of the model) on the CPU",
+        "let the builder take `device`, and move model and batch there with .to(device)",
+    ),
+    Symptom(
+        r"Insufficient Memory \(\d+:|kIOGPUCommandBufferCallbackErrorOutOfMemory",
+        "Metal had no memory left for this work, and dropped it",
+        "try a smaller batch_size, and close what else uses the GPU",
+    ),
+    Symptom(
+        r"command buffer exited with error status|Execution of the command buffer was aborted"
+        r"|kIOGPUCommandBufferCallbackError",
+        "Metal dropped work that the framework had given it",
+        "try a smaller batch_size; if it stays, report it to the framework with the line above",
+    ),
+    Symptom(
         r"MPS framework doesn't support float64",
         "Apple's GPU has no float64, and a builder or its data asks for it",
         "make them float32",

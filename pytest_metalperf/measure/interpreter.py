@@ -23,7 +23,8 @@ if folder is None:
     atexit.register(shutil.rmtree, folder, True)
     with open(os.path.join(folder, setup["zip"]), "wb") as file:
         file.write(setup["archive"])
-log = os.open(os.path.join(folder, setup["log"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+setup["log"] = os.path.join(folder, setup["log"])
+log = os.open(setup["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 os.dup2(log, 1)
 os.dup2(log, 2)
 import faulthandler

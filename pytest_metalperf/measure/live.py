@@ -20,6 +20,7 @@ from ..results.run import Run, run_of
 from ..settings import Settings
 from ..worker.backends import Backend, variables
 from ..worker.fence import read_back
+from ..worker.log import check_log, recorded_stderr
 from ..worker.loop import Trainable
 from ..worker.machine import keep_awake, system_versions
 from ..worker.problems import Problem
@@ -226,19 +227,21 @@ def here(
     job.name, job.device, job.backend = workload.name, workload.device, _Here()
     batch_size = workload.axes.get("batch_size")
     job.trainable = Trainable(step, read_back, examples=batch_size if isinstance(batch_size, int) else None)
-    answers = {
-        "prepare": {
-            "import_seconds": 0.0,
-            "build_seconds": 0.0,
-            "examples": job.trainable.examples,
-            "parameters": None,
-            "versions": {**_Here().versions(), **system_versions(workload.device), **variables()},
-        },
-        "first_batch": job.first_batch(),
-        "warm_up": job.warm_up(plan.warmup),
-        "measure": job.measure(plan.batches, plan.least_blocks, plan.least_seconds),
-        "finish": job.finish(),
-    }
+    with recorded_stderr() as said:
+        answers = {
+            "prepare": {
+                "import_seconds": 0.0,
+                "build_seconds": 0.0,
+                "examples": job.trainable.examples,
+                "parameters": None,
+                "versions": {**_Here().versions(), **system_versions(workload.device), **variables()},
+            },
+            "first_batch": job.first_batch(),
+            "warm_up": job.warm_up(plan.warmup),
+            "measure": job.measure(plan.batches, plan.least_blocks, plan.least_seconds),
+            "finish": job.finish(),
+        }
+    check_log("".join(said), workload.name)
     return run_of(answers, session)
 
 

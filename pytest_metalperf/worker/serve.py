@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from .backends import BACKENDS, Backend, variables
+from .log import check_log
 from .loop import Trainable, block_length, fence_seconds, measure, run_block, undisturbed
 from .machine import Watch, cool_down, keep_awake, machine_facts, per_batch, system_versions, user_interactive
 from .problems import Problem, first_line, out_of_memory, user_traceback
@@ -42,6 +43,8 @@ class Job:
         self.name = ""
         self.device = "cpu"
         self.examples: int | None = None
+        self.log: Path | None = None
+        """Where this process's stdout and stderr go, if that is a file."""
         self.stoppable = False
         """Whether Ctrl-C, `pytest.skip` and the like go through, as they must in the pytest process."""
         self.watch: Watch | None = None
@@ -247,6 +250,7 @@ class Job:
             loss = self._guarded(last_loss, "last batch") if last_loss is not None else None
             if loss is not None:
                 checked(loss, "in the last batch")
+            check_log(self._log(), self.name)
             peak = self.backend.peak_memory()  # before anything that is no training
             self._check_weights()
             work, why_not = None, ""
@@ -317,6 +321,16 @@ class Job:
             )
         return {"changed_variables": changed, "trainable_variables": len(after)}
 
+    def _log(self) -> str:
+        """What was written to this worker's stdout and stderr so far."""
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        try:
+            return self.log.read_text(errors="replace") if self.log is not None else ""
+        except OSError:
+            return ""
+
     def _check_weights(self) -> None:
         """A loss may be clipped or masked while what it trains has gone to NaN."""
         if self.trainable.broken_weights is not None and (broken := self.trainable.broken_weights()):
@@ -364,7 +378,8 @@ def serve(channel: Any, setup: Mapping[str, Any]) -> None:
     """Answer requests from `channel` until it closes or `close` is asked.
 
     `setup` holds `parent` (its process id, or None when it lives on another machine), `path` (the parent's import
-    path, less what belongs to its interpreter) and `moved` (a folder and the one that takes its place, or None).
+    path, less what belongs to its interpreter), `log` (the file that stdout and stderr go to) and `moved` (a folder and
+    the one that takes its place, or None).
     """
     own_group()
     if setup.get("parent"):
@@ -373,6 +388,7 @@ def serve(channel: Any, setup: Mapping[str, Any]) -> None:
     if setup.get("moved"):
         move(*setup["moved"])
     job = Job(channel.send)
+    job.log = Path(setup["log"])
     channel.send({"done": "hello", "result": {"pid": os.getpid(), "python": sys.version.split()[0]}})
     for request in channel:
         if request["do"] == "close":

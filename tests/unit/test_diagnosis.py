@@ -87,6 +87,27 @@ jaxlib.xla_extension.XlaRuntimeError: UNIMPLEMENTED: default_memory_space is not
 """
 
 
+NDARRAY = """/AppleInternal/Library/BuildRoots/x/MPSNDArray.mm:850: failed assertion `[MPSNDArray \
+initWithDevice:descriptor:isTextureBacked:] Error: total bytes of NDArray > 2**32'
+"""
+DIMENSIONS = (
+    "failed assertion `[MPSTemporaryNDArray initWithDevice:descriptor:] Error: product of dimension sizes > 2**31'"
+)
+OLD_MACOS = (
+    "RuntimeError: The MPS backend is supported on MacOS 14.0+. Current OS version can be queried using `sw_vers`"
+)
+PLACEHOLDER = "RuntimeError: Placeholder storage has not been allocated on MPS device!"
+INSUFFICIENT = """Error: command buffer exited with error status.
+\tThe Metal Performance Shaders operations encoded on it may not have completed.
+\tError:
+\t(null)
+\tInsufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)
+"""
+ABORTED = """Error: command buffer exited with error status.
+\tThe Metal Performance Shaders operations encoded on it may not have completed.
+"""
+
+
 @pytest.mark.parametrize(
     ("log", "cause", "fix"),
     [
@@ -126,6 +147,12 @@ jaxlib.xla_extension.XlaRuntimeError: UNIMPLEMENTED: default_memory_space is not
         (VIRTUAL_MEMORY, "no memory, as in a virtual machine", "--metal-devices cpu"),
         (NOT_ON_MPS, "has not this operation", "PYTORCH_ENABLE_MPS_FALLBACK=1"),
         (MEMORY, "the memory that CPU and GPU have in common is full", "a smaller batch_size"),
+        (NDARRAY, "one array is larger than", "a smaller batch_size"),
+        (DIMENSIONS, "one array is larger than", "a smaller batch_size"),
+        (OLD_MACOS, "from a later macOS on", "update macOS"),
+        (PLACEHOLDER, "its batch (or a part of the model) on the CPU", ".to(device)"),
+        (INSUFFICIENT, "no memory left", "a smaller batch_size"),
+        (ABORTED, "Metal dropped work", "a smaller batch_size"),
     ],
 )
 def test_symptoms_are_found_in_what_people_post(log, cause, fix):
@@ -152,6 +179,11 @@ def test_every_symptom_is_tested():
         JAX_METAL,
         FLOAT64,
         MEMORY,
+        NDARRAY,
+        OLD_MACOS,
+        PLACEHOLDER,
+        INSUFFICIENT,
+        ABORTED,
     )
     assert {diagnosis(log) for log in logs} == set(SYMPTOMS)
 

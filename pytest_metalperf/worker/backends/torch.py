@@ -49,7 +49,9 @@ class Torch(KerasBackend):
 
     def why_no_gpu(self) -> str:
         if platform.system() == "Darwin":
-            return "" if self.torch.backends.mps.is_built() else ": this PyTorch was built without MPS"
+            if not self.torch.backends.mps.is_built():
+                return ": this PyTorch was built without MPS"
+            return f": its MPS backend needs a later macOS than {platform.mac_ver()[0]}, or a Mac with a GPU for Metal"
         return "" if self.torch.version.cuda else f": PyTorch {self.torch.__version__} was built without CUDA"
 
     def make_default(self, index: int) -> None:

@@ -1,0 +1,68 @@
+"""What a framework says on stderr while it goes on: a GPU's work that failed, whose time is then no training's."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+
+from .problems import Problem
+
+_FAILED = re.compile(
+    # Metal's and MPS' own words: the command buffer is dropped, and the next one is started
+    r"command buffer exited with error status"
+    r"|Execution of the command buffer was aborted"
+    r"|kIOGPUCommandBufferCallbackError\w+"
+    r"|Insufficient Memory \(\d+:"
+    # CUDA's errors that end a kernel; "out of memory" is not among them: allocators say it, and take less
+    r"|CUDA_ERROR_(?:ILLEGAL_ADDRESS|ILLEGAL_INSTRUCTION|MISALIGNED_ADDRESS|LAUNCH_FAILED|LAUNCH_TIMEOUT|ASSERT|ECC_\w+)"
+    r"|CUDA error: (?!out of memory)\S"
+    r"|device-side assert triggered"
+    r"|an illegal memory access was encountered"
+    r"|uncorrectable ECC error"
+)
+
+
+def failed_work(text: str) -> str:
+    """The first line that tells of a GPU's work which failed; empty where none does."""
+    return next((line.strip()[:300] for line in text.splitlines() if _FAILED.search(line)), "")
+
+
+def check_log(text: str, name: str) -> None:
+    """Raise for a log that tells of failed work: the steps that it cost are fast, and trained nothing.
+
+    Raises:
+        Problem: of kind ``device``, with the line.
+    """
+    if line := failed_work(text):
+        raise Problem(
+            "device",
+            f"work of {name} failed on its device, and the framework went on: its steps are no training ({line})",
+        )
+
+
+@contextlib.contextmanager
+def recorded_stderr() -> Iterator[list[str]]:
+    """What native code writes to this process's stderr meanwhile, in a list of one; it is written there too, afterwards."""
+    said: list[str] = []
+    try:
+        number = sys.__stderr__.fileno() if sys.__stderr__ is not None else 2
+        before = os.dup(number)
+    except (OSError, ValueError):  # closed, or none at all
+        yield said
+        return
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), number)
+        try:
+            yield said
+        finally:
+            os.dup2(before, number)
+            file.seek(0)
+            data = file.read()
+            said.append(data.decode(errors="replace"))
+            with contextlib.suppress(OSError):
+                os.write(before, data)
+            os.close(before)
