@@ -28,7 +28,8 @@ import scipy.special  # noqa: F401
 
 import pytest_metalperf.baselines.file
 import pytest_metalperf.measure.worker
-import pytest_metalperf.suspects  # one module for all sessions of a process, so that patience can be taken from it
+import pytest_metalperf.session
+import pytest_metalperf.suspects  # one module for all sessions of a process, so that tests can change what it holds
 import pytest_metalperf.worker.loop
 from pytest_metalperf.baselines.reading import parse
 

@@ -18,7 +18,7 @@ from ..results.metrics import PREPARED_BESIDE
 from ..results.run import Run, run_of
 from ..workloads.workload import Workload
 from .capacity import fitting, gpu_share, side_by_side
-from .interpreter import HERE, Interpreter, archive
+from .interpreter import HERE, Interpreter, archive, user_modules
 from .plan import OnProgress, Plan, Request
 from .process import Launch
 from .worker import Worker, WorkerError, kill
@@ -70,6 +70,7 @@ class Fleet:
             self._group,
             self._spec(interpreter),
             self.local,
+            not self.host and not interpreter.python,
             self.folder,
             self._archive(interpreter.package),
             self.timeout,
@@ -138,6 +139,8 @@ class Fleet:
             device=workload.device,
             axes=dict(workload.axes),
             seed=workload.seed,
+            # a reference's files are elsewhere by intent, and another machine's too
+            modules=user_modules(sys.modules) if self.local and interpreter == HERE else {},
         )
         return worker
 

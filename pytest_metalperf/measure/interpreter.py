@@ -6,10 +6,14 @@ import functools
 import importlib.util
 import io
 import marshal
-import sys
+import os
 import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from ..worker.sources import interpreter_folders, is_below
 
 # A worker's stdout is /dev/null and its stderr is pytest's capture file: both go to a log of its own, first thing.
 BOOTSTRAP = """
@@ -82,8 +86,35 @@ def _compiled(source: bytes, name: str) -> bytes:
     return importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8) + marshal.dumps(code)
 
 
-def import_path() -> list[str]:
-    """The import path of this process, less what belongs to its interpreter: a worker's own may be another."""
-    own = {Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
-    paths = [Path(entry or ".").resolve() for entry in sys.path]
-    return [str(path) for path in paths if not any(path.is_relative_to(prefix) for prefix in own)]
+def import_path(path: Sequence[str], own: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What of an import path is the user's, in its order: what stands before the interpreter's own folders, and the rest.
+
+    Args:
+        path: an import path.
+        own: the folders of its interpreter, see `worker.sources.interpreter_folders`.
+    """
+    before: list[str] = []
+    after: list[str] = []
+    seen = before
+    for entry in path:
+        if is_below(entry, own):
+            seen = after
+        else:
+            seen.append(os.path.realpath(entry))
+    return before, after
+
+
+def user_modules(modules: Mapping[str, Any]) -> dict[str, str]:
+    """The files of imported modules that are neither the interpreter's nor ours, by the module's name."""
+    files = {name: getattr(module, "__file__", None) for name, module in list(modules.items())}
+    ours = __name__.partition(".")[0]
+    return {
+        name: file
+        for name, file in files.items()
+        if isinstance(file, str) and name.partition(".")[0] != ours and _is_of_the_user(file)
+    }
+
+
+@functools.cache  # every workload asks for all modules
+def _is_of_the_user(file: str) -> bool:
+    return file.endswith(".py") and Path(file).is_absolute() and not is_below(file, interpreter_folders())

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..worker.sources import interpreter_folders
 from .interpreter import BOOTSTRAP, Interpreter, import_path
 
 START_SECONDS = 120.0
@@ -24,6 +26,7 @@ class Launch:
         group: execnet's, which makes gateways.
         spec: how execnet reaches the interpreter.
         local: whether that is on this machine.
+        own: whether that is the interpreter that this process runs on.
         folder: where local workers find their code and leave their logs.
         archive: the name and the bytes of the zip of their code.
         timeout: seconds of silence after which a worker is killed.
@@ -32,6 +35,7 @@ class Launch:
     group: Any
     spec: str
     local: bool
+    own: bool
     folder: Path
     archive: tuple[str, bytes]
     timeout: float
@@ -64,7 +68,8 @@ class Process:
                     "archive": b"" if launch.local else data,
                     "log": log,
                     "parent": os.getpid() if launch.local else None,
-                    "path": import_path() if launch.local else [],
+                    "own": launch.own,
+                    "path": _import_path(launch),
                     "moved": interpreter.moved,
                 }
             )
@@ -124,6 +129,12 @@ class Process:
 
             with contextlib.suppress(psutil.Error):
                 psutil.Process(self.pid).wait(timeout=10)
+
+
+def _import_path(launch: Launch) -> Any:
+    if launch.own:
+        return [os.path.realpath(entry) for entry in sys.path]  # `` is the folder that pytest was started in
+    return import_path(sys.path, interpreter_folders()) if launch.local else ([], [])
 
 
 @contextlib.contextmanager

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from .backends import BACKENDS, Backend, variables
+from .held import held_by
 from .log import check_log
 from .loop import Trainable, block_length, fence_seconds, measure, run_block, undisturbed
 from .machine import Watch, cool_down, keep_awake, machine_facts, per_batch, system_versions, user_interactive
 from .problems import Problem, first_line, out_of_memory, user_traceback
 from .process import die_with_parent, machine_lock, own_group
-from .sources import Source, call_builder, load, move, takes
-from .values import checked
+from .sources import Source, call_builder, check_imports, load, move, takes
+from .values import checked, reported
 
 SKIPPED_UPDATES = 20  # a loss scale that starts at 2**15 and halves with every update it skips is at its end by then
 LOOKS = (*[1] * SKIPPED_UPDATES, 12, 32)  # steps before each: a train step may gather gradients without saying so
@@ -43,6 +44,8 @@ class Job:
         self.name = ""
         self.device = "cpu"
         self.examples: int | None = None
+        self.held: list[Any] | None = None
+        """What a step of the user's own holds; None for a model, and once it was looked at."""
         self.log: Path | None = None
         """Where this process's stdout and stderr go, if that is a file."""
         self.stoppable = False
@@ -88,34 +91,45 @@ class Job:
         device: str,
         axes: Mapping[str, Any],
         seed: int,
+        modules: Mapping[str, str],
     ) -> dict[str, Any]:
-        """Import the framework, set the device up, build the model and its optimizer, put the data on the device."""
+        """Import the framework, set the device up, build the model and its optimizer, put the data on the device.
+
+        The builder's module is imported before anything is computed: it may set threads, devices or data formats, which a
+        framework takes no more once it has begun. `modules` are files of the user's as the asking process imported them.
+        """
         self.name, self.device = name, device
         self.examples = axes.get("batch_size")
         keep_awake()
         user_interactive()  # this thread, which drives the training; before a framework sets anything of its own
         with machine_lock(exclusive=False, waiting=self.waiting):
-            start = time.perf_counter()
+            start, set_by_user = time.perf_counter(), variables()
             self.progress("import", always=True)
             self.backend = _backend(backend)
+            self.backend.hide(device)
+            builder = self._guarded(lambda: load(source), "building")
             self.backend.place(device, str(axes.get("precision", "float32")), seed)
             imported = time.perf_counter()
             self.progress("build", always=True)
-            self.trainable = self._guarded(lambda: self._built(load(source), name, axes), "building")
+            self.trainable = self._guarded(lambda: self._built(builder, name, axes), "building")
+            check_imports(modules)
             self.examples = self.trainable.examples
             if self.trainable.checksums is not None:
                 self.before = self.trainable.checksums()
             return {
                 "import_seconds": imported - start,
                 "build_seconds": time.perf_counter() - imported,
-                "versions": {**self.backend.versions(), **system_versions(device), **variables()},
+                "versions": {**self.backend.versions(), **system_versions(device), **set_by_user},
                 "examples": self.trainable.examples,
                 "parameters": self.trainable.parameters,
             }
 
     def _built(self, builder: Callable[..., Any], name: str, axes: Mapping[str, Any]) -> Trainable:
-        trainable = self.backend.trainable(call_builder(builder, name, axes), name, axes)
+        with self.backend.scope():
+            built = call_builder(builder, name, axes, self.backend.device_object(self.device))
+        trainable = self.backend.trainable(built, name, axes)
         if trainable.checksums is None:  # a step of the user's own
+            self.held = list(held_by(trainable.step))
             given = takes(builder)
             lost = [
                 axis for axis, default in OF_A_MODEL.items() if axes.get(axis, default) != default and not given(axis)
@@ -135,6 +149,7 @@ class Job:
             start = self.backend.clock()
             outputs = self._guarded(self._fenced_step, "first batch")
             seconds = self.backend.clock() - start
+        self._check_device(outputs)
         self.first_loss = checked(outputs, "in the first batch")
         return {"first_batch_seconds": seconds, "first_loss": self.first_loss}
 
@@ -235,7 +250,9 @@ class Job:
     def imports(self) -> dict[str, Any]:
         """Tell the file of every module that is imported by now; namespace packages and built-in ones have none."""
         files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
-        return {"files": {name: file for name, file in files.items() if isinstance(file, str)}, "prefix": sys.prefix}
+        # PyTorch makes modules whose file is a name without a folder; what is no file was not imported from one
+        real = {n: f for n, f in files.items() if isinstance(f, str) and Path(f).is_absolute() and Path(f).exists()}
+        return {"files": real, "prefix": sys.prefix}
 
     def finish(self) -> dict[str, Any]:
         """Train one more batch for its own loss (the others are running means).
@@ -321,6 +338,20 @@ class Job:
             )
         return {"changed_variables": changed, "trainable_variables": len(after)}
 
+    def _check_device(self, outputs: Any) -> None:
+        """Whether a step of the user's own computes where its name says."""
+        if self.held is None:  # a model, whose weights were looked at
+            return
+        values = [*(leaf for _, leaf in reported(outputs)), *self.held]
+        found = {where for value in values if (where := self.backend.where_is(value))}
+        self.held = None
+        if found and self.device.removesuffix(":0") not in found:
+            raise Problem(
+                "device",
+                f"{self.name} computes on {' and '.join(sorted(found))}, and its name would say {self.device}: let the builder"
+                " declare an argument `device`, and put model and batch there",
+            )
+
     def _log(self) -> str:
         """What was written to this worker's stdout and stderr so far."""
         for stream in (sys.stdout, sys.stderr):
@@ -377,14 +408,20 @@ def _backend(source: Source | str) -> Backend:
 def serve(channel: Any, setup: Mapping[str, Any]) -> None:
     """Answer requests from `channel` until it closes or `close` is asked.
 
-    `setup` holds `parent` (its process id, or None when it lives on another machine), `path` (the parent's import
-    path, less what belongs to its interpreter), `log` (the file that stdout and stderr go to) and `moved` (a folder and
+    `setup` holds `parent` (its process id, or None when it lives on another machine), `own` (whether this is the
+    parent's interpreter), `path` (then the parent's import path, else what of it is the user's, before and after the
+    interpreter's), `log` (the file that stdout and stderr go to) and `moved` (a folder and
     the one that takes its place, or None).
     """
     own_group()
     if setup.get("parent"):
         die_with_parent(int(setup["parent"]))
-    sys.path.extend(entry for entry in setup.get("path", ()) if entry not in sys.path)
+    if setup["own"]:  # the same interpreter: what pytest imports, from where pytest imports it
+        sys.path[1:] = setup["path"]  # the first is our own code
+    else:
+        before, after = setup["path"]
+        sys.path[1:1] = before
+        sys.path.extend(entry for entry in after if entry not in sys.path)
     if setup.get("moved"):
         move(*setup["moved"])
     job = Job(channel.send)

@@ -6,8 +6,10 @@ import importlib
 import importlib.util
 import inspect
 import os
+import site
 import sys
-from collections.abc import Callable, Mapping
+import sysconfig
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -86,6 +88,40 @@ def _same_file(one: str, other: str) -> bool:
         return False
 
 
+def interpreter_folders() -> list[str]:
+    """Where this interpreter and what is installed in it lie. Not its prefix: a project may lie below that."""
+    paths = sysconfig.get_paths()
+    found = [paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")]
+    found += [*site.getsitepackages(), site.getusersitepackages()]
+    found += [entry for entry in sys.path if entry.endswith(f"python{sys.version_info[0]}{sys.version_info[1]}.zip")]
+    return sorted({os.path.realpath(folder) for folder in found})
+
+
+def is_below(path: str, folders: Iterable[str]) -> bool:
+    """Whether a path is one of these folders or lies in one."""
+    real = os.path.realpath(path)
+    return any(real == folder or real.startswith(folder + os.sep) for folder in folders)
+
+
+def check_imports(expected: Mapping[str, str]) -> None:
+    """Raise when a module of the user's is another file here than in the process that asks.
+
+    Args:
+        expected: files by the names of modules.
+
+    Raises:
+        Problem: of kind ``builder``, with both files.
+    """
+    for name, theirs in expected.items():
+        mine = getattr(sys.modules.get(name), "__file__", None)
+        if isinstance(mine, str) and os.path.realpath(mine) != os.path.realpath(theirs):
+            raise Problem(
+                "builder",
+                f"{name} is imported from {mine} in the worker, and from {theirs} by pytest: what would be timed is not"
+                " what is tested; uninstall the copy, or set pytest's `pythonpath` to the folder of the one that you mean",
+            )
+
+
 def move(old: str, new: str) -> None:
     """Import from `new` whatever would come from `old`, and stand there; what belongs to the interpreter stays."""
     for index, entry in enumerate(sys.path):
@@ -98,8 +134,8 @@ def move(old: str, new: str) -> None:
 
 def moved(path: str, old: str, new: str) -> str:
     """`path` with `new` in the place of `old`, if it lies below it and outside the interpreter's own folders."""
-    resolved, own = Path(path).resolve(), {Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()}
-    if not resolved.is_relative_to(old) or any(resolved.is_relative_to(prefix) for prefix in own):
+    resolved = Path(path).resolve()
+    if not resolved.is_relative_to(old) or is_below(path, interpreter_folders()):
         return path
     return str(Path(new) / resolved.relative_to(old))
 
@@ -115,11 +151,23 @@ def takes(function: Callable[..., Any]) -> Callable[[str], bool]:
     return lambda name: takes_all or name in declared
 
 
-def call_builder(function: Callable[..., Any], name: str, axes: Mapping[str, Any]) -> Any:
-    """Call a builder with those `axes` that it declares; others act on the model that it returns, or are set around it."""
-    given = takes(function)
+def declares(function: Callable[..., Any], name: str) -> bool:
+    """Whether a builder names that argument itself."""
     try:
-        return function(**{key: value for key, value in axes.items() if given(key)})
+        return name in inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def call_builder(function: Callable[..., Any], name: str, axes: Mapping[str, Any], device: Any) -> Any:
+    """Call a builder with those `axes` that it declares; others act on the model that it returns, or are set around it.
+
+    One that declares `device` gets the framework's own object.
+    """
+    given = takes(function)
+    arguments = {key: value for key, value in axes.items() if given(key)}
+    try:
+        return function(**arguments, **({"device": device} if declares(function, "device") else {}))
     except Problem:
         raise
     except BaseException as error:  # sys.exit, pytest.skip

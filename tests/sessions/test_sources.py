@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from pytest_metalperf.measure.interpreter import import_path
 from pytest_metalperf.worker.sources import call_builder, load
 from pytest_metalperf.workloads.builders import parameters_of, source_of
 from pytest_metalperf.workloads.workload import WorkloadError
@@ -346,7 +347,7 @@ def test_wrapped_closure_declares_what_the_wrapped_function_declares():
         return batch_size
 
     loaded = load(source_of(mine, "mine"))
-    assert call_builder(loaded, "mine", {"batch_size": 4, "precision": "float32"}) == 4
+    assert call_builder(loaded, "mine", {"batch_size": 4, "precision": "float32"}, "cpu") == 4
 
 
 @pytest.mark.parametrize(
@@ -360,7 +361,7 @@ def test_wrapped_closure_declares_what_the_wrapped_function_declares():
     ],
 )
 def test_only_declared_axes_are_passed(builder, got):
-    assert call_builder(builder, "x", {"a": 1, "b": 2, "precision": "float32"}) == got
+    assert call_builder(builder, "x", {"a": 1, "b": 2, "precision": "float32"}, "cpu") == got
 
 
 def test_what_a_builder_declares_is_known_before_a_worker_starts():
@@ -394,7 +395,7 @@ def test_a_path_moves_with_its_folder_and_what_is_the_interpreters_stays(tmp_pat
     assert sources.moved(str(old / "src"), str(old), str(new)) == str(new / "src")
     assert sources.moved(str(old), str(old), str(new)) == str(new)
     assert sources.moved(str(tmp_path / "older"), str(old), str(new)) == str(tmp_path / "older")
-    monkeypatch.setattr(sources.sys, "prefix", str(old / "venv"))
+    monkeypatch.setattr(sources, "interpreter_folders", lambda: [str(old / "venv" / "lib")])
     assert sources.moved(str(old / "venv" / "lib"), str(old), str(new)) == str(old / "venv" / "lib")
 
 
@@ -427,3 +428,20 @@ def test_a_builders_own_precision_is_part_of_the_name(suite):
         """
     )
     assert suite.run().ret == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "before", "after"),
+    [
+        (["/p/tests", "/std", "/site", "/p/src"], ["/p/tests"], ["/p/src"]),
+        (["/env/p", "/std", "/std/lib-dynload", "/site"], ["/env/p"], []),
+        (["/std", "/site", "/editable"], [], ["/editable"]),
+    ],
+)
+def test_another_interpreter_gets_what_is_the_users_where_pytest_has_it(path, before, after):
+    assert import_path(path, ["/std", "/site"]) == (before, after)
+
+
+def test_an_argument_named_device_gets_the_frameworks_object():
+    assert call_builder(lambda device: device, "x", {}, "the object") == "the object"
+    assert call_builder(lambda **axes: axes, "x", {"a": 1}, "the object") == {"a": 1}  # that asked for none

@@ -69,6 +69,6 @@ class InProcess:
 
 def start(launch: Launch, log: str, interpreter: Interpreter) -> Any:
     """In the place of `Process(…)`: a worker here, where that would be one of this interpreter on this machine."""
-    if interpreter == HERE and launch.spec.startswith("popen//python="):
+    if interpreter == HERE and launch.own:
         return InProcess()
     return Real(launch, log, interpreter)

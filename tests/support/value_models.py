@@ -279,7 +279,7 @@ def outcome(backend, builder, **axes):
     job = Job(lambda message: None)
     source = {"kind": "import", "module": "value_models", "file": __file__, "name": builder.__name__}
     try:
-        found = job.prepare(backend, source, builder.__name__, "cpu", axes, 0)
+        found = job.prepare(backend, source, builder.__name__, "cpu", axes, 0, {})
         job.first_batch()
         changed = job.warm_up(3)
         job.measure(5, 2, 0.0)

@@ -7,6 +7,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from ..loop import Clock, Trainable
@@ -59,6 +60,9 @@ class Backend(ABC):
     def devices(self) -> dict[str, str]:
         """The devices that this backend can train on, `{"cpu": "", "gpu": "NVIDIA H200", "gpu:1": …}`."""
 
+    def hide(self, device: str) -> None:  # noqa: B027 - most have nothing to hide
+        """Hide what a run on `device` must not see, before a module of the user's is imported; compute nothing."""
+
     @abstractmethod
     def place(self, device: str, precision: str, seed: int) -> None:
         """Make all that follows happen on `device` alone, in `precision`, from `seed`.
@@ -66,6 +70,18 @@ class Backend(ABC):
         Raises:
             Problem: of kind ``device``, when the device is not there or cannot do that precision.
         """
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """What a builder is called in, so that what it makes without naming a device lies on the one that was asked for."""
+        return nullcontext()
+
+    def device_object(self, device: str) -> Any:
+        """What a builder gets that declares `device`: the framework's own object."""
+        return device
+
+    def where_is(self, value: Any) -> str:  # noqa: ARG002
+        """`cpu`, `gpu` or `gpu:1`: where a value or a model lies; empty where nobody can tell."""
+        return ""
 
     @abstractmethod
     def trainable(self, built: Any, name: str, axes: Mapping[str, Any]) -> Trainable:

@@ -39,9 +39,22 @@ class Jax(KerasBackend):
     def why_no_gpu(self) -> str:
         return ": pip install 'jax[cuda12]' where there is an NVIDIA GPU; JAX trains on no Apple GPU"
 
+    def hide(self, device: str) -> None:
+        super().hide(device)
+        if device == "cpu":
+            self.jax.config.update("jax_platforms", "cpu")  # before anything looks for devices
+
+    def device_object(self, device: str) -> Any:  # noqa: ARG002
+        return self.where
+
+    def where_is(self, value: Any) -> str:
+        if not isinstance(value, self.jax.Array) or isinstance(value, self.jax.core.Tracer):
+            return ""
+        lies = next(iter(value.devices()))
+        return "cpu" if lies.platform == "cpu" else list(named(map(str, self.gpus())))[1 + self.gpus().index(lies)]
+
     def make_default(self, index: int) -> None:
         if self.device == "cpu":
-            self.jax.config.update("jax_platforms", "cpu")  # before anything looks for devices
             self.where = self.jax.devices()[0]
         else:
             self.where = self.gpus()[index]

@@ -107,6 +107,11 @@ class KerasBackend(Backend):
         """The remedy, after `… sees no GPU here`, where one is known."""
         return ""
 
+    def hide(self, device: str) -> None:
+        self.device = device
+        if device == "cpu":  # also from a framework that the user's step imports itself; read when CUDA or HIP begin
+            os.environ["CUDA_VISIBLE_DEVICES"] = os.environ["HIP_VISIBLE_DEVICES"] = "-1"
+
     def place(self, device: str, precision: str, seed: int) -> None:
         if precision not in PRECISIONS:
             raise Problem("device", f"precision {precision!r} is none of {', '.join(PRECISIONS)}")

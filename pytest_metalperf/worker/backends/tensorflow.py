@@ -50,6 +50,19 @@ class TensorFlow(KerasBackend):
             )
         return ""
 
+    def hide(self, device: str) -> None:
+        super().hide(device)
+        if device == "cpu":
+            self.tf.config.set_visible_devices([], "GPU")  # Metal's too, which no variable hides
+
+    def device_object(self, device: str) -> Any:  # noqa: ARG002
+        return self.place_name
+
+    def where_is(self, value: Any) -> str:
+        if not isinstance(value, (self.tf.Tensor, self.tf.Variable)) or not isinstance(value.device, str):
+            return ""
+        return self.device if "GPU" in value.device.upper() and self.device != "cpu" else "cpu"
+
     def make_default(self, index: int) -> None:
         tf, gpus = self.tf, self.gpus()
         if self.device == "cpu":

@@ -11,7 +11,8 @@ import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
 
 from ..fingerprint import facts
 from . import process_peak_memory
@@ -54,14 +55,34 @@ class Torch(KerasBackend):
             return f": its MPS backend needs a later macOS than {platform.mac_ver()[0]}, or a Mac with a GPU for Metal"
         return "" if self.torch.version.cuda else f": PyTorch {self.torch.__version__} was built without CUDA"
 
+    def hide(self, device: str) -> None:
+        super().hide(device)
+        if device == "cpu":
+            self.torch.backends.mps.is_available = lambda: False  # what people ask; no variable hides Apple's GPU
+        self.make_default(int(device.partition(":")[2] or 0))
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """Not while steps run: PyTorch's default device costs every call that makes a tensor."""
+        return nullcontext() if self.device == "cpu" else cast("AbstractContextManager[Any]", self.where)
+
+    def device_object(self, device: str) -> Any:  # noqa: ARG002
+        return self.where
+
+    def where_is(self, value: Any) -> str:
+        if isinstance(value, self.torch.nn.Module):
+            value = next(iter(value.parameters()), None)
+        if not isinstance(value, self.torch.Tensor):
+            return ""
+        return "cpu" if value.device.type == "cpu" else f"gpu:{value.device.index or 0}".removesuffix(":0")
+
     def make_default(self, index: int) -> None:
         torch = self.torch
         self.where = torch.device("cpu")
-        if self.device != "cpu":
+        if self.device in self.devices() and self.device != "cpu":
             self.where = torch.device(f"cuda:{index}" if torch.cuda.is_available() else "mps")
         if self.where.type == "cuda":
             torch.cuda.set_device(self.where)
-        os.environ["KERAS_TORCH_DEVICE"] = str(self.where)  # Keras reads it as it is imported, which is next
+        os.environ["KERAS_TORCH_DEVICE"] = str(self.where)  # Keras reads it as it is imported: by us, or by the user
 
     def fence(self, outputs: Any) -> float:
         value = super().fence(outputs)
