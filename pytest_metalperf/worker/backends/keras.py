@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import inspect
 import itertools
 import math
 import os
 import platform
+import random
 import re
 import sys
 import zlib
@@ -120,11 +122,18 @@ class KerasBackend(Backend):
             raise Problem("device", self.why_missing(device, self.devices()))
         self.device = device
         self.make_default(index)
+        if importlib.util.find_spec("keras") is None:  # a step of the user's own needs none
+            random.seed(seed)
+            self.seed(seed)
+            return
         keras = self.import_keras()
         keras.utils.set_random_seed(seed)
         keras.config.set_dtype_policy(precision)
         if precision != "float32":
             self.try_precision(precision)
+
+    def seed(self, seed: int) -> None:
+        """Seed the framework's own random numbers, where Keras is not there to do it."""
 
     @abstractmethod
     def make_default(self, index: int) -> None:
@@ -186,10 +195,10 @@ class KerasBackend(Backend):
     # what they share
 
     def trainable(self, built: Any, name: str, axes: Mapping[str, Any]) -> Trainable:
-        if callable(built) and not isinstance(built, self.keras.Model):
+        if callable(built) and not (self.keras is not None and isinstance(built, self.keras.Model)):
             _no_arguments(built, name)
             return Trainable(step=built, fence=self.fence, examples=axes.get("batch_size"), description="step function")
-        return self._from_model(*_checked(built, name, self.keras), name, axes)
+        return self._from_model(*_checked(built, name, self.keras or self.import_keras()), name, axes)
 
     def fence(self, outputs: Any) -> float:
         """Wait for the whole step, and read a value computed on the device after it."""

@@ -55,6 +55,9 @@ class TensorFlow(KerasBackend):
         if device == "cpu":
             self.tf.config.set_visible_devices([], "GPU")  # Metal's too, which no variable hides
 
+    def seed(self, seed: int) -> None:
+        self.tf.random.set_seed(seed)
+
     def device_object(self, device: str) -> Any:  # noqa: ARG002
         return self.place_name
 

@@ -84,6 +84,9 @@ class Torch(KerasBackend):
             torch.cuda.set_device(self.where)
         os.environ["KERAS_TORCH_DEVICE"] = str(self.where)  # Keras reads it as it is imported: by us, or by the user
 
+    def seed(self, seed: int) -> None:
+        self.torch.manual_seed(seed)
+
     def fence(self, outputs: Any) -> float:
         value = super().fence(outputs)
         if self.where.type == "cuda":
