@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,6 +20,7 @@ from .results.run import Run
 from .settings import SettingError, Settings, baselines_folder, call_keys, devices
 from .suspects import Suspects
 from .worker.backends import BACKENDS
+from .worker.clock import RealTime
 from .worker.machine import MachineFacts, machine_facts, slug
 from .workloads.builders import own_defaults, parameters_of, source_of
 from .workloads.models import Known, Model, find, known_models
@@ -69,7 +69,7 @@ class MetalSession:
     on_measured: Listener = lambda measurement: None
 
     def __post_init__(self) -> None:
-        self.id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:4]}"
+        self.id = f"{RealTime.utc('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:4]}"
         self.results: list[Measurement | Speedup] = []
         self.suspects = Suspects()
         self.updates = Updates()
@@ -269,7 +269,7 @@ class MetalSession:
                     Progress(workload.label, workload.device, phase, i, n, min(count, len(runs) + which + 1), count)
                 )
 
-            since, before = time.monotonic(), len(runs)
+            since, before = RealTime.monotonic(), len(runs)
             try:
                 for run in self.fleet.run(workload, self.backend_source(workload.backend), plan, missing, progress):
                     runs.append(run)
@@ -278,7 +278,7 @@ class MetalSession:
             if workload.id not in self.took and not plan.sustained:
                 measured = [sum(run.samples) * run.batches_per_block for run in runs[before:]]
                 beside = [run.conditions.get(PREPARED_BESIDE, 0.0) for run in runs[before:]]
-                self.took[workload.id] = took(workload.id, time.monotonic() - since, measured, beside)
+                self.took[workload.id] = took(workload.id, RealTime.monotonic() - since, measured, beside)
         return list(runs)
 
     def wait_since_look(self, workload: Workload, seconds: float) -> None:

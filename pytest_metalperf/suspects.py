@@ -6,12 +6,12 @@ others are done; where nothing can be put off, the look itself waits.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Container, Sequence
 
 import pytest
 
 from .items import device_and_backend, ours
+from .worker.clock import RealTime
 
 PATIENCE = 60.0
 """Seconds between a suspicious first look and the next: slow spells of a shared machine were seen to last that long."""
@@ -66,10 +66,10 @@ class Suspects:
 
     def wait(self, workload: str, seconds: float, waiting: Callable[[], None]) -> None:
         """Wait until `seconds` after this was first called for `workload`, the id; `waiting` is called all the while."""
-        since = self._first_look.setdefault(workload, time.monotonic())
-        while (left := since + seconds - time.monotonic()) > 0:
+        since = self._first_look.setdefault(workload, RealTime.monotonic())
+        while (left := since + seconds - RealTime.monotonic()) > 0:
             waiting()
-            time.sleep(min(left, 0.5))
+            RealTime.sleep(min(left, 0.5))
 
     def finished(self, nodeid: str) -> None:
         """A test has a result: it waits for nothing more."""

@@ -8,9 +8,10 @@ import os
 import shutil
 import stat
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from ..worker.clock import RealTime
 
 try:
     import fcntl
@@ -50,14 +51,14 @@ def locked(folder: Path) -> Iterator[bool]:
 
 
 def _lock(descriptor: int) -> bool:
-    until = time.monotonic() + SECONDS
+    until = RealTime.monotonic() + SECONDS
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() > until:
+            if RealTime.monotonic() > until:
                 raise TimeoutError from None
-            time.sleep(0.01)
+            RealTime.sleep(0.01)
         except OSError as error:
             if error.errno in _WITHOUT_LOCKS:
                 return False

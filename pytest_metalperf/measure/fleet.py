@@ -8,7 +8,6 @@ import shlex
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from ..results.metrics import PREPARED_BESIDE
 from ..results.run import Run, run_of
+from ..worker.clock import RealTime
 from ..workloads.workload import Workload
 from .capacity import fitting, gpu_share, side_by_side
 from .interpreter import HERE, Interpreter, archive, user_modules
@@ -229,8 +229,8 @@ class Fleet:
             WorkerError: for the first that reports an error, dies, or stays silent past the timeout.
         """
         for worker in workers:
-            worker.last_message = time.monotonic()  # silence counts from when somebody listens
-        said = time.monotonic()
+            worker.last_message = RealTime.monotonic()  # silence counts from when somebody listens
+        said = RealTime.monotonic()
         while waiting := [worker for worker in workers if worker.asked]:
             answered = False
             for which, worker in enumerate(waiting):
@@ -242,8 +242,8 @@ class Fleet:
                         progress(*worker.progress, which)
                     else:
                         worker.take(message)
-            if not answered and time.monotonic() - said > 1.0:
-                said = time.monotonic()
+            if not answered and RealTime.monotonic() - said > 1.0:
+                said = RealTime.monotonic()
                 for which, worker in enumerate(waiting):
                     worker.check_silence(timeout or self.timeout)
                     progress(*worker.progress, which)  # a long phase says nothing, but its seconds go on

@@ -75,8 +75,9 @@ def archive(package: Path) -> bytes:
         for path in [package / "__init__.py", *sorted((package / "worker").rglob("*.py"))]:
             name = f"{package.name}/{path.relative_to(package).as_posix()}"
             source = path.read_bytes()
-            zipped.writestr(f"{name}c", _compiled(source, f"worker.zip/{name}"))
-            zipped.writestr(name, source)
+            for file, data in ((f"{name}c", _compiled(source, f"worker.zip/{name}")), (name, source)):
+                dated = zipfile.ZipInfo(file)  # in 1980, whatever a test has made of today
+                zipped.writestr(dated, data, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 

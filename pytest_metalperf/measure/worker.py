@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import queue
 import signal
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..doctor.symptoms import diagnosis
 from ..results.fingerprint import FingerprintError, fingerprint
+from ..worker.clock import RealTime
 from .interpreter import Interpreter
 from .process import Launch, Process
 
@@ -49,7 +49,7 @@ class Worker:
         self.asked: list[str] = ["hello"]
         self.results: dict[str, dict[str, Any]] = {}
         self.progress = ("start", 0, 0)
-        self.last_message = time.monotonic()
+        self.last_message = RealTime.monotonic()
         self._gone = False
         try:
             self._process = Process(launch, log, interpreter)
@@ -64,7 +64,7 @@ class Worker:
         self._process.listen(self._put, _END)
 
     def _put(self, message: Any) -> None:
-        self.last_message = time.monotonic()
+        self.last_message = RealTime.monotonic()
         self.inbox.put(message)
 
     def ask(self, what: str, **arguments: Any) -> None:
@@ -89,7 +89,7 @@ class Worker:
 
     def check_silence(self, timeout: float) -> None:
         """Raise when no message came for `timeout` seconds."""
-        silent = time.monotonic() - self.last_message
+        silent = RealTime.monotonic() - self.last_message
         if silent > timeout:
             details = self.tail()
             self.kill()

@@ -15,6 +15,7 @@ from ..measure.plan import Progress
 from ..results.measurement import VERDICTS, Measurement, Speedup
 from ..results.metrics import WORDS
 from ..session import MetalSession
+from ..worker.clock import RealTime
 from . import metrics as gated
 from . import speedups, sustained, sweeps, words
 from .tables import aligned
@@ -50,7 +51,7 @@ class Live:
             with self._uncaptured():
                 self._reporter.ensure_newline()
             self._shown = True
-        now = time.monotonic()
+        now = RealTime.monotonic()
         since = self._since.setdefault((progress.title, progress.phase, progress.run), now)
         width = shutil.get_terminal_size().columns - 1
         self._write("\r\x1b[K" + line(progress, now - since)[:width])
@@ -321,7 +322,7 @@ def _trust(measured: Iterable[Measurement | Speedup]) -> list[str]:
     single = [
         key for key, entry in compared.items() if len(set(hours(run.session for run in entry.runs).values())) == 1
     ]
-    today = time.time()
+    today = RealTime.now()
     old = [
         key for key, entry in compared.items() if _age_days(max(run.recorded for run in entry.runs), today) > OLD_DAYS
     ]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..baselines.schema import Condition, StoredRun, rounded
+from ..worker.clock import RealTime
 from ..worker.machine import PER_BATCH
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def run_of(answers: Mapping[str, Mapping[str, Any]], session: str) -> Run:
         batches_per_block=answers["measure"]["batches_per_block"],
         first_batch_seconds=answers["first_batch"]["first_batch_seconds"],
         session=session,
-        recorded=time.strftime("%Y-%m-%d", time.gmtime()),
+        recorded=RealTime.utc("%Y-%m-%d"),
         prepare_seconds=prepared["import_seconds"] + prepared["build_seconds"],
         examples=prepared["examples"],
         parameters=prepared["parameters"],

@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from .clock import RealTime
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -94,13 +95,13 @@ def machine_lock(*, exclusive: bool, waiting: Callable[[float], None], path: Pat
             yield
             return
         stack.callback(os.close, descriptor)
-        since, told = time.monotonic(), 0.0
+        since, told = RealTime.monotonic(), 0.0
         while not locked():
-            waited = time.monotonic() - since
+            waited = RealTime.monotonic() - since
             if waited - told > 1.0:
                 told = waited
                 waiting(waited)
-            time.sleep(0.02)
+            RealTime.sleep(0.02)
         stack.callback(unlock)
         yield
 

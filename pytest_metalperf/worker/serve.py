@@ -12,12 +12,12 @@ import math
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from .backends import BACKENDS, Backend, variables
+from .clock import RealTime
 from .held import held_by
 from .log import check_log
 from .loop import Trainable, block_length, fence_seconds, measure, run_block, undisturbed
@@ -60,7 +60,7 @@ class Job:
 
     def progress(self, phase: str, i: int = 0, n: int = 0, *, always: bool = False) -> None:
         """Tell the parent how far we are, at most four times a second."""
-        now = time.monotonic()
+        now = RealTime.monotonic()
         if always or now - self.last_said > 0.25:
             self.last_said = now
             self.say({"progress": phase, "i": i, "n": n})
@@ -103,13 +103,13 @@ class Job:
         keep_awake()
         user_interactive()  # this thread, which drives the training; before a framework sets anything of its own
         with machine_lock(exclusive=False, waiting=self.waiting):
-            start, set_by_user = time.perf_counter(), variables()
+            start, set_by_user = RealTime.perf_counter(), variables()
             self.progress("import", always=True)
             self.backend = _backend(backend)
             self.backend.hide(device)
             builder = self._guarded(lambda: load(source), "building")
             self.backend.place(device, str(axes.get("precision", "float32")), seed)
-            imported = time.perf_counter()
+            imported = RealTime.perf_counter()
             self.progress("build", always=True)
             self.trainable = self._guarded(lambda: self._built(builder, name, axes), "building")
             check_imports(modules)
@@ -118,7 +118,7 @@ class Job:
                 self.before = self.trainable.checksums()
             return {
                 "import_seconds": imported - start,
-                "build_seconds": time.perf_counter() - imported,
+                "build_seconds": RealTime.perf_counter() - imported,
                 "versions": {**self.backend.versions(), **system_versions(device), **set_by_user},
                 "examples": self.trainable.examples,
                 "parameters": self.trainable.parameters,

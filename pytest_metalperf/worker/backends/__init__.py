@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from ..clock import RealTime
 from ..loop import Clock, Trainable
 from ..machine import Watch, heat
 from ..machine.counters import peak_footprint
@@ -50,7 +50,7 @@ def variables() -> dict[str, str]:
 class Backend(ABC):
     """One framework in one fresh process. Importing it is part of `__init__`; the methods are called in this order."""
 
-    clock: Clock = staticmethod(time.perf_counter)
+    clock: Clock = staticmethod(RealTime.perf_counter)
 
     @abstractmethod
     def versions(self) -> dict[str, str]:

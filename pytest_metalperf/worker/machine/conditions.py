@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..clock import RealTime
 from . import energy, linux, macos, nvidia
 from .trace import Point, Trace
 
@@ -56,7 +56,7 @@ class Watch:
         clock: tells seconds.
     """
 
-    def __init__(self, device: str = "cpu", clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, device: str = "cpu", clock: Callable[[], float] = RealTime.monotonic) -> None:
         self._device = device
         self._clock = clock
         self._load1 = os.getloadavg()[0] if hasattr(os, "getloadavg") else None

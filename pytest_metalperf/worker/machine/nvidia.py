@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..clock import RealTime
 from .reading import UNKNOWN, fields, lines, listing, read, run
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def heat(reasons: Iterable[int]) -> str:
 
 def sample(gpus: Sequence[Device]) -> Sample:
     """Their clocks now."""
-    return Sample(time.monotonic(), tuple(Clocks(gpu.reasons(), *gpu.held_back()) for gpu in gpus))
+    return Sample(RealTime.monotonic(), tuple(Clocks(gpu.reasons(), *gpu.held_back()) for gpu in gpus))
 
 
 def watched(device: str) -> list[Device]:
