@@ -23,6 +23,7 @@ from .results.measurement import Measurement, Speedup
 from .results.run import Run
 from .session import MetalSession
 from .settings import SettingError, Settings, call_keys, marker_keys
+from .worker.observers import observer
 from .workloads.workload import Workload, WorkloadError, checked_axes, checked_name
 
 _OF_ONE_WORKLOAD = {"metrics", "on_missing", "strict_work", "sustained", "sustained_tolerance"}
@@ -202,6 +203,7 @@ class MetalLive(_OfTest):
         )
         if child is not None and child.id == workload.id:
             child.serve(runs)
+        watching = observer()  # pytest --cov, a debugger: what trained here would be timed with it
         if long:
             measurement = sustained(self._session, workload, settings, runs.fresh, self._test.nodeid)
         else:
@@ -211,10 +213,12 @@ class MetalLive(_OfTest):
                 settings,
                 runs.fresh,
                 self._test.nodeid,
-                runs.first_look,
+                None if watching else runs.first_look,
                 later=self._test.later,
             )
         measurement.notes.append("weights not checked: metal_live cannot see them")
+        if watching:
+            measurement.notes.append(f"measured in child processes alone, since {watching} is on in pytest's own")
         conclude(self._session, self._test, measurement, settings)
         return measurement
 

@@ -236,7 +236,8 @@ def metal_speedup(request: pytest.FixtureRequest, _metal_row: Row | None) -> Met
 def _asked(request: pytest.FixtureRequest, device: str | None, row: Row | None) -> tuple[MetalSession, Settings, Test]:
     _refuse_xdist(request.config)
     from .bench import Test
-    from .measure.live import Child, LiveRuns, child_arguments
+    from .measure.arguments import of_child
+    from .measure.live import Child, LiveRuns
 
     item, config = request.node, request.config
     session, settings = _open(config), _asked_for(item, config)
@@ -250,9 +251,7 @@ def _asked(request: pytest.FixtureRequest, device: str | None, row: Row | None) 
         attach(item, result)
 
     live = LiveRuns(
-        child_arguments(
-            config.invocation_params.args, config.option.file_or_dir, spreads=config.pluginmanager.has_plugin("xdist")
-        ),
+        lambda: of_child(config, item),
         alone,
         config.invocation_params.dir,
         _apart(config),

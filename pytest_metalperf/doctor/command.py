@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 from ..worker.machine import Watch, machine_facts, slug
 from ..worker.machine.macos import metal_family
+from ..worker.observers import unobserved
 from ..worker.process import machine_lock
 from . import checks
 from .checks import Finding
@@ -61,6 +62,7 @@ class Child:
                 stderr=log,
                 cwd=folder,  # a keras.py of the user's must not stand in for Keras
                 start_new_session=True,
+                env=unobserved(os.environ),
             )
 
     def look(self) -> bool:

@@ -7,11 +7,10 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import pytest
 
@@ -19,10 +18,12 @@ from ..results.metrics import PREPARED_BESIDE
 from ..results.run import Run, run_of
 from ..settings import Settings
 from ..worker.backends import Backend, variables
+from ..worker.clock import RealTime
 from ..worker.fence import read_back
 from ..worker.log import check_log, recorded_stderr
 from ..worker.loop import Trainable
 from ..worker.machine import keep_awake, system_versions
+from ..worker.observers import observer, unobserved
 from ..worker.problems import Problem
 from ..worker.process import die_with_parent
 from ..worker.serve import Job
@@ -31,19 +32,6 @@ from .plan import Plan, Progress
 from .worker import WorkerError
 
 CHILD = "PYTEST_METALPERF_LIVE"  # tells a child what to measure and where to leave it
-
-# What a child must not do again: select, report, spread, stop early. The first group takes a value.
-_WITH_VALUE = (
-    "-k", "-m", "-n", "--numprocesses", "--dist", "--maxfail", "--junitxml", "--junit-xml", "--benchmark-json",
-    "--benchmark-save", "--report-log", "--html", "--cov", "--cov-report", "--durations", "--color", "--deselect",
-    "--ignore", "--metal-update-mode", "--metal", "--basetemp", "--log-file", "--pastebin",
-)  # fmt: skip
-_MAYBE_WITH_VALUE = ("--cov",)
-_ALONE = (
-    "-x", "--exitfirst", "--lf", "--last-failed", "--ff", "--failed-first", "--sw", "--stepwise", "--pdb", "--trace",
-    "--co", "--collect-only", "--benchmark-only", "--benchmark-skip", "--benchmark-autosave", "--metal-update-baselines",
-    "--metal-strict", "--nf", "--pyargs", "-q", "-qq", "-v", "-vv", "-s",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,7 +78,7 @@ class LiveRuns:
         child: what a parent wants of this process, if it is a child itself.
     """
 
-    arguments: Sequence[str]
+    arguments: Callable[[], Sequence[str]]
     target: Sequence[str]
     cwd: Path
     apart: Sequence[str]
@@ -152,7 +140,7 @@ class LiveWorkload:
         Raises:
             WorkerError: when a child does not bring one back.
         """
-        if self._settings.metal == "smoke":
+        if self._settings.metal == "smoke" and (self._how.child is not None or not observer()):
             return [self.first_look()]
         while len(self._runs) < count:
             self._on_progress(
@@ -169,31 +157,24 @@ class LiveWorkload:
             result, log = Path(folder) / "run.json", Path(folder) / "log"
             limit = self._settings.timeout + (self._settings.sustained or 0.0)
             wish = {"id": self._workload.id, "result": str(result), "parent": os.getpid()}
-            command = [sys.executable, "-m", "pytest", *self._how.target, *self._how.arguments]
+            command = [sys.executable, "-m", "pytest", *self._how.target, *self._how.arguments()]
             command += [argument.format(folder) for argument in self._how.apart]
+            command += [f"--metal={'smoke' if self._settings.metal == 'smoke' else 'on'}"]
+            environment = {**unobserved(os.environ), CHILD: json.dumps(wish)}
+            environment.pop("PYTEST_ADDOPTS", None)  # what it says is among the arguments
             with log.open("wb") as output:
-                try:
-                    done = subprocess.run(
-                        command,
-                        cwd=self._how.cwd,
-                        stdin=subprocess.DEVNULL,
-                        stdout=output,
-                        stderr=subprocess.STDOUT,
-                        timeout=limit,
-                        env={**os.environ, CHILD: json.dumps(wish)},
-                        check=False,
-                    )
-                except subprocess.TimeoutExpired:
-                    raise WorkerError(
-                        "worker",
-                        f"a child process that runs this test alone did not end within {limit:g} s"
-                        " and was killed; if that is its honest time, raise --metal-timeout",
-                        _tail(log),
-                    ) from None
+                code = _ended(command, self._how.cwd, output, environment, limit)
+            if code is None:
+                raise WorkerError(
+                    "worker",
+                    f"a child process that runs this test alone did not end within {limit:g} s"
+                    " and was killed; if that is its honest time, raise --metal-timeout",
+                    _tail(log),
+                )
             if not result.exists():
                 raise WorkerError(
                     "worker",
-                    f"a child process that runs this test alone (exit code {done.returncode}) did not get to"
+                    f"a child process that runs this test alone (exit code {code}) did not get to"
                     f" metal_live(…, name={self._workload.name!r}): does the test depend on others having run before it?",
                     _tail(log),
                 )
@@ -266,31 +247,22 @@ class _Here(Backend):
         raise NotImplementedError
 
 
-def child_arguments(arguments: Sequence[str], files: Sequence[str], *, spreads: bool) -> list[str]:
-    """The arguments of a child that runs one test: those of this session less selection and reports.
-
-    Args:
-        arguments: of this session.
-        files: those of them that name tests.
-        spreads: whether pytest-xdist is there.
-    """
-    out: list[str] = []
-    left = list(arguments)
-    values = Counter(arguments) - Counter(files)  # an option's value may read like a file that was asked for
-    while left:
-        argument = left.pop(0)
-        name = argument.partition("=")[0]
-        if name in _WITH_VALUE:
-            if "=" not in argument and left and not (name in _MAYBE_WITH_VALUE and left[0].startswith("-")):
-                left.pop(0)
-            continue
-        if argument in _ALONE or (argument[:2] in ("-n", "-k", "-m") and argument[:2] != argument):
-            continue
-        value = bool(values[argument]) and bool(out) and out[-1].startswith("-") and "=" not in out[-1]
-        if value or argument not in files:
-            values[argument] -= 1
-            out.append(argument)
-    return [*out, "-k", "", "-m", "", *(["-n", "0"] if spreads else [])]  # what addopts says of these is for the parent
+def _ended(
+    command: Sequence[str], cwd: Path, output: IO[bytes], environment: Mapping[str, str], limit: float
+) -> int | None:
+    """How a child process ended, within so many seconds by our own clock: None is not, and it was killed."""
+    until = RealTime.monotonic() + limit
+    with subprocess.Popen(
+        command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
+    ) as child:
+        try:
+            while child.poll() is None:
+                if RealTime.monotonic() > until:
+                    return None
+                RealTime.sleep(0.05)
+            return child.returncode
+        finally:
+            child.kill()
 
 
 def _tail(log: Path) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..worker.observers import without_observers
 from ..worker.sources import interpreter_folders
 from .interpreter import BOOTSTRAP, Interpreter, import_path
 
@@ -57,7 +58,7 @@ class Process:
         self._gateway: Any = None
         name, data = launch.archive
         try:
-            with _deadline(min(START_SECONDS, launch.timeout)):
+            with _deadline(min(START_SECONDS, launch.timeout)), without_observers():
                 self._gateway = launch.group.makegateway(f"{launch.spec}//execmodel=main_thread_only")
             self._channel = self._gateway.remote_exec(BOOTSTRAP)
             self.pid = self._channel.receive(timeout=START_SECONDS)

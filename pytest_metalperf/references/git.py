@@ -5,10 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 GIT_SECONDS = 60.0
+OF_A_REPOSITORY = {
+    "GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_IMPLICIT_WORK_TREE", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE", "GIT_NAMESPACE",
+    "GIT_QUARANTINE_PATH",
+}  # fmt: skip
+"""What git sets for its hooks (`git rev-parse --local-env-vars`); not its GIT_CONFIG_…, which may hold safe.directory."""
 
 
 def git(folder: Path, *words: str, seconds: float = GIT_SECONDS) -> str:
@@ -24,9 +31,14 @@ def git(folder: Path, *words: str, seconds: float = GIT_SECONDS) -> str:
         text=True,
         timeout=seconds,
         check=True,
-        env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        env={**_elsewhere(os.environ), "GIT_OPTIONAL_LOCKS": "0"},
     )
     return done.stdout.strip()
+
+
+def _elsewhere(environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` less the repository that it names: in a hook that is the hook's, whatever folder is asked about."""
+    return {name: value for name, value in environment.items() if name not in OF_A_REPOSITORY}
 
 
 def asked(folder: Path, *words: str) -> str | None:

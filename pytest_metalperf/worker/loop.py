@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from .observers import observer
+from .problems import Problem
 from .values import checked
 
 Clock = Callable[[], float]
@@ -91,7 +93,16 @@ def block_length(step_seconds: float, overhead_seconds: float) -> int:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """No garbage collection while it lasts."""
+    """No garbage collection while it lasts, and nobody who watches.
+
+    Raises:
+        Problem: where something traces, profiles or debugs this process: its times are not the code's own.
+    """
+    if watching := observer():
+        raise Problem(
+            "worker",
+            f"{watching} is on in the process that trains, and would be timed with it: run performance tests without it",
+        )
     enabled = gc.isenabled()
     gc.collect()
     gc.disable()

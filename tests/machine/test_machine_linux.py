@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -259,3 +265,34 @@ def test_nvidia_from_smi():
     listed = "GPU 0: NVIDIA H200 (UUID: GPU-1)\n  MIG 1g.18gb Device 0: (UUID: MIG-1)\nGPU 1: Tesla T4 (UUID: GPU-2)\n"
     assert nvidia.from_smi(listed) == ("NVIDIA H200 MIG 1g.18gb", "NVIDIA Tesla T4")
     assert nvidia.from_smi("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n") == ()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_cpu_time_of_living_children_is_known(tmp_path):
+    """A child and its own child compute, and end only when they are told to."""
+    ready = tmp_path / "ready"
+    busy = "import time\nwhile time.process_time() < 0.3: pass\n"
+    child = f"{busy}open({str(ready)!r}, 'a').write('.')\nsys.stdin.read()"
+    code = f"import subprocess, sys\ninner = subprocess.Popen([sys.executable, '-c', 'import sys\\n' + {child!r}])\n{child}"
+    if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
+        pytest.skip("this kernel does not tell children")
+    before = linux.seconds_of_children(os.getpid())
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as process:
+        while not ready.exists() or len(ready.read_text()) < 2:
+            assert process.poll() is None
+            time.sleep(0.02)
+        living = linux.seconds_of_children(os.getpid()) - before
+        process.stdin.close()
+    assert 0.55 < living < 5
+
+
+@pytest.mark.parametrize(
+    ("stat", "ticks"),
+    [
+        ("7 (a) b (c) S 1 7 7 0 -1 4 1 2 3 4 10 20 30 40 20 0 1\n", 100),
+        ("7 (a) S 1 7 7 0 -1 4 1 2 3 4 10 20\n", 0),
+        ("", 0),
+    ],
+)
+def test_ticks_of_a_process(stat, ticks):
+    assert linux.parse_ticks(stat) == ticks

@@ -267,3 +267,16 @@ def test_apple_silicon_whatever_python_is_compiled_for(machine, where, apple):
 def test_a_variable_that_is_no_text_is_told_all_the_same(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--dump=\udcff")  # bytes that no encoding names
     assert variables()["XLA_FLAGS"] == "--dump=?"
+
+
+def test_variables_that_change_the_speed_are_provenance_and_secrets_that_look_like_them_are_not(monkeypatch):
+    told = {
+        "CUDA_LAUNCH_BLOCKING", "NVIDIA_TF32_OVERRIDE", "PYTORCH_CUDA_ALLOC_CONF", "CUBLAS_WORKSPACE_CONFIG",
+        "TF_DETERMINISTIC_OPS", "JAX_ENABLE_X64", "JAX_PLATFORMS", "XLA_PYTHON_CLIENT_PREALLOCATE",
+        "XLA_PYTHON_CLIENT_MEM_FRACTION", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "KMP_AFFINITY", "KMP_BLOCKTIME",
+        "LD_PRELOAD", "MALLOC_ARENA_MAX", "MALLOC_CONF",
+    }  # fmt: skip
+    for name in told | {"TF_VAR_password", "TORCH_HOME", "TF_TOKEN_example_com"}:
+        monkeypatch.setenv(name, "1")
+    assert told <= variables().keys()
+    assert not {"TF_VAR_password", "TORCH_HOME", "TF_TOKEN_example_com"} & variables().keys()

@@ -19,30 +19,41 @@ BACKENDS: dict[str, str] = {"tensorflow": "tensorflow:TensorFlow", "torch": "tor
 """Backends of this package: name -> module and class below `backends`. Plugins add theirs by a hook."""
 
 
-VARIABLES = (
-    "MPS_MAX_COMMIT_COUNT",
-    "MPS_ENABLE_GEMM_PLUGIN",
-    "MPS_DEVICE_CACHE_SIZE",
-    "TF_MPS_DISABLE_ALLOCATION_CACHE",
-    "TURN_OFF_REMAPPER",
-    "TF_METAL_SYNCHRONOUS",
-    "TF_DISABLE_METAL",
-    "TF_ENABLE_ONEDNN_OPTS",
-    "TF_USE_LEGACY_KERAS",
-    "TF_XLA_FLAGS",
-    "XLA_FLAGS",
-    "OMP_NUM_THREADS",
-    "TF_NUM_INTRAOP_THREADS",
-    "CUDA_VISIBLE_DEVICES",
-    "PYTORCH_ENABLE_MPS_FALLBACK",
-    "PYTORCH_MPS_HIGH_WATERMARK_RATIO",
-)
-"""Environment variables that change what is computed where, or how fast."""
+VARIABLES = {
+    "MPS_MAX_COMMIT_COUNT", "MPS_ENABLE_GEMM_PLUGIN", "MPS_DEVICE_CACHE_SIZE", "TURN_OFF_REMAPPER",
+    "TF_MPS_DISABLE_ALLOCATION_CACHE", "TF_METAL_SYNCHRONOUS", "TF_DISABLE_METAL", "TF_ENABLE_ONEDNN_OPTS",
+    "TF_USE_LEGACY_KERAS", "TF_XLA_FLAGS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "TF_DETERMINISTIC_OPS",
+    "TF_CUDNN_DETERMINISTIC", "TF_CUDNN_USE_AUTOTUNE", "TF_GPU_THREAD_MODE", "TF_GPU_THREAD_COUNT", "TF_GPU_ALLOCATOR",
+    "TF_FORCE_GPU_ALLOW_GROWTH", "TF_ENABLE_AUTO_MIXED_PRECISION", "TF_OVERRIDE_GLOBAL_THREADPOOL",
+    "XLA_FLAGS", "LIBTPU_INIT_ARGS", "JAX_ENABLE_X64", "JAX_PLATFORMS", "JAX_PLATFORM_NAME", "JAX_DISABLE_JIT",
+    "JAX_DEFAULT_MATMUL_PRECISION", "JAX_DEFAULT_DTYPE_BITS", "JAX_NUM_CPU_DEVICES", "JAX_DEBUG_NANS",
+    "JAX_ENABLE_CHECKS", "JAX_THREEFRY_PARTITIONABLE", "JAX_DEFAULT_PRNG_IMPL",
+    "PYTORCH_ENABLE_MPS_FALLBACK", "PYTORCH_MPS_HIGH_WATERMARK_RATIO", "PYTORCH_MPS_LOW_WATERMARK_RATIO",
+    "PYTORCH_MPS_FAST_MATH", "PYTORCH_MPS_PREFER_METAL", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF",
+    "PYTORCH_NO_CUDA_MEMORY_CACHING", "PYTORCH_JIT", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "TORCH_CUDNN_V8_API_DISABLED",
+    "TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE", "TORCH_USE_CUDA_DSA", "TORCH_SHOW_CPP_STACKTRACES",
+    "CUDA_VISIBLE_DEVICES", "CUDA_LAUNCH_BLOCKING", "CUDA_DEVICE_ORDER", "CUDA_DEVICE_MAX_CONNECTIONS",
+    "CUDA_MODULE_LOADING", "CUDA_CACHE_DISABLE", "CUDA_INJECTION64_PATH", "NVIDIA_TF32_OVERRIDE",
+    "CUBLAS_WORKSPACE_CONFIG", "CUBLASLT_WORKSPACE_SIZE", "MTL_DEBUG_LAYER", "MTL_SHADER_VALIDATION",
+    "OMP_NUM_THREADS", "OMP_PROC_BIND", "OMP_PLACES", "OMP_WAIT_POLICY", "OMP_DYNAMIC", "OMP_SCHEDULE",
+    "GOMP_CPU_AFFINITY", "GOMP_SPINCOUNT", "MKL_NUM_THREADS", "MKL_DYNAMIC", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS",
+    "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "GOTO_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS", "NPY_DISABLE_CPU_FEATURES", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA",
+    "ONEDNN_DEFAULT_FPMATH_MODE", "LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "GLIBC_TUNABLES",
+    "PYTHONOPTIMIZE", "PYTHON_GIL", "PYTHON_JIT", "PYTHONMALLOC",
+}  # fmt: skip
+"""Environment variables that change what is computed where, or how fast. Names, since what merely begins like one may be
+a secret (Terraform's TF_VAR_…), and a baseline is made to be read.
+"""
+FAMILIES = ("XLA_PYTHON_CLIENT_", "KMP_", "MALLOC_")
+"""What all names of further ones begin with."""
 
 
 def variables() -> dict[str, str]:
-    """Those of `VARIABLES` that are set: as much provenance as versions are."""
-    there = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    """Those of them that are set: as much provenance as versions are."""
+    there = {
+        name: value for name, value in sorted(os.environ.items()) if name in VARIABLES or name.startswith(FAMILIES)
+    }
     # bytes that are no text could not travel to the parent
     return {name: value.encode("utf-8", "replace").decode() for name, value in there.items()}
 
@@ -97,7 +108,7 @@ class Backend(ABC):
 
     def watch(self, device: str) -> Watch:
         """What looks at the machine's conditions, and counts energy, while a run on `device` is measured."""
-        return Watch(device)
+        return Watch(device, RealTime.monotonic)
 
     def heat(self, device: str) -> str:
         """What heat holds `device` back now, in words; empty for none. A run waits for it to pass, two minutes at most."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..clock import RealTime
 from . import energy, linux, macos, nvidia
 from .trace import Point, Trace
 
@@ -56,7 +56,7 @@ class Watch:
         clock: tells seconds.
     """
 
-    def __init__(self, device: str = "cpu", clock: Callable[[], float] = RealTime.monotonic) -> None:
+    def __init__(self, device: str = "cpu", clock: Callable[[], float] = time.monotonic) -> None:
         self._device = device
         self._clock = clock
         self._load1 = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
@@ -280,5 +280,10 @@ def _cpu_times() -> CpuTimes | None:
 
 
 def _own_seconds() -> float:
-    """CPU seconds of this process, all threads, and of children that have ended."""
-    return sum(os.times()[:4])
+    """CPU seconds of this process, all threads, and of its children, such as a data loader's: ended or living."""
+    living = 0.0
+    if sys.platform == "linux":
+        living = linux.seconds_of_children(os.getpid())
+    elif sys.platform == "darwin":
+        living = macos.seconds_of_children()
+    return sum(os.times()[:4]) + living

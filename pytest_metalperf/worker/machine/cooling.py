@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING
 
-from ..clock import RealTime
 from . import macos, nvidia
 from .conditions import spoils
 
@@ -31,8 +31,8 @@ def cool_down(
     look: Callable[[], str],
     waiting: Callable[[str, float], None],
     *,
-    clock: Callable[[], float] = RealTime.monotonic,
-    sleep: Callable[[float], None] = RealTime.sleep,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> float:
     """Wait until `look` finds no heat any more, at most two minutes; returns the seconds waited.
 

@@ -172,6 +172,28 @@ def parse_parent(stat: str) -> int | None:
     return whole(after[1]) if len(after) > 1 and stat.endswith("\n") else None
 
 
+def seconds_of_children(pid: int) -> float:
+    """CPU seconds of the living descendants of a process, and of those of theirs that have ended (proc(5))."""
+    ticks, living = 0, _children(pid)
+    for one in living:  # grows: each brings its own
+        living += _children(one)
+        ticks += parse_ticks(read(f"/proc/{one}/stat", 4096))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _children(pid: int) -> list[int]:
+    """Of every thread of a process; empty where the kernel does not say."""
+    found = (read(f"/proc/{pid}/task/{thread}/children") for thread in listing(f"/proc/{pid}/task"))
+    return [int(word) for words in found for word in words.split() if word.isdigit()]
+
+
+def parse_ticks(stat: str) -> int:
+    """Fields 14 to 17 of /proc/[pid]/stat: its user and system time and that of its children that have ended; 0 is unknown."""
+    after = stat.rpartition(")")[2].split()
+    ticks = [whole(word) for word in after[11:15]]
+    return sum(one or 0 for one in ticks) if len(ticks) == 4 else 0
+
+
 def state() -> State:
     """The conditions of this moment."""
     root = "/sys/class/power_supply"

@@ -5,6 +5,7 @@ All commands work without sudo. What they print is not localised, and what does 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from typing import TYPE_CHECKING, NamedTuple
@@ -288,6 +289,15 @@ def load_between(before: Load, after: Load, own: int, seconds: float) -> State:
         "swapped_gb": max(0.0, swaps[1] - swaps[0]) if len(swaps) == 2 else None,
         "gpu_other": None if gpu is None else min(1.0, gpu),
     }
+
+
+def seconds_of_children() -> float:
+    """CPU seconds of this process's living descendants, where psutil is there to tell."""
+    with contextlib.suppress(Exception):
+        import psutil  # only here
+
+        return sum(sum(child.cpu_times()) for child in psutil.Process().children(recursive=True))
+    return 0.0
 
 
 def cpu_times() -> CpuTimes | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..clock import RealTime
 from .reading import UNKNOWN, fields, lines, listing, read, run
 
 if TYPE_CHECKING:
@@ -124,9 +124,9 @@ def heat(reasons: Iterable[int]) -> str:
     return f"GPU in {said[0]}" if said else ""
 
 
-def sample(gpus: Sequence[Device]) -> Sample:
+def sample(gpus: Sequence[Device], now: Callable[[], float] = time.monotonic) -> Sample:
     """Their clocks now."""
-    return Sample(RealTime.monotonic(), tuple(Clocks(gpu.reasons(), *gpu.held_back()) for gpu in gpus))
+    return Sample(now(), tuple(Clocks(gpu.reasons(), *gpu.held_back()) for gpu in gpus))
 
 
 def watched(device: str) -> list[Device]:
