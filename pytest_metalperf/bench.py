@@ -202,7 +202,7 @@ class MetalLive(_OfTest):
             self._session.on_progress,
         )
         if child is not None and child.id == workload.id:
-            child.serve(runs)
+            child.serve(runs, self._session.waits)
         watching = observer()  # pytest --cov, a debugger: what trained here would be timed with it
         if long:
             measurement = sustained(self._session, workload, settings, runs.fresh, self._test.nodeid)

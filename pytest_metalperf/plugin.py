@@ -64,8 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
         f"{MARKER}(batches, warmup, runs, tolerance, …): a performance test of training; keys are options of this test",
     )
     config.stash[_settings] = _settings_of(config)
-    with_rows = config.pluginmanager.has_plugin("benchmark")
-    config.pluginmanager.register(_Rows() if with_rows else _NoRows(), "metalperf-rows")
+    config.pluginmanager.register(_rows_of(config)(), "metalperf-rows")
 
 
 def _settings_of(config: pytest.Config) -> Settings:
@@ -125,7 +124,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(MARKER)
         if mode == "off":
             item.add_marker(pytest.mark.skip(reason="--metal off"))
-        if config.pluginmanager.has_plugin("benchmark"):
+        if _rows_of(config) is _Rows:
             from .report.pytest_benchmark import mark
 
             mark(item)
@@ -177,6 +176,21 @@ class _Rows:
         row = Row(benchmark, request.node)
         yield row
         row.close(keep=not suspects.is_put_off(request.node))
+
+
+class _RowsOfCodSpeed:
+    """Under pytest-codspeed, which runs again what it measures: no row, and a test that it does not deselect."""
+
+    @pytest.fixture
+    def _metal_row(self, codspeed_benchmark: Any) -> None:  # noqa: ARG002 - it looks for that name
+        return None
+
+
+def _rows_of(config: pytest.Config) -> type[_NoRows | _Rows | _RowsOfCodSpeed]:
+    """Whose table a measured test is a row of."""
+    if getattr(config.pluginmanager.get_plugin("codspeed_plugin"), "is_codspeed_enabled", False):
+        return _RowsOfCodSpeed
+    return _Rows if config.pluginmanager.has_plugin("benchmark") else _NoRows
 
 
 @pytest.fixture
@@ -243,12 +257,14 @@ def _asked(request: pytest.FixtureRequest, device: str | None, row: Row | None) 
     session, settings = _open(config), _asked_for(item, config)
     where, alone = device_and_backend(item), target(item)
 
+    before = session.waits.mark()
+
     def publish(result: Measurement | Speedup) -> None:
         from .report.junit import attach
 
         if row is not None:
             row.fill(result)
-        attach(item, result)
+        attach(item, result, *session.waits.since(before))
 
     live = LiveRuns(
         lambda: of_child(config, item),
@@ -322,7 +338,7 @@ def _open(config: pytest.Config) -> MetalSession:
         session.on_measured = lambda measurement: hook.pytest_metalperf_measured(measurement=measurement)
         live = _live_line(config)
         if live is not None:
-            session.on_progress = live
+            session.show = live
         config.stash[_session] = session
     return session
 
@@ -403,6 +419,17 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     if opened is None:
         return None
     return suspects.run_test(item, nextitem, opened.suspects, opened.unavailable, opened.forget) or None
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> None:
+    """Of pytest-timeout: our own waits do not count."""
+    suspects.timed(item, settings)
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_timeout_cancel_timer(item: pytest.Item) -> None:
+    suspects.timed(item, None)
 
 
 def _spread(config: pytest.Config) -> bool:

@@ -13,6 +13,7 @@ from .baselines.file import Store
 from .baselines.update import Updates
 from .measure.forecast import Took, took
 from .measure.plan import Plan, Progress
+from .measure.waits import Waits
 from .references.git import Revision, revision
 from .results.measurement import Measurement, Speedup
 from .results.metrics import PREPARED_BESIDE
@@ -52,12 +53,13 @@ class MetalSession:
         rootdir: of pytest; baselines and commits are its.
         models: by name.
         backends: name -> how a worker finds it (our own: the name alone).
-        on_progress: hears how far measuring is.
+        show: shows how far measuring is.
         results: every measurement and speedup, in order, one per call of a fixture.
         unavailable: places such as `gpu:tensorflow` that were skipped, with the reason.
         skipped: tests that could not be measured, with the reason of each.
         refused: those of them that failed for it, since a device was required.
         suspects: tests whose first look was suspicious.
+        waits: what was waited for so far.
     """
 
     settings: Settings
@@ -65,13 +67,14 @@ class MetalSession:
     models: Mapping[str, Known]
     backends: Mapping[str, Mapping[str, Any] | str]
     extra_facts: Mapping[str, str] = field(default_factory=dict)
-    on_progress: Callable[[Progress | None], None] = lambda progress: None
+    show: Callable[[Progress | None], None] = lambda progress: None
     on_measured: Listener = lambda measurement: None
 
     def __post_init__(self) -> None:
         self.id = f"{RealTime.utc('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:4]}"
         self.results: list[Measurement | Speedup] = []
         self.suspects = Suspects()
+        self.waits = Waits()
         self.updates = Updates()
         self.unavailable: dict[str, str] = {}
         self.skipped: list[tuple[str, str]] = []
@@ -87,6 +90,11 @@ class MetalSession:
         self._reference: Reference | None = None
         self._claims: dict[str, _Claim] = {}
         self._revision: Revision | None = None
+
+    def on_progress(self, progress: Progress | None) -> None:
+        """Hear how far measuring is."""
+        self.waits.hear(progress)
+        self.show(progress)
 
     # who measures
 
@@ -284,9 +292,11 @@ class MetalSession:
     def wait_since_look(self, workload: Workload, seconds: float) -> None:
         """Wait until so long after the first time that this was asked for, since runs in a row share a slow minute."""
         waiting = Progress(workload.label, workload.device, "waiting for a slow minute to pass")
+        since = RealTime.monotonic()
         try:
             self.suspects.wait(workload.id, seconds, lambda: self.on_progress(waiting))
         finally:
+            self.waits.slow_minutes += RealTime.monotonic() - since
             self.on_progress(None)
 
     def took_by_test(self) -> dict[str, list[Took]]:

@@ -6,7 +6,9 @@ others are done; where nothing can be put off, the look itself waits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+import contextlib
+from collections.abc import Callable, Container, Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,7 @@ PATIENCE = 60.0
 PROPERTY = ("metal_verdict", "suspected")
 """What the report of a first attempt carries."""
 
+_timer = pytest.StashKey[Any]()
 _can_be_put_off = pytest.StashKey[bool]()
 _put_off = pytest.StashKey[bool]()
 
@@ -34,6 +37,7 @@ class Suspects:
     Attributes:
         looked: tests with a suspicious first look, with what it found; until they have ended, whatever catches `Suspected`.
         waiting: tests that are to be run again at the end of the session, with what their first look found.
+        running: the test that runs.
         announced: tests that have been put off once, each with the ids of workloads that listeners know from then.
     """
 
@@ -41,6 +45,7 @@ class Suspects:
         self.looked: dict[str, str] = {}
         self.waiting: dict[str, str] = {}
         self.announced: dict[str, list[str]] = {}
+        self.running: pytest.Item | None = None
         self._first_look: dict[str, float] = {}
 
     def put_off(self, nodeid: str, why: str) -> None:
@@ -67,13 +72,37 @@ class Suspects:
     def wait(self, workload: str, seconds: float, waiting: Callable[[], None]) -> None:
         """Wait until `seconds` after this was first called for `workload`, the id; `waiting` is called all the while."""
         since = self._first_look.setdefault(workload, RealTime.monotonic())
-        while (left := since + seconds - RealTime.monotonic()) > 0:
-            waiting()
-            RealTime.sleep(min(left, 0.5))
+        if since + seconds <= RealTime.monotonic():
+            return
+        with untimed(self.running):
+            while (left := since + seconds - RealTime.monotonic()) > 0:
+                waiting()
+                RealTime.sleep(min(left, 0.5))
 
     def finished(self, nodeid: str) -> None:
         """A test has a result: it waits for nothing more."""
         self.waiting.pop(nodeid, None)
+
+
+def timed(item: pytest.Item, settings: Any) -> None:
+    """Remember the timer that pytest-timeout has started for a test, with its settings; None for one that it cancels."""
+    item.stash[_timer] = None if settings is None else (settings, RealTime.monotonic())
+
+
+@contextlib.contextmanager
+def untimed(item: pytest.Item | None) -> Iterator[None]:
+    """What a test waits for meanwhile is not its own time: pytest-timeout's timer stands still."""
+    timer = item.stash.get(_timer, None) if item is not None else None
+    if item is None or timer is None:
+        yield
+        return
+    settings, since = timer
+    left = settings.timeout - (RealTime.monotonic() - since)
+    item.config.hook.pytest_timeout_cancel_timer(item=item)
+    try:
+        yield
+    finally:
+        item.config.hook.pytest_timeout_set_timer(item=item, settings=settings._replace(timeout=max(left, 0.01)))
 
 
 def can_be_put_off(item: pytest.Item) -> bool:
@@ -126,6 +155,7 @@ def run_test(
         unavailable: devices with backends whose tests will be skipped.
         forget: takes the results of a test out of the session, and returns the ids of what it measured.
     """
+    suspects.running = item
     item.stash[_can_be_put_off] = is_ours_to_run(item, unavailable)
     if not item.stash[_can_be_put_off]:
         return False

@@ -229,7 +229,7 @@ def main(arguments: Sequence[str]) -> int:
 
         def opened() -> MetalSession:  # of its own, as one invocation of pytest is
             session = open_session(settings, Path.cwd(), (), added, ())
-            session.on_progress = live
+            session.show = live
             return session
 
         with contextlib.closing(opened()) as session:

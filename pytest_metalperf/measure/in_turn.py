@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..worker.process import machine_lock
+from ..worker.process import machine_lock, waiting_for
 from .fleet import Fleet
 from .plan import OnProgress, Plan, Request
 from .worker import kill
@@ -120,4 +120,4 @@ def _alone(fleet: Fleet, progress: OnProgress) -> AbstractContextManager[None]:
     """The machine's lock for the whole pair: another session's runs between its blocks would part neighbours."""
     if not fleet.local:
         return nullcontext()
-    return machine_lock(exclusive=True, waiting=lambda seconds: progress("waiting for another measurement", 0, 0, 0))
+    return machine_lock(exclusive=True, waiting=lambda seconds: progress(waiting_for(), int(seconds), 0, 0))

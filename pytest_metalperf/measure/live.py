@@ -25,10 +25,11 @@ from ..worker.loop import Trainable
 from ..worker.machine import keep_awake, system_versions
 from ..worker.observers import observer, unobserved
 from ..worker.problems import Problem
-from ..worker.process import die_with_parent
+from ..worker.process import WAITING, die_with_parent
 from ..worker.serve import Job
 from ..workloads.workload import Workload
 from .plan import Plan, Progress
+from .waits import Waits
 from .worker import WorkerError
 
 CHILD = "PYTEST_METALPERF_LIVE"  # tells a child what to measure and where to leave it
@@ -51,15 +52,16 @@ class Child:
         die_with_parent(wish["parent"])
         return Child(wish["id"], Path(wish["result"]))
 
-    def serve(self, runs: LiveWorkload) -> NoReturn:
+    def serve(self, runs: LiveWorkload, waits: Waits) -> NoReturn:
         """Measure, leave the run where the parent finds it, and end: nothing else of this session is wanted.
 
-        A step that fails leaves its problem instead.
+        Beside it stands what was waited for. A step that fails leaves its problem instead.
         """
         try:
             answer: dict[str, Any] = {"run": asdict(runs.first_look())}
         except WorkerError as error:
             answer = {"error": [error.kind, error.message, error.details]}
+        answer["waited"] = [int(waits.lock), [*waits.whom]]
         partial = self.result.with_suffix(".partial")
         partial.write_text(json.dumps(answer))
         partial.replace(self.result)
@@ -179,11 +181,18 @@ class LiveWorkload:
                     _tail(log),
                 )
             answer = json.loads(result.read_text())
+            self._waited(*answer["waited"])
         if "error" in answer:
             raise WorkerError(*answer["error"])
         plain = answer["run"]
         conditions = {**plain["conditions"], PREPARED_BESIDE: 0.0}
         return Run(**{**plain, "samples": tuple(plain["samples"]), "session": self._session, "conditions": conditions})
+
+    def _waited(self, seconds: int, whom: Sequence[str]) -> None:
+        """What a child waited for is this session's wait."""
+        for one in (whom or [""]) if seconds else []:
+            phase = f"{WAITING} ({one})" if one else WAITING
+            self._on_progress(Progress(self._workload.label, "live", phase, seconds))
 
 
 def here(

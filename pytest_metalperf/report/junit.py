@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from ..results.measurement import Measurement, Speedup
@@ -41,6 +43,13 @@ def properties(result: Measurement | Speedup) -> list[tuple[str, str]]:
     return found
 
 
-def attach(item: pytest.Item, result: Measurement | Speedup) -> None:
-    """Put the properties on the test."""
-    item.user_properties.extend(properties(result))
+def waited(seconds: float, whom: Sequence[str]) -> list[tuple[str, str]]:
+    """`metal_waited_seconds` of a test, which are in its time, and `metal_waited_for` where that is known."""
+    if seconds < 1:
+        return []
+    return [("metal_waited_seconds", f"{seconds:.0f}"), *([("metal_waited_for", "; ".join(whom))] if whom else [])]
+
+
+def attach(item: pytest.Item, result: Measurement | Speedup, seconds: float = 0.0, whom: Sequence[str] = ()) -> None:
+    """Put the properties on the test, which waited so many seconds, for whom."""
+    item.user_properties.extend([*properties(result), *waited(seconds, whom)])

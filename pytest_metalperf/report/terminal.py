@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..baselines.file import hours
 from ..baselines.schema import Entry, SpeedupEntry
 from ..measure.plan import Progress
+from ..measure.waits import Waits
 from ..results.measurement import VERDICTS, Measurement, Speedup
 from ..results.metrics import WORDS
 from ..session import MetalSession
@@ -223,8 +224,20 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
     if compared:
         theirs = words.versions(run.versions for reference in compared for run in reference.runs)
         out.append((f"in turn with {compared[0].name}: {theirs or 'nothing measured'}", ""))
+    out += [(text, "yellow") for text in waited(session.waits)]
     out.append((summary(session.results, session.skipped, session.refused), ""))
     return out
+
+
+def waited(waits: Waits) -> list[str]:
+    """How long this session waited, and for whom; nothing of less than a second."""
+    found = []
+    if waits.lock >= 1:
+        whom = f": {words.listed(waits.whom, 3)}" if waits.whom else ""
+        found.append(f"waited {words.duration(waits.lock)} for other measurements on this machine{whom}")
+    if waits.slow_minutes >= 1:
+        found.append(f"waited {words.duration(waits.slow_minutes)} for slow minutes to pass, before a second look")
+    return found
 
 
 def _old_and_new(old: Any, new: Entry | SpeedupEntry) -> str:

@@ -13,6 +13,9 @@ from pathlib import Path
 
 from .clock import RealTime
 
+WAITING = "waiting for another measurement on this machine"
+"""How a wait for the machine's lock is told; for whom follows in parentheses, where it is known."""
+
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -104,6 +107,27 @@ def machine_lock(*, exclusive: bool, waiting: Callable[[float], None], path: Pat
             RealTime.sleep(0.02)
         stack.callback(unlock)
         yield
+
+
+def waiting_for(path: Path | None = None) -> str:
+    """How to say that the machine's lock is waited for: who holds it stands in Linux' list of locks (proc(5))."""
+    with contextlib.suppress(OSError, ValueError):
+        for pid in holders(Path("/proc/locks").read_text(), (path or lock_path()).stat()):
+            where = ""
+            with contextlib.suppress(OSError):
+                where = f" in {Path(f'/proc/{pid}/cwd').readlink()}"
+            return f"{WAITING} (process {pid}{where})"
+    return WAITING
+
+
+def holders(locks: str, file: os.stat_result) -> list[int]:
+    """The processes that hold a lock on a file; one in another container has no number here.
+
+    A line is `1: FLOCK ADVISORY WRITE 4242 fe:01:1234 0 EOF`: kind, process, device in hexadecimal digits and inode.
+    """
+    named = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
+    found = (line.split() for line in locks.splitlines() if "->" not in line)
+    return [int(words[4]) for words in found if len(words) > 5 and words[5] == named and int(words[4]) > 0]
 
 
 def _open_shared(path: Path) -> int:

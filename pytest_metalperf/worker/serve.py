@@ -23,7 +23,7 @@ from .log import check_log
 from .loop import Trainable, block_length, fence_seconds, measure, run_block, undisturbed
 from .machine import Watch, cool_down, keep_awake, machine_facts, per_batch, system_versions, user_interactive
 from .problems import Problem, first_line, out_of_memory, user_traceback
-from .process import die_with_parent, machine_lock, own_group
+from .process import die_with_parent, machine_lock, own_group, waiting_for
 from .sources import Source, call_builder, check_imports, load, move, takes
 from .values import checked, reported
 
@@ -66,7 +66,7 @@ class Job:
             self.say({"progress": phase, "i": i, "n": n})
 
     def waiting(self, seconds: float) -> None:
-        self.progress("waiting for another measurement on this machine", int(seconds), 0, always=True)
+        self.progress(waiting_for(), int(seconds), 0, always=True)
 
     def cooling(self, heat: str, seconds: float) -> None:
         self.progress(f"cool down ({heat})", int(seconds), 0, always=True)
@@ -263,6 +263,7 @@ class Job:
         conditions = {} if self.watch is None else self.watch.conditions()
         conditions.update({key: None for key in ("other_load", "gpu_other") if key in conditions})
         with machine_lock(exclusive=False, waiting=self.waiting):  # it computes, and another session may be measuring
+            self.progress("last batch", always=True)
             last_loss = self.trainable.last_loss
             loss = self._guarded(last_loss, "last batch") if last_loss is not None else None
             if loss is not None:

@@ -149,3 +149,34 @@ def test_where_files_cannot_be_locked_nobody_waits(tmp_path, monkeypatch):
     monkeypatch.setattr("fcntl.flock", flock)
     with machine_lock(exclusive=True, waiting=never, path=tmp_path / "lock"):
         pass
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell who holds a lock")
+def test_who_holds_the_lock_is_told(holder, tmp_path):
+    other = holder("exclusive")
+    assert other.says() == "held"
+    if not process.holders(Path("/proc/locks").read_text(), (tmp_path / "lock").stat()):
+        pytest.skip("this file system numbers files otherwise than the kernel's list of locks")
+    where = f" (process {other.process.pid} in {Path.cwd()})"
+    assert process.waiting_for(tmp_path / "lock") == process.WAITING + where
+    other.end()
+    assert other.says() == "freed"
+    assert process.waiting_for(tmp_path / "lock") == process.WAITING
+
+
+def test_nobody_is_named_where_nobody_can_tell(tmp_path):
+    assert process.waiting_for(tmp_path / "none") == process.WAITING
+
+
+LOCKS = """1: POSIX  ADVISORY  WRITE 11 fe:01:77 0 EOF
+2: FLOCK  ADVISORY  WRITE 4242 fe:01:1234 0 EOF
+2: -> FLOCK  ADVISORY  WRITE 4343 fe:01:1234 0 EOF
+3: FLOCK  ADVISORY  READ 0 fe:01:1234 0 EOF
+4: FLOCK  ADVISORY  READ 12 fe:02:1234 0 EOF
+"""
+
+
+def test_holders_are_of_this_file_and_of_this_container():
+    status = os.stat_result((0, 1234, os.makedev(0xFE, 1), *[0] * 7))
+    assert process.holders(LOCKS, status) == [4242]
+    assert process.holders("", status) == []

@@ -284,12 +284,13 @@ def test_live_objects_are_judged_by_fresh_processes(suite):
             metal_live(lambda: time.sleep(0.001) or 1.0, name="live", metrics="memory=50%")
         """.replace("HOARD", "1e6")
     )
-    suite.run("--metal-update-baselines").assert_outcomes(passed=1)
-    result = suite.run("--metal-tolerance=300%")
+    suite.run("--metal-update-baselines", "--metal-runs=1").assert_outcomes(passed=1)
+    few = "--metal-tolerance=300%", "--metal-max-runs=2"
+    result = suite.run(*few)
     result.stdout.fnmatch_lines(["  memory * within"])
     test = suite.pytester.path / "test_suite.py"
     test.write_text(test.read_text().replace("int(1e6)", "b'1' * int(3e8)"))
-    result = suite.run("--metal-tolerance=300%")
+    result = suite.run(*few)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["live * takes * % more memory than its baseline *"])
 

@@ -74,9 +74,9 @@ def test_recorded_by_children_that_run_that_test_alone(live):
 
 
 def test_slower_is_confirmed_by_children_and_fails(live):
-    live.run(*FEW, "--metal-update-baselines").assert_outcomes(passed=2)
+    live.run(*FEW, "--metal-runs=1", "--metal-update-baselines").assert_outcomes(passed=2)
     lines()
-    live.monkeypatch.setenv("SLEEP", "0.4")
+    live.monkeypatch.setenv("SLEEP", "0.2")
     result = live.run(*FEW, "--metal-max-runs=2")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["my step in the test's own process is * times slower than its baseline*"])
@@ -203,7 +203,8 @@ def test_files(metal_live, step, tmp_path):
     assert mine.read_text() == "mine"
 """
     )
-    live.run(*FEW, "--metal-update-baselines", "--basetemp=base", "--log-file=run.log").assert_outcomes(passed=3)
+    arguments = "--metal-runs=1", "--metal-update-baselines", "--basetemp=base", "--log-file=run.log"
+    live.run(*FEW, *arguments).assert_outcomes(passed=3)
 
 
 @pytest.mark.parametrize("how", ["raise KeyboardInterrupt", "pytest.skip('enough')"])

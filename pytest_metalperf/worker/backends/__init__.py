@@ -47,12 +47,20 @@ a secret (Terraform's TF_VAR_…), and a baseline is made to be read.
 """
 FAMILIES = ("XLA_PYTHON_CLIENT_", "KMP_", "MALLOC_")
 """What all names of further ones begin with."""
+ALWAYS = {
+    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+}
+"""What our own backends and the frameworks set where nobody else has."""
 
 
 def variables() -> dict[str, str]:
     """Those of them that are set: as much provenance as versions are."""
     there = {
-        name: value for name, value in sorted(os.environ.items()) if name in VARIABLES or name.startswith(FAMILIES)
+        name: value
+        for name, value in sorted(os.environ.items())
+        if (name in VARIABLES or name.startswith(FAMILIES)) and ALWAYS.get(name) != value
     }
     # bytes that are no text could not travel to the parent
     return {name: value.encode("utf-8", "replace").decode() for name, value in there.items()}
