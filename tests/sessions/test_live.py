@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -316,3 +317,62 @@ def test_a_mode_that_addopts_name_reaches_no_child(suite):
     suite.write("def test_it(metal_live):\n    metal_live(lambda: 1.0, name='step', batches=1, warmup=0)\n")
     suite.run("--metal-update-baselines", "--metal-runs=1").assert_outcomes(passed=1)
     assert suite.stored
+
+
+OF_THE_SUITE = """
+import os
+def pytest_addoption(parser):
+    parser.addoption("--accelerator", default="none")
+    parser.getgroup("mine").addoption("--fast", action="store_true")
+def pytest_configure(config):
+    with open("options", "a") as file:
+        file.write(f"{config.option.accelerator} {config.option.fast} {config.option.verbose}\\n")
+"""
+INSTALLED = """
+import pytest
+def pytest_addoption(parser):
+    parser.getgroup("split").addoption("--splits", type=int)
+    parser.addoption("--of-fixture", default="nothing")
+@pytest.fixture
+def given(request):
+    return request.config.option.of_fixture
+def pytest_collection_modifyitems(config, items):
+    if config.option.splits:
+        items.reverse()
+"""
+RUNS_TESTS = """
+def pytest_addoption(parser):
+    parser.getgroup("timer").addoption("--groups", nargs="?")
+def pytest_collection_modifyitems(config, items):
+    if config.option.groups and len(items) < 2:
+        items.clear()  # a child would have no test
+"""
+
+
+@pytest.mark.parametrize("where", ["typed", "ini", "environment"])
+def test_children_get_the_suites_own_options_and_those_of_the_fixtures_they_use(live, where):
+    conftest = live.pytester.path / "conftest.py"
+    conftest.write_text(conftest.read_text() + OF_THE_SUITE)
+    folder = live.pytester.mkdir("site-packages")
+    (folder / "pytest_given.py").write_text(INSTALLED)
+    (folder / "pytest_groups.py").write_text(RUNS_TESTS)
+    live.monkeypatch.syspath_prepend(str(folder))
+    live.monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+    live.write(
+        """
+        import time
+        def test_other():
+            pass
+        def test_live(metal_live, given):
+            assert given == "something"
+            metal_live(lambda: time.sleep(0.11) or 0.5, name="mine")
+        """
+    )
+    options = "-p pytest_given -p pytest_groups --accelerator cuda --fast --groups 2 --of-fixture=something -v"
+    typed = options.split() if where == "typed" else []
+    if where == "ini":
+        live.ini(addopts=f"-p no:cacheprovider {options}")
+    if where == "environment":
+        live.monkeypatch.setenv("PYTEST_ADDOPTS", options)
+    live.run(*FEW, "--metal-runs=1", "--metal-update-baselines", *typed).assert_outcomes(passed=2)
+    assert Path("options").read_text().splitlines() == ["cuda True 1", "cuda True 0"]
