@@ -193,7 +193,9 @@ def hidden(suite, monkeypatch):
     folder = suite.pytester.mkdir("hidden")
     (folder / "sitecustomize.py").write_text(HIDDEN)
     conftest = suite.pytester.path / "conftest.py"  # its processes wait for no slow minute either
-    conftest.write_text(f"import pytest_metalperf.suspects as suspects\nsuspects.PATIENCE = 0.0\n{conftest.read_text()}")
+    conftest.write_text(
+        f"import pytest_metalperf.suspects as suspects\nsuspects.PATIENCE = 0.0\n{conftest.read_text()}"
+    )
     monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
     return suite
 
