@@ -291,7 +291,7 @@ def test_a_live_run_is_watched_as_one(suite, monkeypatch):
     seen = []
     monkeypatch.setattr(
         "pytest_metalperf.worker.backends.Watch",
-        lambda device: seen.append(device) or Seen(None, {"power": "mains"}, device),
+        lambda device, clock: seen.append(device) or Seen(None, {"power": "mains"}, device),
     )
     suite.write("""
         import time
