@@ -53,6 +53,10 @@ def observer() -> str:
     tools = [monitoring.get_tool(number) for number in range(TOOLS)] if monitoring is not None else []
     if named := [tool for tool in tools if tool is not None]:
         return f"{named[0]}, a tool of sys.monitoring"
+    if "vgpreload" in os.environ.get(
+        "LD_PRELOAD", ""
+    ):  # valgrind names its library to what it runs, and to nothing else
+        return "valgrind"
     tracemalloc = sys.modules.get("tracemalloc")
     if tracemalloc is not None and tracemalloc.is_tracing():
         return "tracemalloc"

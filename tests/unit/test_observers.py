@@ -61,6 +61,15 @@ def test_a_tracer_of_new_threads_alone_is_found_too(monkeypatch):
     assert observer() == f"the tracer {__name__}.tracer"
 
 
+def test_valgrind_is_found_which_codspeed_runs_suites_under(monkeypatch):
+    monkeypatch.setattr(observers, "sys", process())
+    monkeypatch.setattr(observers, "threading", process())
+    monkeypatch.setenv("LD_PRELOAD", "/usr/libexec/valgrind/vgpreload_core-amd64-linux.so:/usr/lib/mine.so")
+    assert observer() == "valgrind"
+    monkeypatch.setenv("LD_PRELOAD", "/usr/lib/libjemalloc.so")
+    assert observer() == ""
+
+
 def test_nothing_is_timed_under_a_tracer(monkeypatch):
     monkeypatch.setattr(observers, "sys", process(trace=tracer))
     stepped = []
