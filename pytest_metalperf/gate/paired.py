@@ -48,12 +48,13 @@ def judge_pairs(now: Sequence[Sequence[float]], reference: Sequence[Sequence[flo
 
     enough = pairs >= LEAST_PAIRS
     spent = pairs >= max(rule.max_runs, LEAST_PAIRS)
+    blind = rule.is_blind(relative(visible))
     verdict, decided, reason = "inconclusive", spent, ""
     if enough and change >= beyond and median_low(each) >= tolerance:
         verdict, decided = "slower", True
     elif enough and change <= -beyond and median_high(each) <= -tolerance:
         verdict, decided = "faster", True
-    elif enough and change <= inside:
+    elif enough and change <= inside and not blind:
         verdict, decided = "within", spent or change >= -tolerance
     else:
         reason = (

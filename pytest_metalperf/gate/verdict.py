@@ -15,7 +15,8 @@
    costs next to nothing. ``faster`` is the mirror image.
 5. ``within`` needs a ``d`` inside the tolerance that also speaks against the smallest visible slowdown: it would be as
    low in only ``(1 - power)·n/max_runs`` of the cases. Where noise is small against the tolerance one run is enough. A
-   ``d`` far below the baseline first gets its chance to become ``faster``.
+   ``d`` far below the baseline first gets its chance to become ``faster``. Where the smallest visible slowdown is above
+   200 % and twice the tolerance, ``within`` would promise nothing, and the answer is ``inconclusive``.
 6. Otherwise one more fresh run is asked for (``spread_next``: some minutes later, where the one so far is suspicious, since
    runs in a row share a slow minute), and after ``max_runs`` the answer is ``inconclusive``.
 
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Judgement", "Rule", "judge", "machine_moved", "spent"]
 
+BLIND = 2.0
+"""The relative slowdown that a gate must be able to see before it says ``within``: three times the time. Two runs of noise
+of 10 % see 86 % on average; a limit of 50 % would leave 92 % of their verdicts without an answer, and one of 100 % 43 %
+(``tests/statistics/test_gate_rates.py``, whose bound for them is 20 %)."""
 SMALLEST_MOVE = 0.02
 LARGEST = 700.0  # just below the logarithm of the largest float
 
@@ -57,6 +62,14 @@ class Rule:
     tolerance_alarm_rate: float = 0.1
     power: float = 0.9
     prior: float = 1.0
+
+    def is_blind(self, visible: float) -> bool:
+        """Whether a gate that sees no less than this relative slowdown could not have said anything.
+
+        ``within`` promises that nothing grave has happened. Where three times the time, or twice what the user tolerates,
+        could have gone by unseen, it would promise nothing.
+        """
+        return not visible <= max(BLIND, 2 * self.tolerance)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.tolerance) and self.tolerance >= 0):
@@ -184,6 +197,8 @@ def judge(
         elif change <= inside:
             verdict = "within"
             decided = runs >= rule.max_runs or change >= -tolerance
+            if rule.is_blind(relative(visible)):
+                verdict, reason = "inconclusive", _reason(noise, visible)
         else:
             verdict = "inconclusive"
             decided = runs >= rule.max_runs

@@ -19,7 +19,7 @@ from .backends.keras import PRECISIONS, KerasBackend
 from .problems import Problem, first_line
 from .process import die_with_parent
 from .sources import load
-from .values import checked
+from .values import Reported, checked
 
 TRAINED_SECONDS = 1.0
 EXAMPLES = 8
@@ -79,14 +79,13 @@ def train(backend: KerasBackend) -> dict[str, Any]:
     loss, norm = (math.nan, math.nan) if trainable.loss_and_gradient is None else trainable.loss_and_gradient()
     before = trainable.checksums() if trainable.checksums is not None else []
     outputs = trainable.step()
-    trainable.fence(outputs)
-    checked(outputs, "in the first batch")
+    checked(Reported(outputs, trainable.fence(outputs)), "in the first batch")
     steps, start = 1, time.perf_counter()
     while time.perf_counter() - start < TRAINED_SECONDS or steps < 2:
         outputs = trainable.step()
-        trainable.fence(outputs)
+        said = Reported(outputs, trainable.fence(outputs))
         steps += 1
-    checked(outputs, "while training")
+    checked(said, "while training")
     if trainable.checksums is not None and trainable.checksums() == before:
         raise Problem("training", "no weight changed in a second of training")
     return {"loss": float(loss), "gradient_norm": float(norm), "steps": steps}

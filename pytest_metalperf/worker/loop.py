@@ -11,7 +11,7 @@ from typing import Any
 
 from .observers import observer
 from .problems import Problem
-from .values import checked
+from .values import Reported, checked
 
 Clock = Callable[[], float]
 
@@ -62,16 +62,16 @@ class Trainable:
     notes: list[str] = field(default_factory=list)
 
 
-def run_block(trainable: Trainable, steps: int, clock: Clock) -> tuple[float, Any]:
+def run_block(trainable: Trainable, steps: int, clock: Clock) -> tuple[float, Reported]:
     """Time `steps` calls and one fence. Returns seconds per batch and what the last call reported."""
     step = trainable.step
     outputs = None
     start = clock()
     for _ in range(steps):
         outputs = step()
-    trainable.fence(outputs)
+    value = trainable.fence(outputs)
     seconds = clock() - start
-    return seconds / (steps * trainable.batches_per_step), outputs
+    return seconds / (steps * trainable.batches_per_step), Reported(outputs, value)
 
 
 def fence_seconds(trainable: Trainable, outputs: Any, clock: Clock) -> float:

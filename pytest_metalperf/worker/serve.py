@@ -25,7 +25,7 @@ from .machine import Watch, cool_down, keep_awake, machine_facts, per_batch, sys
 from .problems import Problem, first_line, out_of_memory, user_traceback
 from .process import die_with_parent, machine_lock, own_group, waiting_for
 from .sources import Source, call_builder, check_imports, load, move, takes
-from .values import checked, reported
+from .values import Reported, checked, reported
 
 SKIPPED_UPDATES = 20  # a loss scale that starts at 2**15 and halves with every update it skips is at its end by then
 LOOKS = (*[1] * SKIPPED_UPDATES, 12, 32)  # steps before each: a train step may gather gradients without saying so
@@ -147,16 +147,15 @@ class Job:
         with machine_lock(exclusive=False, waiting=self.waiting):
             self.progress("first batch", always=True)
             start = self.backend.clock()
-            outputs = self._guarded(self._fenced_step, "first batch")
+            said = self._guarded(self._fenced_step, "first batch")
             seconds = self.backend.clock() - start
-        self._check_device(outputs)
-        self.first_loss = checked(outputs, "in the first batch")
+        self._check_device(said.outputs)
+        self.first_loss = checked(said, "in the first batch")
         return {"first_batch_seconds": seconds, "first_loss": self.first_loss}
 
-    def _fenced_step(self) -> Any:
+    def _fenced_step(self) -> Reported:
         outputs = self.trainable.step()
-        self.trainable.fence(outputs)
-        return outputs
+        return Reported(outputs, self.trainable.fence(outputs))
 
     def warm_up(self, batches: int) -> dict[str, Any]:
         """Train untimed batches, check that weights change, and choose the length of a block."""
@@ -267,7 +266,7 @@ class Job:
             last_loss = self.trainable.last_loss
             loss = self._guarded(last_loss, "last batch") if last_loss is not None else None
             if loss is not None:
-                checked(loss, "in the last batch")
+                checked(Reported(loss, loss), "in the last batch")
             check_log(self._log(), self.name)
             peak = self.backend.peak_memory()  # before anything that is no training
             self._check_weights()

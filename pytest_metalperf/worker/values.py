@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from .problems import Problem
 
@@ -41,13 +41,20 @@ def numbers(leaf: Any) -> Any:
         return None
 
 
-def checked(outputs: Any, when: str) -> float:
+class Reported(NamedTuple):
+    """What a step returned, and the value that was read back to wait for it."""
+
+    outputs: Any
+    fenced: float
+
+
+def checked(said: Reported, when: str) -> float:
     """The loss that a step reports, or its first figure, if all that it reports are finite.
 
     In an array of several elements, as predictions are, infinity may stand for "masked", and only NaN is refused.
 
     Args:
-        outputs: what the step returned.
+        said: what the step reported.
         when: `in batch 30`, for the message.
 
     Raises:
@@ -56,7 +63,8 @@ def checked(outputs: Any, when: str) -> float:
     import numpy
 
     first = math.nan
-    for path, leaf in reported(outputs):
+    # what is of no array that NumPy reads was still read back
+    for path, leaf in (*reported(said.outputs), ("", said.fenced)):
         array = numbers(leaf)
         if array is None or not array.size:
             continue

@@ -215,3 +215,19 @@ def test_the_centre_added_to_a_baseline_flips_nothing(
     before = judge(fresh, stored, peers)
     after = judge(fresh, [*stored, RunFigure(before.baseline_seconds, session)], peers)
     assert {before.verdict, after.verdict} != {"slower", "faster"}
+
+
+def test_a_gate_that_would_miss_three_times_the_time_says_nothing_also_below_the_baseline() -> None:
+    wild = [RunFigure(seconds, "s") for seconds in (0.0466, 0.00064, 0.0568)]
+    for seconds in (0.0466, 0.012, 0.002):
+        judgement = judge(now(*[seconds] * 5), wild, [])
+        assert judgement.verdict in ("inconclusive", "faster"), judgement
+        assert judgement.smallest_visible > 2
+    assert "cannot be told from noise" in judge(now(0.02), wild, []).reason
+
+
+def test_who_tolerates_much_is_promised_no_more() -> None:
+    assert Rule(tolerance=0.05).is_blind(2.1)
+    assert Rule(tolerance=0.05).is_blind(math.nan)
+    assert not Rule(tolerance=0.05).is_blind(1.9)
+    assert not Rule(tolerance=3.0).is_blind(5.9)

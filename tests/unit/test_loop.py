@@ -16,13 +16,13 @@ from pytest_metalperf.worker.loop import (
     OWN_BLOCK_SECONDS,
     Trainable,
     block_length,
-    checked,
     fence_seconds,
     measure,
     run_block,
     undisturbed,
 )
 from pytest_metalperf.worker.problems import Problem
+from pytest_metalperf.worker.values import Reported, checked
 
 QUICK = settings(max_examples=100, deadline=None, database=None, derandomize=True)
 
@@ -80,7 +80,7 @@ def test_step_that_takes_no_time_has_a_block_all_the_same(step):
 
 def test_block_is_timed_over_steps_and_one_fence():
     machine = Machine(step=0.01, fence=0.5)
-    seconds, value = run_block(machine.trainable, 50, machine.clock)
+    seconds, (_, value) = run_block(machine.trainable, 50, machine.clock)
     assert (machine.steps, machine.fences, value) == (50, 1, 1.0)
     assert seconds == pytest.approx((50 * 0.01 + 0.5) / 50)
 
@@ -148,7 +148,7 @@ def test_loss_that_is_no_number_ends_the_run(value):
 
 @pytest.mark.parametrize("value", [0.0, -1.0, 1e300])
 def test_any_finite_loss_will_do(value):
-    assert checked(value, "anywhere") == value
+    assert checked(Reported(value, value), "anywhere") == value
 
 
 # what it leaves

@@ -22,7 +22,7 @@ from typing import Any
 from ..fence import read_back
 from ..loop import Trainable
 from ..problems import Problem, first_line, out_of_memory, user_traceback
-from ..values import checked
+from ..values import Reported, checked
 from . import Backend, remat
 
 RETURNS = "a builder returns a compiled keras.Model with one batch, `return model, (x, y)`, or a zero-argument step"
@@ -252,7 +252,8 @@ class KerasBackend(Backend):
         def last_loss() -> float:
             stepper.release()
             model.reset_metrics()
-            return checked(step(), "in the last batch")
+            outputs = step()
+            return checked(Reported(outputs, self.fence(outputs)), "in the last batch")
 
         def broken_weights() -> list[str]:
             import numpy
