@@ -5,9 +5,17 @@ from __future__ import annotations
 import fake_backend
 import pytest
 
+from pytest_metalperf.results import conditions as rules
+
 BATTERY = {"power": "battery"}
+MOST = rules.MOST
 LOAD = {"other_load": 0.4}
 POWER_CAP = {"throttled": "power cap"}
+
+
+@pytest.fixture(autouse=True)
+def loads_count(suite, monkeypatch):
+    monkeypatch.setattr(rules, "MOST", MOST)
 
 
 @pytest.mark.parametrize(
