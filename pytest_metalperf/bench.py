@@ -337,7 +337,8 @@ def failures(session: MetalSession, measurement: Measurement, settings: Settings
         texts.append(text)
     if measurement.verdict == "no baseline" and settings.fails_on_missing:
         store = session.store
-        texts.append(words.no_baseline(measurement, store.path.name, command, store.workloads))
+        near = "" if settings.machine else store.near()  # a name that a person gave says nothing of memory
+        texts.append(words.no_baseline(measurement, store.path.name, command, store.workloads, near))
     texts += [gated.worse(measurement, one, command) for one in measurement.metrics if one.worse]
     unsure = [one for one in measurement.metrics if one.verdict == "inconclusive" and settings.strict]
     texts += [gated.inconclusive(measurement, one, command) for one in unsure]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from .results.measurement import Measurement
+    from .results.measurement import Measurement, Speedup
     from .workloads.models import Model
 
 
@@ -32,5 +32,5 @@ def pytest_metalperf_machine_facts() -> Mapping[str, str]:  # type: ignore[empty
 
 
 @pytest.hookspec
-def pytest_metalperf_measured(measurement: Measurement) -> None:
-    """A measurement has its verdict (or its error). Called once per call of a fixture, before the test fails."""
+def pytest_metalperf_measured(measurement: Measurement | Speedup) -> None:
+    """A measurement or a speedup has its verdict (or its error). Called once per call of a fixture, before the test fails."""

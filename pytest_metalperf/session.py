@@ -30,9 +30,10 @@ from .workloads.workload import DEFAULTS, Axis, Workload, WorkloadError, checked
 if TYPE_CHECKING:
     from .measure.fleet import Fleet
     from .measure.in_turn import Turns
+    from .measure.worker import WorkerError
     from .references.reference import Reference
 
-Listener = Callable[[Measurement], None]
+Listener = Callable[[Measurement | Speedup], None]
 
 
 @dataclass
@@ -84,7 +85,7 @@ class MetalSession:
         self._fleet: Fleet | None = None
         self._store: Store | None = None
         self._facts: MachineFacts | None = None
-        self._probes: dict[tuple[str, str], str] = {}
+        self._probes: dict[tuple[str, str], str | WorkerError] = {}
         self._runs: dict[tuple[str, str, str], list[Run]] = {}
         self._pairs: dict[tuple[str, str, str], list[tuple[Turns, Turns]]] = {}
         self._reference: Reference | None = None
@@ -161,20 +162,30 @@ class MetalSession:
         if device == "cpu" or device == "live":
             return ""
         if (device, backend) not in self._probes:
-            self.on_progress(Progress(backend, device, "looking for devices"))
-            try:
-                source = self.backend_source(backend)
-                missing = self.fleet.probe(source, device).missing
-                if not missing and self.settings.against:
-                    there = self.fleet.probe(self.reference.moved(source), device, self.reference.interpreter).missing
-                    missing = f"with {self.reference.name}: {there}" if there else ""
-            finally:
-                self.on_progress(None)
-            self._probes[device, backend] = missing
+            self._probes[device, backend] = self._probed(device, backend)
         reason = self._probes[device, backend]
+        if not isinstance(reason, str):
+            raise reason.with_traceback(None)
         if reason:
             self.unavailable[f"{device}:{backend}"] = reason
         return reason
+
+    def _probed(self, device: str, backend: str) -> str | WorkerError:
+        """Why `device` is missing, or what broke: a probe that hangs costs a whole timeout, so it is not tried again."""
+        from .measure.worker import WorkerError  # execnet: only when something is measured
+
+        source = self.backend_source(backend)
+        self.on_progress(Progress(backend, device, "looking for devices"))
+        try:
+            missing = self.fleet.probe(source, device).missing
+            if not missing and self.settings.against:
+                there = self.fleet.probe(self.reference.moved(source), device, self.reference.interpreter).missing
+                missing = f"with {self.reference.name}: {there}" if there else ""
+        except WorkerError as error:
+            return error
+        finally:
+            self.on_progress(None)
+        return missing
 
     def backend_source(self, name: str) -> Mapping[str, Any] | str:
         """How a worker finds the backend called `name`.
@@ -332,7 +343,7 @@ class MetalSession:
         """Keep a result for the reports, and tell whoever listens."""
         self.suspects.finished(result.nodeid)
         self.results.append(result)
-        if isinstance(result, Measurement) and not self.suspects.is_known(result.nodeid, result.workload.id):
+        if isinstance(result, Speedup) or not self.suspects.is_known(result.nodeid, result.workload.id):
             self.on_measured(result)
 
     def forget(self, nodeid: str) -> list[str]:

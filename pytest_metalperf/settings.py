@@ -287,7 +287,7 @@ class Settings:
     force: bool = _option(
         "--metal-force",
         False,
-        "record what would be refused: under battery, low power, throttling, a virtual GPU, or beside runs of other work",
+        "record what would be refused: under battery, low power, throttling, load, a virtual GPU, or beside runs of other work",
         _truth,
         marker=False,
     )

@@ -22,6 +22,10 @@ from .writing import locked, regular, replace, sweep
 HOUR = 3600.0
 
 
+_MEMORY = re.compile(r"-(\d+)gb(?=-|$)")
+"""The first is the machine's own: a GPU's, in its name, comes after it."""
+
+
 class Store:
     """The baselines of one machine in one folder.
 
@@ -66,6 +70,19 @@ class Store:
             except Damaged as error:
                 raise BaselineError(f"{error}; {error.remedy}") from None
         return self._read[1]
+
+    def near(self) -> str:
+        """The stored machine whose id differs from this one's in its memory alone, the closest; empty where none does."""
+        size = _MEMORY.search(self.machine)
+        if size is None:
+            return ""
+        before, after = self.machine[: size.start()], self.machine[size.end() :]
+        others = re.compile(rf"{re.escape(before)}-(\d+)gb{re.escape(after)}")
+        found = {
+            file.stem: others.fullmatch(file.stem) for file in self.path.parent.glob("*.json") if file != self.path
+        }
+        sizes = {name: abs(int(match[1]) - int(size[1])) for name, match in found.items() if match is not None}
+        return min(sizes, key=lambda name: (sizes[name], name), default="")
 
     def prepare(self) -> None:
         """Make sure that the file can be written, before anything is measured for it.

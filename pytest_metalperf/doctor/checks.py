@@ -10,6 +10,7 @@ from ..results.rounding import agree, tolerance
 from ..worker.machine import MachineFacts, spoils
 from .environment import (
     FRAMEWORKS,
+    JAX_PLUGINS,
     METAL_FIX,
     METAL_PYTHONS,
     PLUGINS,
@@ -98,7 +99,7 @@ def _frameworks(env: Environment) -> Iterator[Finding]:
         yield bad("frameworks", f"none of {', '.join(FRAMEWORKS.values())} is installed here", install)
     if env.version("jax-metal"):
         found = f"jax-metal {env.version('jax-metal')} stops with jax 0.5: 'default_memory_space is not supported'"
-        yield note("jax-metal", found, "pip uninstall jax-metal, and train on the CPU of JAX")
+        yield note("jax-metal", found, "pip uninstall jax-metal; pip install jax-mps")
 
 
 def _pins(env: Environment) -> Iterator[Finding]:
@@ -294,7 +295,9 @@ def of_backend(env: Environment, backend: str, facts: Mapping[str, Any], ended: 
         reached = "trained nothing" if "device" in facts else "was not even imported"
         if ended:
             return [*found, bad(check, f"{reached}, and its process ended without a word")]
-        return [*found, bad(check, f"{reached} within {seconds:g} s", longer)]
+        # what did not get its turn is no fault of it; a device that was looked for and never answered is
+        state = bad if "versions" in facts and not facts.get("late") else note
+        return [*found, state(check, f"{reached} within {seconds:g} s", longer)]
     if facts.get("jit"):
         found.append(note(check, f"jit_compile does not work: {facts['jit']}", "leave it off there"))
     left = [] if ended else ["precisions"] * ("precisions" not in facts) + ["jit_compile"] * (not tried)
@@ -305,6 +308,7 @@ _GPU_FIX = {
     ("tensorflow", "nvidia"): "pip install 'pytest-metalperf[cuda]'",
     ("torch", "nvidia"): "install a PyTorch that was built for this driver's CUDA (https://pytorch.org/get-started)",
     ("jax", "nvidia"): "pip install 'jax[cuda12]'",
+    ("jax", "apple"): "pip install jax-mps; or metaljax, with JAX_PLATFORMS=metal",
     ("torch", "apple"): "update macOS, or install an older PyTorch that still serves this one",
 }
 """Where the machine has a GPU of that maker and the backend sees none."""
@@ -316,9 +320,11 @@ def _devices(env: Environment, backend: str, facts: Mapping[str, Any]) -> Findin
     if not facts["missing"]:
         return ok(check, ", ".join(f"{name} ({kind})" if kind else name for name, kind in facts["devices"].items()))
     nvidia = any("NVIDIA" in gpu.upper() for gpu in env.facts.gpus)
-    apple = env.apple and not env.facts.virtual and backend in ("tensorflow", "torch")
+    apple = env.apple and not env.facts.virtual
     fix = _GPU_FIX.get((backend, "nvidia" if nvidia else "apple" if apple else ""), "")
-    return (bad if nvidia or apple else note)(check, str(facts["missing"]), fix)
+    # JAX on Apple's GPU is others' early work: who does not have it may not want it
+    wanted = nvidia or (apple and (backend != "jax" or any(env.version(name) for name in JAX_PLUGINS)))
+    return (bad if wanted else note)(check, str(facts["missing"]), fix)
 
 
 def of_parity(backend: str, gpu: Mapping[str, Any], cpu: Mapping[str, Any]) -> Finding:

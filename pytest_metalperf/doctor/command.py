@@ -109,6 +109,7 @@ def watched(backends: Sequence[str], seconds: float, finished: Callable[[Child, 
                     if child.facts.get("device") == "gpu" and child.backend not in also:
                         also.add(child.backend)
                         children.append(Child(child.backend, "cpu", Path(folder)))
+                        children[-1].facts["late"] = True  # it has what is left of the time
                     if ended or time.monotonic() > until:
                         children.remove(child)
                         child.kill()

@@ -26,6 +26,8 @@ from ..worker.machine import MachineFacts
 
 PLUGINS = ("tensorflow-metal", "tensorflow-metal-plugin")
 """Apple's plugin, and a community's."""
+JAX_PLUGINS = ("jax-mps", "metaljax")
+"""What brings Apple's GPU to JAX; neither is Apple's."""
 FRAMEWORKS = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX"}
 """Backends by the distribution that they need, and how people call them."""
 SAME_FOLDER = ("tensorflow", "tensorflow-cpu", "tf-nightly", "tensorflow-rocm")
@@ -41,6 +43,7 @@ PACKAGES = (
     "jax",
     "jaxlib",
     "jax-metal",
+    *JAX_PLUGINS,
     "numpy",
 )
 METAL_PYTHONS = "an arm64 Python 3.10 to 3.12"

@@ -78,7 +78,7 @@ SYMPTOMS = (
     Symptom(
         r"default_memory_space is not supported",
         "jax-metal does not work with jax 0.5 or later",
-        "pip uninstall jax-metal, and train on the CPU of JAX",
+        "pip uninstall jax-metal; pip install jax-mps",
     ),
     Symptom(
         r"total bytes of NDArray > 2\*\*32|product of dimension sizes > 2\*\*31",

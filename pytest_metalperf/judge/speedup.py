@@ -15,7 +15,7 @@ from ..measure.in_turn import Turns, take_turns
 from ..measure.plan import OnProgress, Plan, Progress, Request, plan_of
 from ..measure.worker import WorkerError
 from ..report import speedups, words
-from ..results.conditions import refusal, under_conditions, under_known_conditions
+from ..results.conditions import refusal, under_conditions, under_known_conditions, under_load
 from ..results.measurement import Pair, PairFigure, Speedup
 from ..results.run import run_of
 from ..session import MetalSession
@@ -171,7 +171,12 @@ def _record(session: MetalSession, speedup: Speedup, settings: Settings, measure
     _decide(speedup, settings, measure, None)
     if speedup.promise == "slower":
         return
-    why = refusal(speedup.pair_results, speedup.device)
+    if not settings.force and under_load(speedup.pair_results, speedup.device):  # once more: it may have passed
+        measure(2 * len(speedup.runs))
+        _look(speedup, _most(settings))
+        if speedup.promise == "slower":
+            return
+    why = refusal(speedup.pair_results, speedup.device) or under_load(speedup.pair_results, speedup.device)
     if why and not settings.force:
         speedup.verdict, speedup.error = "", words.refused(why)
         return

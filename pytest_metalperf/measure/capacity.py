@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Sequence
+
+from ..worker.machine import linux
 
 USABLE = 0.9  # share of a device's memory that workers may hold together while they prepare
 
 
 def side_by_side() -> int:
-    """Workers that prepare at once on this machine."""
-    return max(1, min(4, os.cpu_count() or 1))
+    """Workers that prepare at once on this machine: no more than the CPUs that its containers and masks leave to us."""
+    return workers_on(*cpus())
+
+
+def cpus() -> tuple[int, Sequence[float]]:
+    """The CPUs that this process may run on, and its containers' quotas in CPUs."""
+    if sys.platform == "linux":
+        return linux.affinity(), linux.quotas()
+    return os.cpu_count() or 1, []
+
+
+def workers_on(usable: int, limits: Sequence[float]) -> int:
+    """Workers that prepare at once on so many CPUs, under these quotas in CPUs."""
+    return max(1, min(4, int(min([usable, *limits]))))
+
+
+def memory_share(peak: int | None) -> float:
+    """The share of this machine's free memory that a run of such a peak, in bytes, takes; none where nobody knows."""
+    import psutil
+
+    return peak / max(psutil.virtual_memory().available, 1) if peak else 0.0
 
 
 def gpu_share(free: object, peak: int | None, common: int | None) -> float:

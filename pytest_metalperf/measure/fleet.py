@@ -17,7 +17,7 @@ from ..results.metrics import PREPARED_BESIDE
 from ..results.run import Run, run_of
 from ..worker.clock import RealTime
 from ..workloads.workload import Workload
-from .capacity import fitting, gpu_share, side_by_side
+from .capacity import fitting, gpu_share, memory_share, side_by_side
 from .interpreter import HERE, Interpreter, archive, user_modules
 from .plan import OnProgress, Plan, Request
 from .process import Launch
@@ -187,7 +187,7 @@ class Fleet:
         """
         left = count
         while left:
-            most = side_by_side() if workload.device == "cpu" else self._fitting.get(workload.id, 1)
+            most = self._fitting.get(workload.id, side_by_side() if workload.device == "cpu" else 1)
             side = 1 if plan.alone else min(left, most)
             workers = self.prepared([Request(workload, backend)] * side, plan, progress)
             try:
@@ -203,7 +203,9 @@ class Fleet:
                     worker.kill()
                     worker.results["measure"].setdefault("conditions", {})[PREPARED_BESIDE] = side - 1.0
                     run = run_of(worker.results, self.session)
-                    if side == 1:
+                    if workload.device == "cpu":
+                        self._fitting[workload.id] = fitting(memory_share(run.peak_memory_bytes) if self.local else 0.0)
+                    elif side == 1:
                         self._fitting[workload.id] = fitting(self._taken(run))
                     yield run
             finally:

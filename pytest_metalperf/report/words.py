@@ -114,8 +114,16 @@ def inconclusive(measurement: Measurement, command: str) -> str:
     )
 
 
-def no_baseline(measurement: Measurement, file: str, command: str, stored: Iterable[str] = ()) -> str:
-    """The failure text of a test that has nothing to be compared with; `stored` are the ids that have a baseline."""
+def no_baseline(measurement: Measurement, file: str, command: str, stored: Iterable[str] = (), near: str = "") -> str:
+    """The failure text of a test that has nothing to be compared with.
+
+    Args:
+        measurement: of the test.
+        file: where a baseline would be.
+        command: that runs the test alone.
+        stored: the ids that have a baseline there.
+        near: the id of a stored machine that differs in its memory alone.
+    """
     workload = measurement.workload
     others = [key for key in stored if key.partition("@")[0].partition("[")[0] == workload.name]
     lines = [
@@ -124,6 +132,9 @@ def no_baseline(measurement: Measurement, file: str, command: str, stored: Itera
     ]
     if others:  # another size, batch size or backend is another workload
         lines.append(f"{_INDENT}stored    {listed(sorted(others), 3)}: other work, which says nothing of this")
+    if near:
+        lines.append(f"{_INDENT}stored    {near}.json is of a machine that differs in its memory alone")
+        lines.append(f"{_INDENT}compare with it by  {command} --metal-machine {near}")
     return "\n".join([*lines, f"{_INDENT}record it with  {command} --metal-update-baselines"])
 
 

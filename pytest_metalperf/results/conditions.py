@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 Conditions = Mapping[str, object]
 YOUNGER = ("background", "gpu_other")
 """Conditions that baselines of earlier versions know nothing of."""
+MOST = 0.5
+"""Of the runs that are stored: where load touched more of them, they are not the code's time."""
 LESS_IS_WORSE = ("memory_free", "gpu_memory_free", "gpu_busy", "gpu_clock_mhz")
 OF_A_GPU = ("throttled", "virtual_gpu", "gpu_other")
 
@@ -110,6 +112,18 @@ def load(runs: Sequence[Ran], device: str) -> str:
     """What took time from these runs; empty if nothing did. Another process on the GPU may do nothing there."""
     found = [spoil for run in runs for spoil in spoils(run.conditions, device) if spoil.passing]
     return _clauses([spoil for spoil in found if spoil.condition != "gpu_processes"])
+
+
+def under_load(runs: Sequence[Ran], device: str) -> str:
+    """What took time from more than half of these runs; empty where most had none of it."""
+    touched = [run for run in runs if load([run], device)]
+    return f"{load(touched, device)} (in {len(touched)} of {len(runs)} runs)" if len(touched) > MOST * len(runs) else ""
+
+
+def least_loaded(runs: Sequence[AnyRun], device: str, count: int) -> list[AnyRun]:
+    """So many of these runs, in their order: those without load first."""
+    chosen = sorted(range(len(runs)), key=lambda i: bool(load([runs[i]], device)))[:count]
+    return [runs[i] for i in sorted(chosen)]
 
 
 def refusal(runs: Sequence[Ran], device: str) -> str:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import fake_backend
 import pytest
 
+from pytest_metalperf.results import conditions as rules
+
 BATTERY = {"power": "battery"}
+MOST = rules.MOST
 LOAD = {"other_load": 0.4}
 POWER_CAP = {"throttled": "power cap"}
+
+
+@pytest.fixture(autouse=True)
+def loads_count(suite, monkeypatch):
+    monkeypatch.setattr(rules, "MOST", MOST)
 
 
 @pytest.mark.parametrize(
@@ -46,11 +55,44 @@ def test_forced_it_is_stored_and_said(suite):
 
 
 @pytest.mark.parametrize("conditions", [LOAD, {"stolen": 0.3}])
-def test_load_is_recorded_and_said_aloud(suite, conditions):
+def test_under_load_a_recording_measures_again_and_is_refused(suite, conditions):
     suite.set(conditions=conditions)
     result = suite.run("--metal-update-baselines")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*nothing stored: * % of CPU time * (in 3 of 3 runs); remove that, *--metal-force"])
+    assert len(suite.trained()) == 6
+    assert not suite.file.exists()
+
+
+def test_under_load_a_recording_is_stored_by_force_and_said_aloud(suite):
+    suite.set(conditions=LOAD)
+    result = suite.run("--metal-update-baselines", "--metal-force")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["conditions: * % of CPU time * (1 of 1 workload had such runs)"])
+    assert len(suite.trained()) == 3
+
+
+def test_under_load_that_passes_the_runs_without_it_are_stored(suite, monkeypatch):
+    met = iter([LOAD, LOAD, {}, {}, LOAD, {}])
+    monkeypatch.setattr(fake_backend.FakeWatch, "conditions", lambda watch: dict(next(met)))
+    suite.run("--metal-update-baselines").assert_outcomes(passed=1)
+    (entry,) = suite.stored.values()
+    assert [run["conditions"].get("other_load") for run in entry["runs"]] == [None] * 3
+
+
+def test_load_in_fewer_than_half_of_the_runs_is_recorded_at_once(suite, monkeypatch):
+    met = iter([LOAD, {}, {}])
+    monkeypatch.setattr(fake_backend.FakeWatch, "conditions", lambda watch: dict(next(met)))
+    suite.run("--metal-update-baselines").assert_outcomes(passed=1)
+
+
+def test_a_speedup_under_stolen_time_is_not_recorded(suite):
+    suite.set(conditions={"stolen": 0.3}, gpus=["gpu"])
+    suite.write("def test_it(metal_speedup): metal_speedup('fake-model', at_least=2)")
+    result = suite.run("--metal-update-baselines")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*nothing stored: 30 % of CPU time was stolen*--metal-force"])
+    assert not suite.file.exists()
 
 
 def test_a_gpu_at_its_power_cap_is_recorded_and_gated(suite):
@@ -106,6 +148,6 @@ def test_load_makes_nothing_faster_so_within_stands(suite):
 
 def test_load_that_the_baseline_had_too_is_the_noise_that_it_is(suite):
     suite.set(conditions=LOAD)
-    suite.run("--metal-update-baselines")
+    suite.run("--metal-update-baselines", "--metal-force")
     suite.set(conditions=LOAD, seconds=0.3)
     suite.run().assert_outcomes(failed=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -161,7 +160,7 @@ def test_runs_are_shared_by_all_gates(measured):
 
 
 def test_first_batches_are_compared_only_where_each_had_the_machine_for_itself(suite):
-    suite.monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    suite.monkeypatch.setattr("pytest_metalperf.measure.capacity.cpus", lambda: (4, []))
     suite.set(seconds=0.1)
     suite.run("--metal-update-baselines")
     result = suite.run("--metal-metrics=first_batch=20%")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
-from pytest_metalperf.measure.capacity import gpu_share
+from pytest_metalperf.measure.capacity import gpu_share, workers_on
 
 
 def test_so_many_processes_and_runs_are_stored(suite):
@@ -68,7 +66,7 @@ GIGA = 1_000_000_000
     ],
 )
 def test_a_gpu_prepares_no_more_at_once_than_its_memory_holds(suite, free, memory, beside):
-    suite.monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    suite.monkeypatch.setattr("pytest_metalperf.measure.capacity.cpus", lambda: (4, []))
     suite.set(gpus=["gpu"], conditions={"gpu_memory_free": free}, peak=memory)
     suite.run("--metal-devices=gpu", "--metal-runs=5", "--metal-update-baselines").assert_outcomes(passed=1)
     (entry,) = suite.stored.values()
@@ -93,3 +91,19 @@ def test_none_is_refused(suite):
     result = suite.run("--metal-runs=0")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: --metal-runs: expected at least 1*"])
+
+
+@pytest.mark.parametrize(
+    ("cpus", "limits", "workers"),
+    [(1, [], 1), (2, [], 2), (64, [], 4), (64, [1.5], 1), (64, [0.5], 1), (8, [3.0, 2.0], 2), (2, [16.0], 2)],
+)
+def test_no_more_workers_prepare_at_once_than_quota_and_affinity_allow(cpus, limits, workers):
+    assert workers_on(cpus, limits) == workers
+
+
+def test_the_first_runs_peak_says_how_many_the_memory_holds(suite):
+    suite.monkeypatch.setattr("pytest_metalperf.measure.capacity.cpus", lambda: (4, []))
+    suite.set(peak=10**15)
+    suite.run("--metal-runs=6", "--metal-update-baselines").assert_outcomes(passed=1)
+    (entry,) = suite.stored.values()
+    assert [run["conditions"]["prepared_beside"] for run in entry["runs"]] == [3, 3, 3, 3, 0, 0]

@@ -110,7 +110,7 @@ def test_a_rate_that_was_never_seen_is_a_bound():
 
 
 def test_a_verdict_s_seconds_are_those_of_its_looks(monkeypatch):
-    monkeypatch.setattr("pytest_metalperf.measure.capacity.os.cpu_count", lambda: 2)
+    monkeypatch.setattr("pytest_metalperf.measure.capacity.cpus", lambda: (2, []))
     took = Took("x", prepare=10.0, measure=1.0)
     assert simulation.verdict_seconds(took, 1, 2) == 11.0
     assert simulation.verdict_seconds(took, 5, 2) == 11.0 + 12.0 + 12.0

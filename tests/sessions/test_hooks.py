@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 from conftest import CONFTEST
 
+from pytest_metalperf.measure.fleet import Fleet
+from pytest_metalperf.measure.worker import WorkerError
+
 MODELS = "def pytest_metalperf_models():\n    from fake_backend import build\n    from pytest_metalperf import Model\n"
 BROKEN = [
     (MODELS + "    return Model('a', build)", "pytest_metalperf_models: expected a list of Model, got Model"),
@@ -50,3 +53,32 @@ def test_models_and_facts_of_a_plugin_are_there(suite):
     suite.pytester.makeconftest(CONFTEST + "\ndef pytest_metalperf_machine_facts():\n    return {'rack': '7'}\n")
     suite.run("--metal-update-baselines").assert_outcomes(passed=1)
     assert '"rack": "7"' in suite.file.read_text()
+
+
+def test_listeners_are_told_of_measurements_and_of_speedups(suite):
+    listening = "def pytest_metalperf_measured(measurement):\n    print('told of', type(measurement).__name__)\n"
+    suite.pytester.makeconftest(CONFTEST + listening)
+    suite.set(gpus=["gpu"])
+    suite.write(
+        "def test_one(metal_bench): metal_bench('fake-model')\n"
+        "def test_both(metal_speedup): metal_speedup('fake-model', at_least=2)\n"
+    )
+    suite.run("-s").stdout.fnmatch_lines(["*told of Measurement*", "*told of Speedup*"])
+
+
+def test_a_probe_that_broke_is_not_tried_again(suite, monkeypatch):
+    asked = []
+
+    def hangs(fleet, backend, device, *interpreter):
+        asked.append(device)
+        raise WorkerError("worker", "said nothing for 1200 s")
+
+    monkeypatch.setattr(Fleet, "probe", hangs)
+    suite.write(
+        "import pytest\n@pytest.mark.parametrize('size', [8, 16, 32])\n"
+        "def test_it(metal_bench, size): metal_bench('fake-model', batch_size=size)\n"
+    )
+    result = suite.run("--metal-devices=gpu")
+    result.assert_outcomes(errors=3)
+    result.stdout.fnmatch_lines(["*said nothing for 1200 s*"] * 3)
+    assert asked == ["gpu"]

@@ -1,8 +1,9 @@
-"""JAX with Keras 3: the CPU and CUDA GPUs; the train step is compiled by XLA unless the workload says otherwise."""
+"""JAX with Keras 3, on CPU, CUDA GPUs, and Apple's by jax-mps or metaljax; XLA compiles the step unless told otherwise."""
 
 from __future__ import annotations
 
 import os
+import platform
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +19,7 @@ class Jax(KerasBackend):
     framework = "jax"
     called = "JAX"
     install = "jax"
-    packages = ("jaxlib", "jax-cuda12-plugin", "jax-cuda13-plugin", "jax-metal")
+    packages = ("jaxlib", "jax-cuda12-plugin", "jax-cuda13-plugin", "jax-metal", "jax-mps", "metaljax")
 
     def import_framework(self) -> None:
         # memory as needed, as the other side of a pair may need some too; the allocator stays the same
@@ -37,7 +38,16 @@ class Jax(KerasBackend):
         return named(str(device.device_kind) for device in self.gpus())
 
     def why_no_gpu(self) -> str:
-        return ": pip install 'jax[cuda12]' where there is an NVIDIA GPU; JAX trains on no Apple GPU"
+        if platform.system() != "Darwin":
+            return ": pip install 'jax[cuda12]' where there is an NVIDIA GPU"
+        versions = self.versions()
+        if "jax-mps" in versions:  # JAX' default where it loads
+            return (
+                f": jax-mps {versions['jax-mps']} is there, and does not load with jaxlib {versions.get('jaxlib', '')}"
+            )
+        if "metaljax" in versions:
+            return ": metaljax is there, and trains where JAX_PLATFORMS=metal is set"
+        return ": pip install jax-mps, whose release must fit this jaxlib"
 
     def hide(self, device: str) -> None:
         super().hide(device)
