@@ -38,7 +38,7 @@ def _function(step: Any) -> Any:
     while isinstance(step, functools.partial):
         step = step.func
     if not isinstance(step, (FunctionType, MethodType)):
-        step = getattr(step, "__wrapped__", None) or getattr(type(step), "__call__", step)
+        step = getattr(step, "__wrapped__", None) or vars(type(step)).get("__call__", step)
     return getattr(step, "__func__", step)
 
 
@@ -56,7 +56,7 @@ def _parts(one: Any, names: Mapping[str, Any]) -> Iterable[Any]:
         return one
     if isinstance(one, (ModuleType, type)):
         return ()
-    return [*_attributes(one), getattr(type(one), "__call__", None)]
+    return [*_attributes(one), vars(type(one)).get("__call__")]
 
 
 def _attributes(one: Any) -> list[Any]:

@@ -1,6 +1,6 @@
 """Where a builder's step computes: the device that it gets, and an error where it computes elsewhere than its name says.
 
-No GPU is needed: a second CPU of JAX, and PyTorch's `meta` device, stand in for a place that the name does not say.
+No GPU is needed: PyTorch's `meta` device stands in for a place that the name does not say.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import pytest
 
 TORCH = """
-    import torch
-
     def build(device, where="device"):
+        import torch  # here: pytest's process, which runs many of these suites, cannot load it twice
+
         where = device if where == "device" else torch.device(where)
         assert isinstance(device, torch.device)
         model = torch.nn.Linear(4, 1).to(where)
@@ -30,9 +30,9 @@ TORCH = """
 """
 
 JAX = """
-    import jax, jax.numpy as jnp
+    def build(device):
+        import jax, jax.numpy as jnp
 
-    def build(device, other=False):
         assert isinstance(device, jax.Device) and device.platform == "cpu"
         state = jax.device_put(jnp.ones((4,)), device)
         x = jax.device_put(jnp.ones((8, 4)), device)
@@ -66,7 +66,7 @@ def test_weights_elsewhere_are_an_error_though_the_step_returns_a_number(suite):
     result = suite.run(*ONE)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*mine computes on meta, and its name would say cpu: *argument `device`*"])
-    assert not suite.stored
+    assert not suite.file.exists()
 
 
 @pytest.mark.jax

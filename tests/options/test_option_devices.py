@@ -79,7 +79,7 @@ def test_another_device_in_a_call_is_an_error_that_names_the_marker(suite):
     result.stdout.fnmatch_lines(
         ['*test_it[[]cpu[]] is the test of cpu, while its call names gpu: *@pytest.mark.metal_bench(devices="gpu")']
     )
-    assert not suite.stored
+    assert not suite.file.exists()
     assert suite.trained() == []
 
 
