@@ -93,8 +93,8 @@ class MetalBench(_OfTest):
             model: the name of a reference or registered model, or a function that returns a compiled `keras.Model`
                 with one batch, or a zero-argument step.
             name: under which the baseline is stored; the model's or function's own by default.
-            device: `cpu`, `gpu`, `gpu:1`; the test's parameter by default.
-            backend: the test's parameter by default.
+            device: `cpu`, `gpu`, `gpu:1`, in a unittest class; elsewhere it is the test's parameter, and no other.
+            backend: likewise.
             keywords: axes (`batch_size`, `image_size`, `precision`, `jit_compile`, any that the builder declares)
                 and settings (`batches`, `warmup`, `runs`, `tolerance`, `max_runs`, `size`, …).
 
@@ -115,11 +115,15 @@ class MetalBench(_OfTest):
                 settings,
                 "a sustained run is judged by itself, not by --metal-against",
             )
-        device = self._test.device if device is None else device
+        test = self._test
+        device = test.device if device is None else device
         if device is None:
-            raise Broken(words.not_parametrised(self._test.nodeid), pytrace=False)
-        backend = self._test.backend if backend is None else backend
+            raise Broken(words.not_parametrised(test.nodeid), pytrace=False)
+        backend = test.backend if backend is None else backend
         try:
+            device = self._session.checked_device(device, backend)
+            if test.device is not None and (device, backend) != (test.device, test.backend):
+                raise WorkloadError(words.of_another_test(test.nodeid, (test.device, test.backend), (device, backend)))
             workload = self._session.workload(
                 model, name=name, device=device, backend=backend, axes=axes, settings=settings, nodeid=self._test.nodeid
             )

@@ -140,8 +140,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         settings = marked(metafunc.definition, metafunc.config.stash[_settings])
     except SettingError:  # told by the fixture, as a failure of that test alone
         settings = metafunc.config.stash[_settings]
-    devices = [(device, backend) for backend in settings.backend for device in settings.devices]
-    several = len(settings.backend) > 1
+    devices = [(device, backend) for backend in settings.backends for device in settings.devices]
+    several = len(settings.backends) > 1
     ids = [f"{device}-{backend}" if several else device for device, backend in devices]
     metafunc.parametrize("metal_device", devices, ids=ids, indirect=True)
 
@@ -274,7 +274,7 @@ def _asked(request: pytest.FixtureRequest, device: str | None, row: Row | None) 
         Child.of_environment(),
     )
     command = " ".join(word for word in ("pytest", *map(_quoted, alone), config.stash[_flags]) if word)
-    backend = where[1] if where else settings.backend[0]
+    backend = where[1] if where else settings.backends[0]
     return (
         session,
         settings,

@@ -18,7 +18,7 @@ from .references.git import Revision, revision
 from .results.measurement import Measurement, Speedup
 from .results.metrics import PREPARED_BESIDE
 from .results.run import Run
-from .settings import SettingError, Settings, baselines_folder, call_keys, devices
+from .settings import AUTO, SettingError, Settings, baselines_folder, call_keys, devices, installed
 from .suspects import Suspects
 from .worker.backends import BACKENDS
 from .worker.clock import RealTime
@@ -193,11 +193,25 @@ class MetalSession:
         Raises:
             WorkloadError: that lists what there is.
         """
+        if name == AUTO:
+            raise WorkloadError(
+                f"--metal-backend auto cannot choose: {' and '.join(installed())} are installed, and TensorFlow is not;"
+                f" name one, such as metal_backend = {installed()[0]} in the ini file, or the marker's backend"
+            )
         if not isinstance(name, str) or name not in self.backends:
             raise WorkloadError(f"unknown backend {name!r}: there are {', '.join(sorted(self.backends))}")
         return self.backends[name]
 
     # what is asked
+
+    def checked_device(self, device: str, backend: str) -> str:
+        """A device by its one name, where there is such a device and such a backend.
+
+        Raises:
+            WorkloadError: in one sentence.
+        """
+        self.backend_source(backend)
+        return _checked_device(device)
 
     def workload(
         self,
@@ -215,8 +229,7 @@ class MetalSession:
         Raises:
             WorkloadError: in one sentence.
         """
-        self.backend_source(backend)
-        device = _checked_device(device)
+        device = self.checked_device(device, backend)
         if isinstance(model, str):
             known = find(model, self.models)
             called = checked_name(model if name is None else name)

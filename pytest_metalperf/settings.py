@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import importlib.util
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,6 +113,32 @@ def _span(text: object) -> float | None:
     if match is None or not float(match[1]):
         raise SettingError(f"expected a time such as 180 (seconds), 3min or 1h, or off, got {text!r}")
     return float(match[1]) * _UNITS[match[2]]
+
+
+AUTO = "auto"
+FRAMEWORKS = ("tensorflow", "torch", "jax")
+
+
+@functools.cache
+def installed() -> tuple[str, ...]:
+    """The frameworks that could be imported here; none is imported."""
+    return tuple(name for name in FRAMEWORKS if name in sys.modules or _is_package(name))
+
+
+def _is_package(name: str) -> bool:
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return False
+    return spec is not None and spec.origin is not None  # a folder of that name is no framework
+
+
+def automatic() -> str:
+    """TensorFlow where it is installed, or nothing is; else the one framework that is; `auto` where there are several."""
+    found = installed()
+    if not found or FRAMEWORKS[0] in found:
+        return FRAMEWORKS[0]
+    return found[0] if len(found) == 1 else AUTO
 
 
 def _names(text: object) -> tuple[str, ...]:
@@ -219,7 +248,11 @@ class Settings:
         metavar="NAMES",
     )
     backend: tuple[str, ...] = _option(
-        "--metal-backend", ("tensorflow",), "backends, comma separated", _names, metavar="NAMES"
+        "--metal-backend",
+        ("auto",),
+        "backends, comma separated; auto is TensorFlow where it is installed, else the one that is",
+        _names,
+        metavar="NAMES",
     )
     size: str = _option(
         "--metal-size", "standard", "size of the reference models", _one_of(*SIZES), metavar="|".join(SIZES)
@@ -324,6 +357,11 @@ class Settings:
 
     given: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """What was given at any level, of which the rest follows."""
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """The names of `backend`, with what `auto` stands for here; `auto` itself where that cannot be told."""
+        return tuple(dict.fromkeys(automatic() if name == AUTO else name for name in self.backend))
 
     @property
     def max_pairs(self) -> int:

@@ -384,10 +384,13 @@ def _unused(session: MetalSession) -> list[str]:
 
     settings = session.settings
     asked = [_id(result) for result in session.results]
-    tried = {f"{device}:{backend}" for device in settings.devices for backend in settings.backend}
+    tried = {f"{device}:{backend}" for device in settings.devices for backend in settings.backends}
     # a speedup names its devices itself
     named = {
-        place for key in session.store.speedups for place in places(key) if place.rpartition(":")[2] in settings.backend
+        place
+        for key in session.store.speedups
+        for place in places(key)
+        if place.rpartition(":")[2] in settings.backends
     }
     away = set(session.unavailable)
     lost = [

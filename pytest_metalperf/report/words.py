@@ -346,6 +346,18 @@ def not_parametrised(nodeid: str) -> str:
     )
 
 
+def of_another_test(nodeid: str, test: tuple[str, str], call: tuple[str, str]) -> str:
+    """For a call that names another device or backend than its test is parametrised with (each a device, a backend)."""
+    keys = [
+        (key, mine, theirs)
+        for key, mine, theirs in zip(("devices", "backend"), test, call, strict=True)
+        if mine != theirs
+    ]
+    differ = " and ".join(f"{mine}, while its call names {theirs}" for _, mine, theirs in keys)
+    marker = ", ".join(f'{key}="{theirs}"' for key, _, theirs in keys)
+    return f"{nodeid} is the test of {differ}: put that into the marker, @pytest.mark.metal_bench({marker})"
+
+
 def plural(count: int, noun: str) -> str:
     """`1 run`, `5 runs`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"

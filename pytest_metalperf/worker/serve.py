@@ -44,8 +44,8 @@ class Job:
         self.name = ""
         self.device = "cpu"
         self.examples: int | None = None
-        self.held: list[Any] | None = None
-        """What a step of the user's own holds; None for a model, and once it was looked at."""
+        self.bare = False
+        """Whether this is a step of the user's own, with no model to look at."""
         self.log: Path | None = None
         """Where this process's stdout and stderr go, if that is a file."""
         self.stoppable = False
@@ -129,7 +129,7 @@ class Job:
             built = call_builder(builder, name, axes, self.backend.device_object(self.device))
         trainable = self.backend.trainable(built, name, axes)
         if trainable.checksums is None:  # a step of the user's own
-            self.held = list(held_by(trainable.step))
+            self.bare = True
             given = takes(builder)
             lost = [
                 axis for axis, default in OF_A_MODEL.items() if axes.get(axis, default) != default and not given(axis)
@@ -340,15 +340,19 @@ class Job:
 
     def _check_device(self, outputs: Any) -> None:
         """Whether a step of the user's own computes where its name says."""
-        if self.held is None:  # a model, whose weights were looked at
+        if not self.bare:  # a model, whose weights were looked at
             return
-        values = [*(leaf for _, leaf in reported(outputs)), *self.held]
-        found = {where for value in values if (where := self.backend.where_is(value))}
-        self.held = None
-        if found and self.device.removesuffix(":0") not in found:
+        held = list(held_by(self.trainable.step))
+        where_is = self.backend.where_is
+        weights = {where_is(weight) for one in held for weight in self.backend.weights_of(one)} - {""}
+        values = {where_is(value) for value in (*(leaf for _, leaf in reported(outputs)), *held)} - {""}
+        asked = self.device.removesuffix(":0")
+        # a loss may be fetched to the host, and a batch come from there; weights that train elsewhere compute elsewhere
+        if weights - {asked} or (values and asked not in values):
+            found = " and ".join(sorted(weights or values))
             raise Problem(
                 "device",
-                f"{self.name} computes on {' and '.join(sorted(found))}, and its name would say {self.device}: let the builder"
+                f"{self.name} computes on {found}, and its name would say {self.device}: let the builder"
                 " declare an argument `device`, and put model and batch there",
             )
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
+
+from pytest_metalperf import session, settings
 
 TWO = """
 from fake_backend import Fake, build
@@ -35,11 +39,59 @@ def test_missing_gpu_is_asked_of_each(suite):
     result.assert_outcomes(skipped=2)
 
 
-def test_call_chooses(suite):
+def test_marker_chooses(suite):
     suite.pytester.makeconftest(TWO)
-    suite.write("def test_it(metal_bench):\n    metal_bench('fake-model', backend='other')\n")
+    suite.write(
+        "import pytest\n@pytest.mark.metal_bench(backend='other')\ndef test_it(metal_bench):\n    metal_bench('fake-model')\n"
+    )
     suite.run("--metal-update-baselines").assert_outcomes(passed=1)
     assert list(suite.stored) == ["fake-model@cpu:other"]
+
+
+def test_another_backend_in_a_call_is_an_error_that_names_the_marker(suite):
+    suite.pytester.makeconftest(TWO)
+    suite.write("def test_it(metal_bench):\n    metal_bench('fake-model', backend='other')\n")
+    result = suite.run("--metal-update-baselines")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(['*is the test of fake, while its call names other: *metal_bench(backend="other")'])
+    assert suite.trained() == []
+
+
+@pytest.mark.parametrize(
+    ("there", "chosen"),
+    [
+        (("tensorflow", "torch", "jax"), "tensorflow"),
+        (("torch",), "torch"),
+        (("jax",), "jax"),
+        ((), "tensorflow"),
+        (("torch", "jax"), "auto"),
+    ],
+)
+def test_auto_is_tensorflow_or_the_one_that_is_installed(monkeypatch, there, chosen):
+    monkeypatch.setattr(settings, "installed", lambda: there)
+    assert settings.Settings().backends == (chosen,)
+    assert settings.Settings(backend=("auto", "torch")).backends == tuple(dict.fromkeys((chosen, "torch")))
+
+
+def test_auto_takes_a_folder_of_the_name_for_no_framework(tmp_path, monkeypatch):
+    for name in settings.FRAMEWORKS:
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    for name in settings.FRAMEWORKS:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    assert settings.installed.__wrapped__() == ()
+
+
+def test_auto_with_several_and_no_tensorflow_says_to_name_one(suite, monkeypatch):
+    for module in (settings, session):
+        monkeypatch.setattr(module, "installed", lambda: ("torch", "jax"))
+    suite.ini(metal_backend=None)
+    result = suite.run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["*auto cannot choose: torch and jax are installed*metal_backend = torch in the ini file*"]
+    )
+    assert suite.trained() == []
 
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])

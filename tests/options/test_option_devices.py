@@ -57,28 +57,36 @@ def test_first_gpu_has_one_name_and_a_name_twice_is_one_test(suite):
     result.stdout.fnmatch_lines(["test_suite.py::test_it[[]gpu[]]", "1 test collected*"])
 
 
-def test_marker_and_call_choose_devices(suite):
+def test_marker_chooses_devices(suite):
     suite.write(
         """
         import pytest
         @pytest.mark.metal_bench(devices=["gpu"])
         def test_marker(metal_bench, metal_device):
             assert metal_bench("fake-model").device == metal_device == "gpu"
-        def test_call(metal_bench, metal_device):
-            assert metal_device == "cpu"
-            assert metal_bench("fake-model", device="gpu").device == "gpu"
-            metal_bench("fake-model", device="gpu:1")
         """
     )
     suite.set(gpus=["gpu"])
-    result = suite.run("-rs", "--metal-on-missing=warn")
-    result.stdout.fnmatch_lines(["SKIPPED*gpu:1*", "*1 skipped, 1 no baseline*"])
+    suite.run("--metal-on-missing=warn").stdout.fnmatch_lines(["*1 no baseline*"])
+
+
+def test_another_device_in_a_call_is_an_error_that_names_the_marker(suite):
+    """Else the row of a test named `[cpu]` would hold a GPU's time."""
+    suite.set(gpus=["gpu"])
+    suite.write("def test_it(metal_bench):\n    metal_bench('fake-model', device='gpu')")
+    result = suite.run("--metal-update-baselines")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ['*test_it[[]cpu[]] is the test of cpu, while its call names gpu: *@pytest.mark.metal_bench(devices="gpu")']
+    )
+    assert not suite.file.exists()
+    assert suite.trained() == []
 
 
 def test_call_knows_the_first_gpu_by_both_names(suite):
     suite.set(gpus=["gpu"])
     suite.write("def test_it(metal_bench):\n    metal_bench('fake-model', device='gpu:0')")
-    suite.run("--metal-update-baselines", "--metal-runs=1").assert_outcomes(passed=1)
+    suite.run("--metal-devices=gpu", "--metal-update-baselines", "--metal-runs=1").assert_outcomes(passed=1)
 
 
 @pytest.mark.parametrize("fixture", ["metal_bench", "metal_speedup"])
@@ -103,8 +111,10 @@ def test_unknown_device_says_what_there_is(suite):
 def test_skip_of_a_call_is_counted_too(suite):
     suite.write(
         """
+        import pytest
+        @pytest.mark.metal_bench(devices="gpu")
         def test_call(metal_bench):
-            metal_bench("fake-model", device="gpu")
+            metal_bench("fake-model")
         def test_speedup(metal_speedup):
             metal_speedup("fake-model")
         """

@@ -37,8 +37,9 @@ def test_of_marker_and_call(suite):
         @pytest.mark.metal_bench(require_gpu=True)
         def test_marker(metal_bench):
             metal_bench("fake-model", name="a")
+        @pytest.mark.metal_bench(devices="gpu", require_gpu=True)
         def test_call(metal_bench):
-            metal_bench("fake-model", name="b", device="gpu", require_gpu=True)
+            metal_bench("fake-model", name="b")
         def test_default(metal_bench):
             metal_bench("fake-model", name="c")
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -101,6 +101,10 @@ class Backend(ABC):
     def where_is(self, value: Any) -> str:  # noqa: ARG002
         """`cpu`, `gpu` or `gpu:1`: where a value or a model lies; empty where nobody can tell."""
         return ""
+
+    def weights_of(self, value: Any) -> Iterable[Any]:  # noqa: ARG002
+        """The trainable weights of a model or an optimizer of this framework; none of anything else."""
+        return ()
 
     @abstractmethod
     def trainable(self, built: Any, name: str, axes: Mapping[str, Any]) -> Trainable:

@@ -60,8 +60,11 @@ class Jax(KerasBackend):
     def where_is(self, value: Any) -> str:
         if not isinstance(value, self.jax.Array) or isinstance(value, self.jax.core.Tracer):
             return ""
-        lies = next(iter(value.devices()))
-        return "cpu" if lies.platform == "cpu" else list(named(map(str, self.gpus())))[1 + self.gpus().index(lies)]
+        gpus = self.gpus()
+        places = list(named(map(str, gpus)))
+        # of its sharding: an array whose buffers a step has taken over (donate_argnums) tells nothing of devices itself
+        found = {d: "cpu" if d.platform == "cpu" else places[1 + gpus.index(d)] for d in value.sharding.device_set}
+        return " and ".join(sorted(set(found.values())))
 
     def make_default(self, index: int) -> None:
         if self.device == "cpu":

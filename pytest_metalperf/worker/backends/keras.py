@@ -74,7 +74,12 @@ class KerasBackend(Backend):
         """
 
     def import_keras(self) -> Any:
-        """Keras, which takes its backend and on PyTorch its device from the environment as it is imported."""
+        """Keras, which takes its backend and on PyTorch its device from the environment as it is imported.
+
+        None where it is not installed: a step of the user's own needs none.
+        """
+        if "keras" not in sys.modules and importlib.util.find_spec("keras") is None:
+            return None
         try:
             import keras
         except ImportError as error:
@@ -122,18 +127,21 @@ class KerasBackend(Backend):
             raise Problem("device", self.why_missing(device, self.devices()))
         self.device = device
         self.make_default(index)
-        if importlib.util.find_spec("keras") is None:  # a step of the user's own needs none
-            random.seed(seed)
+        keras = self.import_keras()
+        if keras is None:
             self.seed(seed)
             return
-        keras = self.import_keras()
         keras.utils.set_random_seed(seed)
         keras.config.set_dtype_policy(precision)
         if precision != "float32":
             self.try_precision(precision)
 
     def seed(self, seed: int) -> None:
-        """Seed the framework's own random numbers, where Keras is not there to do it."""
+        """What Keras' `set_random_seed` seeds, where there is no Keras."""
+        import numpy
+
+        random.seed(seed)
+        numpy.random.seed(seed)
 
     @abstractmethod
     def make_default(self, index: int) -> None:
@@ -195,10 +203,16 @@ class KerasBackend(Backend):
     # what they share
 
     def trainable(self, built: Any, name: str, axes: Mapping[str, Any]) -> Trainable:
-        if callable(built) and not (self.keras is not None and isinstance(built, self.keras.Model)):
+        if callable(built) and (self.keras is None or not isinstance(built, self.keras.Model)):
             _no_arguments(built, name)
             return Trainable(step=built, fence=self.fence, examples=axes.get("batch_size"), description="step function")
-        return self._from_model(*_checked(built, name, self.keras or self.import_keras()), name, axes)
+        if self.keras is None:
+            raise Problem(
+                "builder",
+                f"the builder of {name} returned a {type(built).__name__}, and Keras is not installed: return a zero-argument"
+                " step, or pip install 'keras>=3' for Keras models",
+            )
+        return self._from_model(*_checked(built, name, self.keras), name, axes)
 
     def fence(self, outputs: Any) -> float:
         """Wait for the whole step, and read a value computed on the device after it."""

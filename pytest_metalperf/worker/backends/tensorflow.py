@@ -56,6 +56,7 @@ class TensorFlow(KerasBackend):
             self.tf.config.set_visible_devices([], "GPU")  # Metal's too, which no variable hides
 
     def seed(self, seed: int) -> None:
+        super().seed(seed)
         self.tf.random.set_seed(seed)
 
     def device_object(self, device: str) -> Any:  # noqa: ARG002
@@ -65,6 +66,17 @@ class TensorFlow(KerasBackend):
         if not isinstance(value, (self.tf.Tensor, self.tf.Variable)) or not isinstance(value.device, str):
             return ""
         return self.device if "GPU" in value.device.upper() and self.device != "cpu" else "cpu"
+
+    def weights_of(self, value: Any) -> Iterable[Any]:
+        if not isinstance(value, self.tf.Module):  # Keras' models and layers are such too
+            return ()
+        return [
+            getattr(weight, "value", weight) if self._of_keras(weight) else weight
+            for weight in value.trainable_variables
+        ]
+
+    def _of_keras(self, weight: Any) -> bool:
+        return self.keras is not None and isinstance(weight, self.keras.Variable)
 
     def make_default(self, index: int) -> None:
         tf, gpus = self.tf, self.gpus()

@@ -10,7 +10,7 @@ import re
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
@@ -59,7 +59,18 @@ class Torch(KerasBackend):
         super().hide(device)
         if device == "cpu":
             self.torch.backends.mps.is_available = lambda: False  # what people ask; no variable hides Apple's GPU
-        self.make_default(int(device.partition(":")[2] or 0))
+        os.environ["KERAS_TORCH_DEVICE"] = self._called(device)  # Keras reads it as it is imported, maybe by the user
+
+    def _called(self, device: str) -> str:
+        """As PyTorch calls a device, without asking for any: CUDA's variables are the user's to set until it begins."""
+        version = self.torch.version
+        if device == "cpu":
+            return "cpu"
+        return f"cuda:{device.partition(':')[2] or 0}" if version.cuda or getattr(version, "hip", None) else "mps"
+
+    def seed(self, seed: int) -> None:
+        super().seed(seed)
+        self.torch.manual_seed(seed)
 
     def scope(self) -> AbstractContextManager[Any]:
         """Not while steps run: PyTorch's default device costs every call that makes a tensor."""
@@ -69,11 +80,17 @@ class Torch(KerasBackend):
         return self.where
 
     def where_is(self, value: Any) -> str:
-        if isinstance(value, self.torch.nn.Module):
-            value = next(iter(value.parameters()), None)
         if not isinstance(value, self.torch.Tensor):
             return ""
-        return "cpu" if value.device.type == "cpu" else f"gpu:{value.device.index or 0}".removesuffix(":0")
+        kind = value.device.type
+        return f"gpu:{value.device.index or 0}".removesuffix(":0") if kind in ("cuda", "mps") else kind
+
+    def weights_of(self, value: Any) -> Iterable[Any]:
+        if isinstance(value, self.torch.nn.Module):
+            return [weight for weight in value.parameters() if weight.requires_grad]
+        if isinstance(value, self.torch.optim.Optimizer):
+            return [weight for group in value.param_groups for weight in group["params"]]
+        return ()
 
     def make_default(self, index: int) -> None:
         torch = self.torch
@@ -82,10 +99,7 @@ class Torch(KerasBackend):
             self.where = torch.device(f"cuda:{index}" if torch.cuda.is_available() else "mps")
         if self.where.type == "cuda":
             torch.cuda.set_device(self.where)
-        os.environ["KERAS_TORCH_DEVICE"] = str(self.where)  # Keras reads it as it is imported: by us, or by the user
-
-    def seed(self, seed: int) -> None:
-        self.torch.manual_seed(seed)
+        os.environ["KERAS_TORCH_DEVICE"] = str(self.where)
 
     def fence(self, outputs: Any) -> float:
         value = super().fence(outputs)

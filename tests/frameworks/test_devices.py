@@ -1,0 +1,98 @@
+"""Where a builder's step computes: the device that it gets, and an error where it computes elsewhere than its name says.
+
+No GPU is needed: PyTorch's `meta` device stands in for a place that the name does not say.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+TORCH = """
+    def build(device, where="device"):
+        import torch  # here: pytest's process, which runs many of these suites, cannot load it twice
+
+        where = device if where == "device" else torch.device(where)
+        assert isinstance(device, torch.device)
+        model = torch.nn.Linear(4, 1).to(where)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        x = torch.ones(8, 4).to(where)
+
+        def step():
+            optimizer.zero_grad()
+            loss = model(x).square().mean()
+            loss.backward()
+            optimizer.step()
+            return {loss}
+        return step
+
+    def test_it(metal_bench):
+        metal_bench(build, name="mine"{axes})
+"""
+
+JAX = """
+    def build(device):
+        import jax, jax.numpy as jnp
+
+        assert isinstance(device, jax.Device) and device.platform == "cpu"
+        state = jax.device_put(jnp.ones((4,)), device)
+        x = jax.device_put(jnp.ones((8, 4)), device)
+        update = jax.jit(lambda w, x: (w - 0.01 * jax.grad(lambda w: (x @ w).mean())(w), (x @ w).mean()), donate_argnums=0)
+        held = [state]
+        def step():
+            held[0], loss = update(held[0], x)
+            return loss
+        return step
+
+    def test_it(metal_bench):
+        metal_bench(build, name="mine")
+"""
+
+ONE = "--metal-runs=1", "--metal-max-runs=2", "--metal-update-baselines", "--metal-size=quick"
+
+
+@pytest.mark.torch
+def test_torch_builder_that_declares_device_gets_its_object(suite):
+    suite.ini(metal_backend="torch")
+    suite.write(TORCH.replace("{loss}", "loss").replace("{axes}", ""))
+    suite.run(*ONE).assert_outcomes(passed=1)
+    assert list(suite.stored) == ["mine@cpu:torch"]
+
+
+@pytest.mark.torch
+def test_weights_elsewhere_are_an_error_though_the_step_returns_a_number(suite):
+    suite.ini(metal_backend="torch")
+    text = TORCH.replace("{loss}", "1.0").replace("{axes}", ", where='meta'")
+    suite.write(text)
+    result = suite.run(*ONE)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*mine computes on meta, and its name would say cpu: *argument `device`*"])
+    assert not suite.file.exists()
+
+
+@pytest.mark.jax
+def test_jax_builder_that_hands_its_buffers_over_is_measured(suite):
+    suite.ini(metal_backend="jax")
+    suite.write(JAX)
+    suite.run(*ONE).assert_outcomes(passed=1)
+    assert list(suite.stored) == ["mine@cpu:jax"]
+
+
+@pytest.mark.torch
+def test_a_plain_step_needs_no_keras(suite, monkeypatch):
+    """As where Keras is not installed: no finder finds it."""
+    suite.ini(metal_backend="torch")
+    suite.pytester.makepyfile(
+        without_keras="""
+        import importlib.util
+
+        found = importlib.util.find_spec
+        importlib.util.find_spec = lambda name, *more: None if name == "keras" else found(name, *more)
+        """
+    )
+    suite.write("    import without_keras\n" + TORCH.replace("{loss}", "loss").replace("{axes}", ""))
+    suite.run(*ONE).assert_outcomes(passed=1)
+    suite.write(
+        "    import without_keras\n    def build():\n        return object(), 1\n"
+        "    def test_it(metal_bench):\n        metal_bench(build, name='other')\n"
+    )
+    suite.run(*ONE).stdout.fnmatch_lines(["*returned a tuple, and Keras is not installed: *"])
