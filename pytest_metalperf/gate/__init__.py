@@ -2,11 +2,12 @@
 
 ``estimate`` says what one run says, ``noise`` what runs differ by when nothing changes, ``verdict`` whether something
 changed; ``ratio`` how many times faster one of two interleaved workers is, and ``paired`` whether that is a change;
-``sustained`` how much slower one long run becomes.
+``sustained`` how much slower one long run becomes, and ``hidden`` what a run's figure leaves out.
 Nothing here reads a file, a clock or a device, so that every claim can be checked with lists of numbers.
 """
 
 from .estimate import ESTIMATOR, RunEstimate, estimate_run
+from .hidden import hidden_slowdown
 from .noise import Noise, RunFigure, learn_noise
 from .paired import LEAST_PAIRS, judge_pairs
 from .ratio import PAIR_ESTIMATOR, Ratio, ratio_of_pairs
@@ -25,6 +26,7 @@ __all__ = [
     "RunFigure",
     "Sustained",
     "estimate_run",
+    "hidden_slowdown",
     "judge",
     "judge_pairs",
     "judge_sustained",

@@ -120,12 +120,17 @@ def _gate(
     *,
     later: bool,
 ) -> None:
-    from ..gate import RunFigure, judge  # numpy and scipy: only when a verdict is due
+    from ..gate import ESTIMATOR, RunFigure, hidden_slowdown, judge  # numpy and scipy: only when a verdict is due
 
     rule = rule_of(settings)
     known, others = runs_for_the_gate(session.store, stored), peers(session.store, measurement.workload.id)
     device, before = measurement.device, [run.conditions for run in stored.runs]
     anchor = stored.anchor.seconds_per_batch
+    means_before = [
+        (run.seconds_per_batch, run.mean_seconds)
+        for run in stored.runs
+        if run.estimator == ESTIMATOR and run.mean_seconds is not None
+    ]
 
     def judged_by(runs: Iterable[Run]) -> Judgement:
         return judge([RunFigure(run.estimate.seconds, run.session) for run in runs], known, others, rule)
@@ -133,6 +138,13 @@ def _gate(
     def look(runs: list[Run]) -> bool:
         measurement.runs = runs
         judgement = under_conditions(runs, before, device, judged_by, rule.max_runs)
+        means = [(run.estimate.seconds, run.mean_seconds) for run in runs]
+        more = hidden_slowdown(means, means_before, settings.tolerance) if judgement.verdict == "within" else None
+        if more is not None:
+            done = len(runs) >= rule.max_runs
+            judgement = replace(
+                judgement, verdict="inconclusive", decided=done, spread_next=not done, reason=words.hidden(more)
+            )
         measurement.judgement, measurement.verdict = judgement, judgement.verdict
         quiet = under_known_conditions(
             runs, before, device

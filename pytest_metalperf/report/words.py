@@ -34,6 +34,14 @@ def seconds(value: float, beside: float | None = None) -> str:
     return f"{value:.{min(digits, 9)}f}"
 
 
+def hidden(more: float) -> str:
+    """Why a figure that is within says too little."""
+    return (
+        f"the mean of all batches grew by {percent(more)} beside the figure, which is of the faster half:"
+        " some steps became slower, as every k-th one would"
+    )
+
+
 def duration(value: float) -> str:
     """How long something takes, as people say it: `40 s`, `2.5 min`, `25 min`."""
     if value < 100:

@@ -57,6 +57,11 @@ class Run:
     trace: Sequence[Sequence[float | None]] = ()
 
     @property
+    def mean_seconds(self) -> float:
+        """Seconds per batch over all blocks, the slower half too."""
+        return statistics.fmean(self.samples)
+
+    @property
     def batches(self) -> int:
         """Batches that were timed."""
         return len(self.samples) * self.batches_per_block
@@ -75,7 +80,7 @@ class Run:
         estimate = self.estimate
         return StoredRun(
             seconds_per_batch=rounded(estimate.seconds),
-            mean_seconds=rounded(statistics.fmean(self.samples)),
+            mean_seconds=rounded(self.mean_seconds),
             estimator=ESTIMATOR,
             lower_quartile=rounded(estimate.lower_quartile),
             upper_quartile=rounded(estimate.upper_quartile),

@@ -6,7 +6,8 @@ The environment variable FAKE holds JSON: `seconds` a step takes (0.1), `jitter`
 shorter by the share `wobble`, sixty by sixty. A step sleeps `sleep` real seconds. A step uses `joules` (unknown), and the
 trace of a run is `trace`. Its fingerprint is `work`, in which "pid" stands for the worker's process id; its peak of
 memory is `peak` (the process's own; null is unknown). The first step
-takes `first_seconds` more, and steps from the first of `slows` on are slower by the share that is its second. Every step
+takes `first_seconds` more, every k-th one a share more where `cycle` says both, and
+steps from the first of `slows` on are slower by the share that is its second. Every step
 adds the worker's process id to the file `log`, where one is named.
 
 Loss and gradient norm depend on weights that no two processes have alike; a GPU's are `gpu_loss` and `gpu_gradient` times
@@ -153,6 +154,8 @@ class Fake(Backend):
             wobble = wish("wobble", 0) if self.factor < 1 else 0
             JOULES[0] += wish("joules", None) or 0.0
             NOW[0] += seconds * (1 + wobble * (1 if steps[0] // 60 % 2 else -1))
+            every, more = wish("cycle", (1, 0.0))
+            NOW[0] += more * seconds * (steps[0] % every == 0)
             NOW[0] += wish("first_seconds", 0.0) * (steps[0] == 1)
             NOW[0] += slowdown * seconds * (steps[0] >= slow_from)
             NOW[0] += 20 * seconds * (steps[0] == wish("freezes_at", 0))
