@@ -6,11 +6,14 @@ import sys
 from types import CodeType, FunctionType
 from typing import Any
 
+_NOWHERE = "<dynamic-code>"
+"""What cloudpickle writes for the file of all code that it sends by value."""
+
 
 def with_file(function: Any, file: str, _seen: set[int] | None = None) -> Any:
     """`function` as its file has it: cloudpickle leaves out where code is from, and a traceback would not say it.
 
-    Functions in its cells are of the file of their own module. Code that names a file that exists keeps it.
+    Functions in its cells are of the file of their own module. Code that came by name keeps what it says.
     """
     seen = set() if _seen is None else _seen
     if not isinstance(function, FunctionType) or id(function) in seen:
@@ -30,7 +33,7 @@ def with_file(function: Any, file: str, _seen: set[int] | None = None) -> Any:
 
 
 def _named(code: CodeType, file: str) -> CodeType:
-    if not code.co_filename.startswith("<"):
+    if code.co_filename != _NOWHERE:
         return code
     constants = tuple(_named(one, file) if isinstance(one, CodeType) else one for one in code.co_consts)
     return code.replace(co_filename=file, co_consts=constants)
