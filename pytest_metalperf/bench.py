@@ -13,6 +13,7 @@ from .judge.against_baseline import judged
 from .judge.against_reference import compared
 from .judge.speedup import compare, variants
 from .judge.sustained import sustained, sustained_plan
+from .measure.home import home_of
 from .measure.live import LiveRuns
 from .measure.plan import plan_of
 from .measure.worker import WorkerError
@@ -176,13 +177,14 @@ class MetalLive(_OfTest):
             called = checked_name(name)
             _no_settings(axes)
             source = {"kind": "live", "name": self._test.nodeid}
-            workload = Workload(called, "live", "", checked_axes(axes, called), source)
+            backend, where = home_of(step)
+            workload = Workload(called, "live", backend, checked_axes(axes, called), source, where=where)
             self._session.claim(workload, self._test.nodeid)
-            if workload.id in self._called:  # no child could tell the second from the first
+            if workload.label in self._called:  # no child could tell the second from the first
                 raise WorkloadError(
                     f"metal_live was called twice with name={called!r} in one test: give each its own name"
                 )
-            self._called.add(workload.id)
+            self._called.add(workload.label)
         except WorkloadError as error:
             raise Broken(str(error), pytrace=False) from None
         if not callable(step):
@@ -192,7 +194,7 @@ class MetalLive(_OfTest):
                 pytrace=False,
             )
         child = self._test.live.child
-        if child is not None and child.id != workload.id:  # it is here for another call of the same test
+        if child is not None and child.label != workload.label:  # it is here for another call of the same test
             settings = replace(settings, metal="smoke")
         long = settings.sustained is not None and settings.metal != "smoke"
         plan = sustained_plan(settings) if long else plan_of(settings)
@@ -205,7 +207,7 @@ class MetalLive(_OfTest):
             self._session.id,
             self._session.on_progress,
         )
-        if child is not None and child.id == workload.id:
+        if child is not None and child.label == workload.label:
             child.serve(runs, self._session.waits)
         watching = observer()  # pytest --cov, a debugger: what trained here would be timed with it
         if long:

@@ -23,7 +23,7 @@ from .suspects import Suspects
 from .worker.backends import BACKENDS
 from .worker.clock import RealTime
 from .worker.machine import MachineFacts, machine_facts, slug
-from .workloads.builders import own_defaults, parameters_of, source_of
+from .workloads.builders import own_defaults, parameters_of, plain_defaults, source_of
 from .workloads.models import Known, Model, find, known_models
 from .workloads.workload import DEFAULTS, Axis, Workload, WorkloadError, checked_axes, checked_name
 
@@ -234,6 +234,7 @@ class MetalSession:
             known = find(model, self.models)
             called = checked_name(model if name is None else name)
             source, sized, takes = known.source, dict(known.sizes.get(settings.size, {})), known.takes
+            defaults = {key: value for key, value in known.defaults.items() if key not in sized}
         elif callable(model):
             if name is None and not hasattr(model, "__name__"):
                 source_of(model, type(model).__name__)  # which says what to write instead
@@ -241,6 +242,7 @@ class MetalSession:
             if called == "<lambda>":
                 raise WorkloadError('a lambda has no name: give it one, metal_bench(lambda: …, name="…")')
             source, sized, takes = source_of(model, called), {}, parameters_of(model)
+            defaults = plain_defaults(model)
         else:
             raise WorkloadError(
                 f"metal_bench takes a model's name or a function that builds one, got {type(model).__name__} {model!r};"
@@ -253,7 +255,9 @@ class MetalSession:
                 f"{called} does not take {', '.join(unknown)}: its axes are {', '.join([*sorted(takes or ()), *DEFAULTS])};"
                 f" settings of a call are {', '.join(sorted(call_keys()))}"
             )
-        workload = Workload(name=called, device=device, backend=backend, axes={**sized, **asked}, source=source)
+        workload = Workload(
+            name=called, device=device, backend=backend, axes={**sized, **asked}, source=source, defaults=defaults
+        )
         self.claim(workload, nodeid)
         return workload
 

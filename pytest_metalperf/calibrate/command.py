@@ -185,7 +185,7 @@ def gathered(workloads: Sequence[Workload], sessions: Sequence[Session], warmup:
 
 
 def announcement(workloads: Sequence[Workload], settings: Settings, sessions: int, pause: float) -> str:
-    """`calibrate: 2 workloads on cpu, 3 sessions of 5 runs, about 3.5 min`, said before anything is measured."""
+    """`calibrate: 2 workloads on cpu, 3 sessions of 5 runs, about 3.5 min (a guess)`, said before anything is measured."""
     known = []
     for one in workloads:
         if (
@@ -194,7 +194,7 @@ def announcement(workloads: Sequence[Workload], settings: Settings, sessions: in
             rough = guess(one.name, one.id, dict(one.axes), settings.batches, None)  # type: ignore[arg-type]
             known += [rough.recorded(settings.runs)] if rough else []
     seconds, unknown = sessions * sum(known) + pause * (sessions - 1), len(workloads) - len(known)
-    parts = [f"about {words.duration(seconds)}"] if seconds else []
+    parts = [f"about {words.duration(seconds)} (a guess)"] if seconds else []
     parts += [f"{unknown} of them not timed here before"] if unknown else []
     head = f"calibrate: {words.plural(len(workloads), 'workload')} on {workloads[0].device}"
     return ", ".join([head, days(sessions, settings.runs), *parts])

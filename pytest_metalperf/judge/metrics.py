@@ -68,7 +68,7 @@ def _judged(
 ) -> MetricResult:
     from ..gate import RunFigure, judge  # numpy and scipy: only when a verdict is due
 
-    own = replace(rule, tolerance=metric.tolerated(share), prior=metric.prior)
+    own = replace(rule, tolerance=share, prior=metric.prior)
     costs = {id(run): cost for run in runs if (cost := metric.of_run(run)) is not None}
     known = runs_for_the_gate(session.store, stored, metric)
     others = peers(session.store, measurement.workload.id, metric)
@@ -95,7 +95,7 @@ def _in_turn(metric: Metric, share: float, now: Sequence[Run], reference: Sequen
     if not both:
         return _unknown(metric, share, "here" if all(ours is None for ours, _ in costs) else "in the reference")
     judgement = judge_pairs(
-        [[ours] for ours, _ in both], [[theirs] for _, theirs in both], replace(rule, tolerance=metric.tolerated(share))
+        [[ours] for ours, _ in both], [[theirs] for _, theirs in both], replace(rule, tolerance=share)
     )
     return result_of(metric, share, judgement, len(both))
 

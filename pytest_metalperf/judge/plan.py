@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -47,7 +48,7 @@ def expectations(
             continue
         device, backend = device_and_backend(item) or ("", "")
         known = took.get(item.nodeid) or _forecasts(session, constants(item), device, backend, own)
-        found += [_expected(session, item.nodeid, one, own) for one in known]
+        found += [replace(_expected(session, item.nodeid, one, own), guessed=one.guessed) for one in known]
         if not known and (settings.plan or device in ("", "cpu")):  # a GPU that may not be there needs no announcement
             found.append(Expected(item.nodeid))
     return found

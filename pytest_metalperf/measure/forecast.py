@@ -28,11 +28,15 @@ ROUGH = {
 
 @dataclass(frozen=True)
 class Took:
-    """What one workload of one test took: seconds until workers stand ready, and seconds of measuring per run."""
+    """What one workload of one test took: seconds until workers stand ready, and seconds of measuring per run.
+
+    `guessed` where it was not timed here: from its baseline's steps and a usual start, or from rough figures.
+    """
 
     id: str
     prepare: float
     measure: float
+    guessed: bool = False
 
     def recorded(self, runs: int) -> float:
         """Seconds for `runs` runs, prepared side by side as `Fleet.run` does."""
@@ -58,6 +62,7 @@ class Expected:
         seconds: that they will take; None is unknown.
         stored: runs of its baseline.
         visible: the smallest slowdown that its gate sees 9 times in 10; None without a baseline.
+        guessed: whether `seconds` come from no timing of this test on this machine.
     """
 
     nodeid: str
@@ -66,6 +71,7 @@ class Expected:
     seconds: float | None = None
     stored: int = 0
     visible: float | None = None
+    guessed: bool = False
 
 
 def took(id: str, wall: float, measured: Sequence[float], beside: Sequence[float]) -> Took:  # noqa: A002
@@ -79,13 +85,13 @@ def guess(name: str, id: str, axes: Mapping[str, int], batches: int, entry: Entr
     if entry is not None:
         first = sorted(run.first_batch_seconds for run in entry.runs)[len(entry.runs) // 2]
         step = sorted(run.seconds_per_batch for run in entry.runs)[len(entry.runs) // 2]
-        return Took(id, START_SECONDS + first, step * (max(batches, 10) + 4))
+        return Took(id, START_SECONDS + first, step * (max(batches, 10) + 4), guessed=True)
     if name not in ROUGH:
         return None
     first, step = ROUGH[name]
     quick = REFERENCE_MODELS[name].sizes["quick"]
     work = math.prod((axes.get(key, quick[key]) / quick[key]) ** power for key, power in _POWERS)
-    return Took(id, START_SECONDS + first, step * work * (max(batches, 10) + 4))
+    return Took(id, START_SECONDS + first, step * work * (max(batches, 10) + 4), guessed=True)
 
 
 _POWERS = (("image_size", 2), ("batch_size", 1))

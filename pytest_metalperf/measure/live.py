@@ -37,9 +37,12 @@ CHILD = "PYTEST_METALPERF_LIVE"  # tells a child what to measure and where to le
 
 @dataclass(frozen=True)
 class Child:
-    """What a parent asked of this process: one workload of one test, its run left in a file."""
+    """What a parent asked of this process: one workload of one test, by its label, its run left in a file.
 
-    id: str
+    Its id may differ here, since a model that another test has built shows its device there and not here.
+    """
+
+    label: str
     result: Path
 
     @staticmethod
@@ -50,7 +53,7 @@ class Child:
             return None
         wish = json.loads(text)
         die_with_parent(wish["parent"])
-        return Child(wish["id"], Path(wish["result"]))
+        return Child(wish["label"], Path(wish["result"]))
 
     def serve(self, runs: LiveWorkload, waits: Waits) -> NoReturn:
         """Measure, leave the run where the parent finds it, and end: nothing else of this session is wanted.
@@ -158,7 +161,7 @@ class LiveWorkload:
         with tempfile.TemporaryDirectory(prefix="pytest-metalperf-") as folder:
             result, log = Path(folder) / "run.json", Path(folder) / "log"
             limit = self._settings.timeout + (self._settings.sustained or 0.0)
-            wish = {"id": self._workload.id, "result": str(result), "parent": os.getpid()}
+            wish = {"label": self._workload.label, "result": str(result), "parent": os.getpid()}
             command = [sys.executable, "-m", "pytest", *self._how.target, *self._how.arguments()]
             command += [argument.format(folder) for argument in self._how.apart]
             command += [f"--metal={'smoke' if self._settings.metal == 'smoke' else 'on'}"]

@@ -96,12 +96,12 @@ def sides(one: MetricResult) -> tuple[str, str]:
 
 
 def allowed(one: MetricResult) -> str:
-    """`+5.0 %`, or `-5.0 %` where more is better."""
-    return words.percent(-one.tolerance if one.metric.more_is_better else one.tolerance, sign=True)
+    """`+5.0 %`."""
+    return words.percent(one.tolerance, sign=True)
 
 
 def _interval(one: MetricResult) -> str:
     if one.judgement is None:
         return words.percent(math.nan)
-    low, high = sorted(one.relative(change) for change in (one.judgement.change_low, one.judgement.change_high))
+    low, high = one.judgement.change_low, one.judgement.change_high
     return f"{words.percent(low, sign=True)} to {words.percent(high, sign=True)}"

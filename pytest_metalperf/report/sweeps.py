@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from ..results.measurement import Measurement
 from ..workloads.workload import Workload
@@ -21,7 +22,7 @@ def lines(measured: Iterable[Measurement]) -> list[str]:
 
 def _without_batch(workload: Workload) -> str:
     axes = {key: value for key, value in workload.axes.items() if key != "batch_size"}
-    return Workload(workload.name, workload.device, workload.backend, axes).id
+    return replace(workload, axes=axes).id
 
 
 def _line(name: str, group: dict[int, Measurement]) -> str:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..baselines.file import hours
+from ..baselines.file import hours, orphans, places
 from ..baselines.schema import Entry, SpeedupEntry
 from ..measure.plan import Progress
 from ..measure.waits import Waits
@@ -216,7 +216,7 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
     out += [(f"{key}: {tail}", "yellow") for key, tail in tails.items() if tail]
     out += [(text, "yellow") for text in _trust([*measured, *compared_sides])]
     out += _moved(measured)
-    out += [(text, "yellow") for text in _unused(session)]
+    out += [(text, "yellow") for text in (*_renamed(session), *_unused(session))]
     used = words.versions(run.versions for result in measured for run in result.runs)
     if used:
         out.append((f"measured on {session.facts.id} with {used}", ""))
@@ -350,6 +350,11 @@ def _trust(measured: Iterable[Measurement | Speedup]) -> list[str]:
     return out
 
 
+def _live(stored: Iterable[str]) -> set[str]:
+    """The places of stored objects of the test's process (`live`, `live-gpu:torch`), which is always there."""
+    return {place for key in stored for place in places(key) if re.match(r"live\b", place)}
+
+
 def _age_days(date: str, now: float) -> float:
     try:
         return (now - time.mktime(time.strptime(date, "%Y-%m-%d"))) / 86400
@@ -360,7 +365,8 @@ def _age_days(date: str, now: float) -> float:
 def _moved(measured: Iterable[Measurement]) -> list[tuple[str, str]]:
     stored = [r for r in measured if r.judgement is not None and r.reference is None]
     judgements = list({r.workload.id: r.judgement for r in stored if r.judgement is not None}.values())
-    if len(judgements) < 3:
+    # work that changed, or that nobody looked at, or another version of a package explains it as well
+    if len(judgements) < 3 or any(not _same_work(result) or _other_packages(result) for result in stored):
         return []
     from ..gate import machine_moved
 
@@ -368,8 +374,37 @@ def _moved(measured: Iterable[Measurement]) -> list[tuple[str, str]]:
     if moved is None:
         return []
     return [
-        (f"most workloads moved alike, by {words.percent(moved, sign=True)}: the machine moved, not the code", "yellow")
+        (
+            f"most workloads changed alike, by {words.percent(moved, sign=True)}:"
+            " this may be the machine, not the code; --metal-against REV trains both in turn",
+            "yellow",
+        )
     ]
+
+
+def _same_work(result: Measurement) -> bool:
+    """Whether fingerprints of both sides that count operations were taken, and nothing in them changed."""
+    taken = (result.fingerprint, result.fingerprint_before)
+    return all(one is not None and one.operations for one in taken) and not result.fingerprint_changes
+
+
+def _other_packages(result: Measurement) -> bool:
+    return result.versions_before != result.runs[-1].versions
+
+
+def _renamed(session: MetalSession) -> list[str]:
+    """Baselines under the name that an older version gave to what was measured: neither lost nor compared with."""
+    found: dict[str, str] = {}
+    for result in session.results:
+        if isinstance(result, Measurement):
+            key, older, stored = result.workload.id, result.workload.older_id, session.store.workloads
+            if result.verdict in ("no baseline", "recorded") and older != key and older in stored:
+                found[older] = key
+        else:
+            older = f"{result.of.older_id} over {result.over.older_id}"
+            if result.baseline is None and older != result.id and older in session.store.speedups:
+                found[older] = result.id
+    return [f"{old} is called {new} now: record it again with --metal-update-baselines" for old, new in found.items()]
 
 
 def _unused(session: MetalSession) -> list[str]:
@@ -380,8 +415,6 @@ def _unused(session: MetalSession) -> list[str]:
         or any(result.error for result in session.results)
     ):
         return []
-    from ..baselines.file import orphans, places
-
     settings = session.settings
     asked = [_id(result) for result in session.results]
     tried = {f"{device}:{backend}" for device in settings.devices for backend in settings.backends}
@@ -394,7 +427,7 @@ def _unused(session: MetalSession) -> list[str]:
     }
     away = set(session.unavailable)
     lost = [
-        *orphans(session.store.workloads, asked, {"live", *tried} - away),
+        *orphans(session.store.workloads, asked, {*_live(session.store.workloads), *tried} - away),
         *orphans(session.store.speedups, asked, named - away),
     ]
     if not asked or not lost:

@@ -138,6 +138,9 @@ def no_baseline(measurement: Measurement, file: str, command: str, stored: Itera
         f"{title(measurement)} has no baseline for this machine ({file})",
         f"{_INDENT}now       {seconds(measurement.seconds_per_batch)} s/batch   {_runs(measurement)}",
     ]
+    if workload.older_id in others:
+        lines.append(f"{_INDENT}stored    {workload.older_id}: its name until this version")
+        others.remove(workload.older_id)
     if others:  # another size, batch size or backend is another workload
         lines.append(f"{_INDENT}stored    {listed(sorted(others), 3)}: other work, which says nothing of this")
     if near:
@@ -405,10 +408,14 @@ def versions(runs: Iterable[Mapping[str, str]]) -> str:
 
 
 def announcement(tests: int, expected: Sequence[Expected]) -> str:
-    """`metalperf: 6 tests of training performance, about 4 min`, said before anything is measured."""
+    """`metalperf: 6 tests of training performance, about 4 min (a guess for 2 of 6 workloads)`, before all measuring."""
     seconds = {one.id: one.seconds for one in expected if one.seconds is not None}
+    guessed = {one.id for one in expected if one.seconds is not None and one.guessed}
     unknown = sum(one.seconds is None for one in expected)
     parts = [f"about {duration(sum(seconds.values()))}"] if seconds else []
+    if guessed:
+        share = f" for {len(guessed)} of {len(seconds)} workloads" if len(guessed) < len(seconds) else ""
+        parts[0] += f" (a guess{share})"
     if unknown:
         parts.append(f"{unknown} not timed here before")
     return f"metalperf: {plural(tests, 'test')} of training performance" + (f", {', '.join(parts)}" if parts else "")
@@ -423,7 +430,7 @@ def plan(expected: Sequence[Expected]) -> list[str]:
             one.id or "not measured here before",
             plural(one.stored, "run") if one.id else "",
             one.runs or "unknown",
-            "unknown" if one.seconds is None else duration(one.seconds),
+            "unknown" if one.seconds is None else duration(one.seconds) + (" (guess)" if one.guessed else ""),
             "-" if one.visible is None else percent(one.visible),
         )
         for one in expected

@@ -26,7 +26,6 @@ class Metric:
         worse: that it got worse, in words, with a place for the percentage.
         run: its figure of a fresh run; None is unknown.
         stored: its figure of a stored run, with the entry that holds what all its runs share; None is unknown.
-        more_is_better: of what a second brings; less is better of what a batch costs.
         depends_on_conditions: whether heat, load and battery change it.
         prior: the share of the noise of times that its figures are taken to have before they tell their own.
     """
@@ -36,34 +35,22 @@ class Metric:
     worse: str
     run: Callable[[Run], float | None]
     stored: Callable[[StoredRun, Entry], float | None]
-    more_is_better: bool = False
     depends_on_conditions: bool = True
     prior: float = 1.0
 
     def of_run(self, run: Run) -> float | None:
-        """What a fresh run cost by this metric: its figure, or the inverse where more is better; None is unknown."""
-        return self._cost(self.run(run))
+        """What a fresh run cost by this metric; None is unknown."""
+        return _known(self.run(run))
 
     def of_stored(self, run: StoredRun, entry: Entry) -> float | None:
         """Likewise of a stored run."""
-        return self._cost(self.stored(run, entry))
-
-    def figure(self, cost: float) -> float:
-        """The figure of a cost."""
-        return 1 / cost if self.more_is_better else cost
-
-    def tolerated(self, share: float) -> float:
-        """The growth of the cost that lets the figure get worse by `share`: 5 % fewer examples cost 5.3 % more each."""
-        return share / (1 - share) if self.more_is_better else share
-
-    def _cost(self, figure: float | None) -> float | None:
-        if figure is None or not math.isfinite(figure) or figure <= 0:  # nothing costs nothing: it was not measured
-            return None
-        return 1 / figure if self.more_is_better else float(figure)
+        return _known(self.stored(run, entry))
 
 
-def _per_second(count: float | None, seconds: float) -> float | None:
-    return None if count is None else count / seconds
+def _known(figure: float | None) -> float | None:
+    if figure is None or not math.isfinite(figure) or figure <= 0:  # nothing costs nothing: it was not measured
+        return None
+    return float(figure)
 
 
 SECONDS = Metric(
@@ -98,27 +85,12 @@ METRICS = {
             lambda run: run.joules_per_batch,
             lambda stored, entry: stored.joules_per_batch,
         ),
-        Metric(
-            "throughput",
-            "examples/s",
-            "trains {} fewer examples a second",
-            lambda run: _per_second(run.examples, run.estimate.seconds),
-            lambda stored, entry: _per_second(entry.examples, stored.seconds_per_batch),
-            more_is_better=True,
-        ),
-        Metric(
-            "flop_rate",
-            "FLOP/s",
-            "does {} fewer FLOP a second",
-            lambda run: _per_second((run.fingerprint or {}).get("flop"), run.estimate.seconds),
-            lambda stored, entry: _per_second(
-                entry.fingerprint.flop if entry.fingerprint else None, stored.seconds_per_batch
-            ),
-            more_is_better=True,
-        ),
     )
 }
 """By name, in the order in which messages list them."""
+
+RATES = {"throughput": "examples_per_second", "flop_rate": "flop_per_second"}
+"""Figures of the result that are another way to write its seconds: to gate them would be to gate those twice."""
 
 WORDS = ("less", "within", "more", "inconclusive", "recorded")
 """What is said of a gated metric: `less` and `more` are changes beyond the tolerance."""
@@ -176,29 +148,24 @@ class MetricResult:
     @property
     def change(self) -> float:
         """Now / baseline - 1; nan is unknown."""
-        return math.nan if self.judgement is None else self.relative(self.judgement.change)
+        return math.nan if self.judgement is None else self.judgement.change
 
     @property
     def visible(self) -> float:
         """The smallest change for the worse that is seen 9 times in 10, as a share of the figure; nan is unknown."""
-        return math.nan if self.judgement is None else abs(self.relative(self.judgement.smallest_visible))
+        return math.nan if self.judgement is None else abs(self.judgement.smallest_visible)
 
     def _figure(self, cost: float) -> float:
         """Without what the gate's logarithms leave in the last digits."""
-        return float(f"{self.metric.figure(cost):.9g}")
-
-    def relative(self, cost_change: float) -> float:
-        """The figure's change for a change of the cost: +25 % is -20 % where more is better."""
-        return self.metric.figure(1 + cost_change) - 1
+        return float(f"{cost:.9g}")
 
 
 def result_of(metric: Metric, tolerance: float, judgement: Judgement, runs: int) -> MetricResult:
     """The gate's judgement of costs, in the words of a metric."""
-    more, less = ("less", "more") if metric.more_is_better else ("more", "less")
     return MetricResult(
         metric,
         tolerance,
-        {"slower": more, "faster": less}.get(judgement.verdict, judgement.verdict),
+        {"slower": "more", "faster": "less"}.get(judgement.verdict, judgement.verdict),
         worse=judgement.verdict == "slower",
         decided=judgement.decided,
         runs=runs,

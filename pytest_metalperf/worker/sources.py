@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from .closures import with_file
 from .problems import Problem, first_line, out_of_memory, user_traceback
 
 Source = Mapping[str, Any]
@@ -46,7 +47,7 @@ def load(source: Source) -> Callable[..., Any]:
                     " there, or make it a function of the module with keyword parameters",
                 ) from None
 
-            return cloudpickle.loads(source["pickle"])  # type: ignore[no-any-return]
+            return with_file(cloudpickle.loads(source["pickle"]), source["file"])  # type: ignore[no-any-return]
         value: Any = module
         for part in source["name"].split("."):
             value = getattr(value, part)

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
-from .workload import INPUTS, PRECISIONS, WorkloadError
+from .workload import DEFAULTS, INPUTS, PRECISIONS, Axis, WorkloadError
 
 _REWRITTEN = "@pytest_ar"  # the name that pytest's assertion rewriting puts into a module
 
@@ -74,6 +74,16 @@ def own_defaults(function: Callable[..., Any]) -> dict[str, Any]:
     found = {name: defaults[name] for name, values in possible.items() if defaults.get(name) in values}
     sizes = {name: defaults[name] for name in ("image_size", "batch_size") if type(defaults.get(name)) is int}
     return {**sizes, **found}
+
+
+def plain_defaults(function: Callable[..., Any]) -> dict[str, Axis]:
+    """A builder's own defaults of axes that are its alone: passed or not, with these values it is the same workload."""
+    ours = {*DEFAULTS, "image_size", "batch_size", "device"}
+    return {
+        name: parameter.default
+        for name, parameter in (_declared(function) or {}).items()
+        if name not in ours and (parameter.default is None or type(parameter.default) in (str, int, float, bool))
+    }
 
 
 def _declared(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:

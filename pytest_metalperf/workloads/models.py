@@ -9,8 +9,8 @@ from typing import Any
 
 from ..settings import SIZES
 from ..worker.models import REFERENCE_MODELS
-from .builders import parameters_of, source_of
-from .workload import WorkloadError, checked_axes, checked_name
+from .builders import parameters_of, plain_defaults, source_of
+from .workload import Axis, WorkloadError, checked_axes, checked_name
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,13 @@ _SIZES = frozenset({"image_size", "batch_size"})
 
 @dataclass(frozen=True)
 class Known:
-    """A model as the plugin needs it: where its builder is, what its sizes mean, which axes it takes (None: any)."""
+    """A model as the plugin needs it: where its builder is, its sizes, which axes it takes (None: any), their defaults."""
 
     name: str
     source: Mapping[str, Any]
     sizes: Mapping[str, Mapping[str, int]]
     takes: frozenset[str] | None
+    defaults: Mapping[str, Axis] = field(default_factory=dict)
 
 
 def known_models(added: Iterable[Iterable[Model]]) -> dict[str, Known]:
@@ -55,7 +56,8 @@ def known_models(added: Iterable[Iterable[Model]]) -> dict[str, Known]:
         name = checked_name(model.name)
         if name in found:
             raise WorkloadError(f"two models are named {name!r}: give one of them another name")
-        found[name] = Known(name, source_of(model.build, name), model.sizes, parameters_of(model.build))
+        build = model.build
+        found[name] = Known(name, source_of(build, name), model.sizes, parameters_of(build), plain_defaults(build))
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 Axis = str | int | float | bool | None
@@ -35,6 +35,8 @@ class Workload:
         backend: `tensorflow`, …; empty for `live`.
         source: how a fresh process finds the builder (see `sources.py`).
         seed: of weights and data.
+        defaults: the builder's own, of axes that are its alone; an axis at its default is not in the id.
+        where: with `live`, the device of the objects as far as they show it: `cpu`, `gpu`, `gpu:1`, or empty.
     """
 
     name: str
@@ -43,12 +45,16 @@ class Workload:
     axes: Mapping[str, Axis] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+    defaults: Mapping[str, Axis] = field(default_factory=dict)
+    where: str = ""
 
     @property
     def id(self) -> str:
-        """`resnet50v2[64px,b8,mixed_float16]@gpu:tensorflow`."""
-        inner = ",".join(axis_words(self.axes, self.backend))
-        where = f"{self.device}:{self.backend}" if self.backend else self.device
+        """`resnet50v2[64px,b8,mixed_float16]@gpu:tensorflow`; of objects in the test's process `step@live-gpu:torch`."""
+        named = {key: value for key, value in self.axes.items() if not _is(value, self.defaults, key)}
+        inner = ",".join(axis_words(named, self.backend))
+        device = f"{self.device}-{self.where}" if self.where else self.device
+        where = f"{device}:{self.backend}" if self.backend else device
         return f"{self.name}[{inner}]@{where}" if inner else f"{self.name}@{where}"
 
     @property
@@ -59,7 +65,18 @@ class Workload:
     @property
     def whole_axes(self) -> dict[str, Axis]:
         """The axes with the defaults of those that were not named."""
-        return {**defaults_of(self.backend), **self.axes}
+        return {**defaults_of(self.backend), **self.defaults, **self.axes}
+
+    @property
+    def older_id(self) -> str:
+        """The id under which 0.1 stored this: with axes at the builder's defaults, and without what `live` objects are."""
+        backend = "" if self.device == "live" else self.backend
+        return replace(self, backend=backend, defaults={}, where="").id
+
+
+def _is(value: Axis, defaults: Mapping[str, Axis], key: str) -> bool:
+    """Whether that is the default, to the type and the sign: a builder may tell 1 from 1.0 and True, and 0.0 from -0.0."""
+    return key in defaults and type(value) is type(defaults[key]) and repr(value) == repr(defaults[key])
 
 
 def defaults_of(backend: str) -> dict[str, Axis]:

@@ -1,7 +1,7 @@
 """The reference models on every backend: they train, and from the same weights compute the same.
 
-Fresh workers, as a session starts them, on the CPU. Cases that share a model's first figures are of one group, so that
-pytest-xdist trains it in one of its processes alone (`--dist loadgroup`).
+Fresh workers, as a session starts them, on the CPU. Cases share a model's first figures, so the file runs in one process
+(pytest-xdist: `--dist loadfile`).
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def answers(fleet, worker, *requests, keep=False):
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=pytest.mark.xdist_group(f"weights of {name}")) for name in REFERENCE_MODELS],
+    params=list(REFERENCE_MODELS),
 )
 def reference(request, fleet):
     """A model's name, its weights on TensorFlow before any training, and the loss and gradient from them."""
@@ -146,16 +146,10 @@ TRAINED = [
 
 
 def on(*backends):
-    """One case for each of these backends, marked with what it needs; those of one backend are one group."""
+    """One case for each of these backends, marked with what it needs."""
     return pytest.mark.parametrize(
-        "backend",
-        [pytest.param(name, marks=[getattr(pytest.mark, name), of_small(name)]) for name in backends],
+        "backend", [pytest.param(name, marks=getattr(pytest.mark, name)) for name in backends]
     )
-
-
-def of_small(backend):
-    """The mark of cases that share what `plain` trains on a backend."""
-    return pytest.mark.xdist_group(f"small model on {backend}")
 
 
 every_backend = on(*BACKENDS)
@@ -242,7 +236,6 @@ def test_doubles_are_cast_as_fit_casts_them(fleet, plain, backend):
 
 
 @pytest.mark.jax
-@of_small("jax")
 def test_jax_without_compilation(fleet, plain):
     weights, found = plain("jax")
     other = small(fleet, "jax", parity(load=weights), *TRAINED, jit_compile=False)
@@ -279,7 +272,6 @@ def test_fingerprint_shows_planted_changes(fleet, plain, backend, axes):
 
 
 @pytest.mark.tensorflow
-@of_small("tensorflow")
 def test_fingerprint_shows_a_retrace(fleet, plain):
     assert plain("tensorflow")[1]["finish"]["work"]["traces"] == 1
     assert small(fleet, "tensorflow", *TRAINED, planted="retrace")["finish"]["work"]["traces"] == 2

@@ -103,8 +103,8 @@ class Trained:
 
 
 @pytest.fixture(
-    scope="module",  # with pytest-xdist in one process (`--dist loadgroup`)
-    params=[pytest.param(name, marks=pytest.mark.xdist_group(f"trained {name}")) for name in REFERENCE_MODELS],
+    scope="module",  # with pytest-xdist in one process (`--dist loadfile`)
+    params=list(REFERENCE_MODELS),
 )
 def trained(request, keras):
     model, batch = build(keras, request.param)
@@ -223,9 +223,6 @@ def test_own_loss_in_half_precision(keras, name):
     assert math.isfinite(loss)
 
 
-of_cyclegan = pytest.mark.xdist_group("cyclegan")
-
-
 @pytest.fixture(scope="module")
 def cyclegan(keras):
     return build(keras, "cyclegan")
@@ -252,7 +249,6 @@ def has_gradient(cyclegan):
     return {key: {name: has(loss, network) for name, network in networks.items()} for key, loss in losses.items()}
 
 
-@of_cyclegan
 @pytest.mark.tensorflow
 def test_cyclegan_counts(cyclegan):
     model, _ = cyclegan
@@ -260,7 +256,6 @@ def test_cyclegan_counts(cyclegan):
     assert model.d_x.count_params() == model.d_y.count_params() == 2_765_633
 
 
-@of_cyclegan
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(("loss", "learning"), [("generators", {"g", "f"}), ("discriminators", {"d_x", "d_y"})])
 def test_cyclegan_gradients_stay_where_they_belong(has_gradient, loss, learning):
@@ -268,7 +263,6 @@ def test_cyclegan_gradients_stay_where_they_belong(has_gradient, loss, learning)
         assert all(has) if network in learning else not any(has), network
 
 
-@of_cyclegan
 @pytest.mark.tensorflow
 def test_cyclegan_frozen_network_computes_the_same_and_passes_the_gradient(cyclegan):
     import tensorflow as tf
@@ -286,7 +280,6 @@ def test_cyclegan_frozen_network_computes_the_same_and_passes_the_gradient(cycle
     np.testing.assert_allclose(*gradients, rtol=1e-4, atol=1e-7)
 
 
-@of_cyclegan
 @pytest.mark.tensorflow
 def test_cyclegan_loss_is_the_papers(cyclegan):
     model, (x, y) = cyclegan

@@ -25,9 +25,9 @@ def test_with_a_baseline_it_says_runs_time_and_what_can_be_seen(suite):
     result = suite.run("--metal-plan")
     result.stdout.fnmatch_lines(
         [
-            "metalperf: 1 test of training performance, about *",
+            "metalperf: 1 test of training performance, about * (a guess)",
             "test * workload * stored * fresh runs * time * visible",
-            "test_suite.py::test_it[[]cpu] * fake-model[[]b8]@cpu:fake * 3 runs * 1-5 * * s * %",
+            "test_suite.py::test_it[[]cpu] * fake-model[[]b8]@cpu:fake * 3 runs * 1-5 * * s (guess) * %",
         ]
     )
 
@@ -62,7 +62,19 @@ def test_a_reference_model_has_rough_figures(suite):
     suite.ini(metal_backend="tensorflow", metal_size="quick")
     suite.write(REFERENCE)
     result = suite.run("--metal-plan")
-    result.stdout.fnmatch_lines(["test_suite.py::test_it* resnet50v2-head[[]64px,b8]@cpu:tensorflow * 1 * s *"])
+    result.stdout.fnmatch_lines(["test_suite.py::test_it* resnet50v2-head[[]64px,b8]@cpu:tensorflow * 1 * s (guess) *"])
+
+
+def test_what_was_timed_here_is_no_guess(suite):
+    suite.ini(addopts=None)
+    suite.run("--metal-update-baselines").assert_outcomes(passed=1)
+    suite.run().assert_outcomes(passed=1)
+    suite.run("--metal-plan").stdout.no_fnmatch_line("*guess)*")
+    suite.file.write_text(suite.file.read_text().replace("fake-model[b8]", "other[b8]"))
+    suite.write("def test_it(metal_bench):\n    metal_bench('fake-model')\n\ndef test_two(metal_bench):\n    'other'\n")
+    suite.run("--metal-plan").stdout.fnmatch_lines(
+        ["metalperf: 2 tests of training performance, about * (a guess for 1 of 2 workloads)"]
+    )
 
 
 def test_what_tests_took_is_one_entry_of_the_cache_whatever_their_ids(suite):

@@ -278,6 +278,7 @@ def test_one_workload_named_twice_is_measured_once(run):
 def test_reference_models_are_timed_beforehand(run, fake):
     code, _, err = run("resnet50v2-head", *SHORT)  # which the fake backend cannot train
     assert err.startswith("calibrate: 1 workload on cpu, 1 session of 2 runs, about ")
+    assert err.splitlines()[0].endswith(" (a guess)")
     assert "returns a FakeModel" in err or "keras" in err.lower()
     assert code == 1
 

@@ -403,7 +403,7 @@ def test_axes_that_read_alike_are_not_one_work(suite):
     suite.write(
         """
         from fake_backend import FakeModel
-        def build(depth=1):
+        def build(depth=2):
             return FakeModel(0.1)
         def test_one(metal_bench):
             metal_bench(build, depth=1)
