@@ -8,7 +8,7 @@ Nothing here reads a file, a clock or a device, so that every claim can be check
 
 from .estimate import ESTIMATOR, RunEstimate, estimate_run
 from .hidden import hidden_slowdown
-from .noise import Noise, RunFigure, learn_noise
+from .noise import Noise, Peer, RunFigure, learn_noise
 from .paired import LEAST_PAIRS, judge_pairs
 from .ratio import PAIR_ESTIMATOR, Ratio, ratio_of_pairs
 from .sustained import Sustained, judge_sustained, last_over_first
@@ -20,6 +20,7 @@ __all__ = [
     "PAIR_ESTIMATOR",
     "Judgement",
     "Noise",
+    "Peer",
     "Ratio",
     "Rule",
     "RunEstimate",

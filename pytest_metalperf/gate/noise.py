@@ -24,6 +24,7 @@ effect of its own. In the code's order:
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -84,6 +85,14 @@ class _Entry:
     sessions: frozenset[str]
 
 
+class Peer(tuple[RunFigure, ...]):
+    """Stored runs of one of many workloads, from which noise is learned for each of the others: what they say is kept."""
+
+    @functools.cached_property
+    def entry(self) -> _Entry:
+        return _entry_of(self)
+
+
 def sessions_of(runs: Sequence[RunFigure]) -> dict[str, list[float]]:
     """The logarithms of seconds per batch, by session."""
     sessions: dict[str, list[float]] = {}
@@ -93,6 +102,10 @@ def sessions_of(runs: Sequence[RunFigure]) -> dict[str, list[float]]:
 
 
 def _entry(runs: Sequence[RunFigure]) -> _Entry:
+    return runs.entry if isinstance(runs, Peer) else _entry_of(runs)
+
+
+def _entry_of(runs: Sequence[RunFigure]) -> _Entry:
     sessions = sessions_of(runs)
     means = {name: sum(values) / len(values) for name, values in sessions.items()}
     within = sum((value - means[name]) ** 2 for name, values in sessions.items() for value in values)

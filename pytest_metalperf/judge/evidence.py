@@ -12,7 +12,7 @@ from ..results.metrics import SECONDS, Metric
 from ..settings import Settings
 
 if TYPE_CHECKING:
-    from ..gate import Rule, RunFigure  # numpy and scipy: only when a verdict is due
+    from ..gate import Peer, Rule, RunFigure  # numpy and scipy: only when a verdict is due
 
 
 def rule_of(settings: Settings) -> Rule:
@@ -51,18 +51,22 @@ def runs_for_the_gate(store: Store, entry: Entry, metric: Metric = SECONDS) -> l
     return [RunFigure(cost, hour.get(session, session)) for cost, session in costs if cost is not None]
 
 
-def peers(store: Store, id: str, metric: Metric = SECONDS) -> list[list[RunFigure]]:  # noqa: A002
+def peers(store: Store, id: str, metric: Metric = SECONDS) -> list[Peer]:  # noqa: A002
     """Runs of the machine's other workloads on the same device, from which noise is learned too."""
     device = _device_of(id)
     return [found for key, found in _all_of(store, metric, device).items() if key != id]
 
 
-def _all_of(store: Store, metric: Metric, device: str) -> dict[str, list[RunFigure]]:
+def _all_of(store: Store, metric: Metric, device: str) -> dict[str, Peer]:
     """The runs of all workloads of a device, made once for what the store holds: every test asks for them."""
-    made: dict[str, list[RunFigure]] | None = store.derived.get((metric.name, device))
+    from ..gate import Peer
+
+    made: dict[str, Peer] | None = store.derived.get((metric.name, device))
     if made is None:
         workloads = store.workloads.items()
-        made = {key: runs_for_the_gate(store, entry, metric) for key, entry in workloads if _device_of(key) == device}
+        made = {
+            key: Peer(runs_for_the_gate(store, entry, metric)) for key, entry in workloads if _device_of(key) == device
+        }
         store.derived[metric.name, device] = made
     return made
 
