@@ -318,7 +318,8 @@ def _conditions(measured: Iterable[Measurement]) -> list[str]:
             kind = kinds.setdefault(spoil.condition, {})
             kind[key] = max(spoil.clause, kind.get(key, ""), key=_figure)
     return [
-        f"conditions: {max(found.values(), key=_figure)} ({len(found)} of {words.plural(len(ran), 'workload')} had such runs)"
+        f"conditions: {max(found.values(), key=_figure)}"
+        + (f" ({len(found)} of {len(ran)} workloads had such runs)" if len(ran) > 1 else "")
         for found in kinds.values()
     ]
 
@@ -342,7 +343,7 @@ def _trust(measured: Iterable[Measurement | Speedup]) -> list[str]:
     out = []
     if single:
         out.append(
-            f"recorded within one hour only ({words.listed(single, 2)}): noise between sessions is a prior, not known;"
+            f"recorded within one hour only ({words.listed(single, 2)}), so that noise between hours is a guess;"
             " on another day add --metal-update-baselines --metal-update-mode extend"
         )
     if old:

@@ -49,7 +49,7 @@ def test_forced_it_is_stored_and_said(suite):
     suite.set(conditions=BATTERY)
     result = suite.run("--metal-update-baselines", "--metal-force")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["conditions: running on battery (1 of 1 workload had such runs)"])
+    result.stdout.fnmatch_lines(["conditions: running on battery"])
     (entry,) = suite.stored.values()
     assert {run["conditions"]["power"] for run in entry["runs"]} == {"battery"}
 
@@ -68,7 +68,7 @@ def test_under_load_a_recording_is_stored_by_force_and_said_aloud(suite):
     suite.set(conditions=LOAD)
     result = suite.run("--metal-update-baselines", "--metal-force")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["conditions: * % of CPU time * (1 of 1 workload had such runs)"])
+    result.stdout.fnmatch_lines(["conditions: * % of CPU time *"])
     assert len(suite.trained()) == 3
 
 
