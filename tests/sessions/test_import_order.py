@@ -28,6 +28,9 @@ def test_speed(metal_bench):
 """
 
 
+PATIENCE = "pytest_metalperf.suspects.PATIENCE = 0.0  # no waiting for a slow minute to pass"
+
+
 class Project:
     """A project, the virtual environment that tests it, and an old copy of its package that is installed there."""
 
@@ -40,7 +43,7 @@ class Project:
         (self.installed / "all.pth").write_text("\n".join([*here, str(suite.pytester.path)]))
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "tests").mkdir()
-        (folder / "conftest.py").write_text(CONFTEST)
+        (folder / "conftest.py").write_text(f"{CONFTEST}\nimport pytest_metalperf.suspects\n{PATIENCE}\n")
         (folder / "tests" / "test_speed.py").write_text(TEST)
 
     def package(self, where: Path, seconds: float) -> None:
