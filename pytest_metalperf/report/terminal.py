@@ -395,8 +395,12 @@ def _other_packages(result: Measurement) -> bool:
 
 def _renamed(session: MetalSession) -> list[str]:
     """Baselines under the name that an older version gave to what was measured: neither lost nor compared with."""
+    if session.settings.against:  # which reads no baselines
+        return []
     found: dict[str, str] = {}
     for result in session.results:
+        if result.error:  # the baselines may be what broke
+            continue
         if isinstance(result, Measurement):
             key, older, stored = result.workload.id, result.workload.older_id, session.store.workloads
             if result.verdict in ("no baseline", "recorded") and older != key and older in stored:

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from .backends import BACKENDS, Backend, variables
@@ -91,7 +92,7 @@ class Job:
         device: str,
         axes: Mapping[str, Any],
         seed: int,
-        modules: Mapping[str, str],
+        modules: Mapping[str, str] = MappingProxyType({}),
     ) -> dict[str, Any]:
         """Import the framework, set the device up, build the model and its optimizer, put the data on the device.
 
