@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -102,6 +103,19 @@ def axis_words(axes: Mapping[str, Axis], backend: str = "") -> list[str]:
     return words + [f"{key}={value}" for key, value in sorted(rest.items())]
 
 
+def plain_value(value: Any) -> Any:
+    """What of NumPy's scalars, text and number enumerations, and other subclasses travels and is stored: the plain value."""
+    if isinstance(value, enum.Enum) and isinstance(value, (str, int, float)):
+        value = value.value
+    if type(value).__module__.partition(".")[0] == "numpy" and getattr(value, "shape", None) == ():
+        value = value.item()
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    return int.__int__(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def checked_axes(axes: Mapping[str, object], name: str) -> dict[str, Axis]:
     """`axes` as plain values, or one sentence about the one that is not.
 
@@ -109,7 +123,8 @@ def checked_axes(axes: Mapping[str, object], name: str) -> dict[str, Axis]:
         WorkloadError: for a value that is no plain value, or that its axis cannot have.
     """
     out: dict[str, Axis] = {}
-    for key, value in axes.items():
+    for key, given in axes.items():
+        value = plain_value(given)
         if not isinstance(key, str) or not key.isidentifier():
             raise WorkloadError(f"{name}: {key!r} is no name of an axis; axes are keyword parameters of the builder")
         if value is not None and not isinstance(value, (str, int, float, bool)):

@@ -445,3 +445,38 @@ def test_another_interpreter_gets_what_is_the_users_where_pytest_has_it(path, be
 def test_an_argument_named_device_gets_the_frameworks_object():
     assert call_builder(lambda device: device, "x", {}, "the object") == "the object"
     assert call_builder(lambda **axes: axes, "x", {"a": 1}, "the object") == {"a": 1}  # that asked for none
+
+
+def test_values_that_are_plain_by_inheritance_travel_and_are_named_as_plain_ones(suite):
+    suite.write(
+        """
+        import enum
+        import numpy as np
+        import pytest
+        from fake_backend import FakeModel
+
+        class Kind(str, enum.Enum):
+            ADAM = "adam"
+            def __str__(self):
+                return "another word"
+        class Size(enum.IntEnum):
+            SMALL = 4
+        class Text(str):
+            pass
+
+        def build(lr=0.1, optimizer="sgd", batch_size=8, width=1):
+            assert [type(one) for one in (lr, optimizer, batch_size, width)] == [float, str, int, int]
+            return FakeModel(0.1)
+
+        @pytest.mark.parametrize("axes", [
+            {"lr": np.logspace(-3, -2, 2)[0]}, {"optimizer": Kind.ADAM}, {"optimizer": np.str_("rmsprop")},
+            {"batch_size": Size.SMALL}, {"width": np.int64(2)}, {"optimizer": Text("lion")},
+        ])
+        def test_it(metal_bench, axes):
+            metal_bench(build, **axes)
+        """
+    )
+    assert sorted(measured(suite)) == [
+        "build[b4]", "build[b8,lr=0.001]", "build[b8,optimizer=adam]", "build[b8,optimizer=lion]",
+        "build[b8,optimizer=rmsprop]", "build[b8,width=2]",
+    ]  # fmt: skip
