@@ -14,7 +14,7 @@ from .baselines.update import Updates
 from .measure.forecast import Took, took
 from .measure.plan import Plan, Progress
 from .measure.waits import Waits
-from .references.git import Revision, revision
+from .references.git import Revision, refusal, revision
 from .results.measurement import Measurement, Speedup
 from .results.metrics import PREPARED_BESIDE
 from .results.run import Run
@@ -355,6 +355,11 @@ class MetalSession:
         if self._revision is None:
             self._revision = revision(self.rootdir)
         return self._revision
+
+    @property
+    def no_revision(self) -> str:
+        """Why no commit is stored though there is a repository: git's own reason; empty otherwise."""
+        return refusal(self.rootdir) if self.revision.commit is None else ""
 
     def finish(self, result: Measurement | Speedup) -> None:
         """Keep a result for the reports, and tell whoever listens."""

@@ -79,7 +79,8 @@ def compared(
         while not look():
             pairs.append(take_turns(session.fleet, requests, plan, progress, len(pairs), check))
     except WorkerError as error:
-        measurement.error = error_text(session, error, workload)
+        untracked = reference.missing_module(error.message)
+        measurement.error = error_text(session, error, workload) + (f"\n  known     {untracked}" if untracked else "")
     finally:
         session.on_progress(None)
     return measurement

@@ -48,6 +48,28 @@ def asked(folder: Path, *words: str) -> str | None:
     return None
 
 
+def refusal(folder: Path) -> str:
+    """Why git refuses to speak of the repository that `folder` lies in, with its own remedy; empty where it does not."""
+    if not any((parent / ".git").exists() for parent in (folder, *folder.parents)):
+        return ""
+    try:
+        git(folder, "rev-parse", "--git-dir")
+    except FileNotFoundError:
+        return "git is not installed"
+    except subprocess.CalledProcessError as error:
+        lines = [line.strip() for line in str(error.stderr).splitlines() if line.strip()]
+        remedy = next((line for line in lines if line.startswith("git config ")), "")
+        return f"{lines[0]}{f'; {remedy}' if remedy else ''}"[:400] if lines else ""
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return ""
+
+
+def is_shallow(folder: Path) -> bool:
+    """Whether a repository was cloned without its history."""
+    return asked(folder, "rev-parse", "--is-shallow-repository") == "true"
+
+
 class Revision(NamedTuple):
     """What a working tree holds: a commit, as hexadecimal digits, and whether the tree is that commit; None is unknown."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from packaging.version import Version
 from ..measure.interpreter import Interpreter
 from ..worker.sources import moved
 from ..workloads.workload import Workload, WorkloadError
-from .git import asked, commit_of, git
+from .git import asked, commit_of, git, is_shallow, refusal
 
 Imports = Mapping[str, Any]
 OURS = __package__.partition(".")[0]
@@ -125,6 +126,21 @@ class Reference:
                 )
         return ""
 
+    def missing_module(self, message: str) -> str:
+        """Where a module that the checkout lacks lies in the working tree, out of git's sight; empty where it does not."""
+        found = re.search(r"No module named '([\w.]+)'", message)
+        if found is None or self.interpreter.moved is None:
+            return ""
+        top, path = Path(self.interpreter.moved[0]), found[1].replace(".", "/")
+        for root in (top, top / "src"):
+            for file in (root / f"{path}.py", root / path / "__init__.py"):
+                if file.exists() and not asked(top, "ls-files", str(file)):
+                    return (
+                        f"{file.relative_to(top)} is in the working tree and not in git, so a checkout lacks it: commit it,"
+                        " or compare with an interpreter that has both installed"
+                    )
+        return ""
+
     def close(self) -> None:
         """Remove the worktree, if there is one."""
         if self._folder and self.interpreter.moved is not None:
@@ -153,9 +169,16 @@ def find(text: str, rootdir: Path) -> Reference:
     found = shutil.which(text)
     if found and os.sep not in text:
         return _interpreter(text, Path(found))
+    if why := refusal(rootdir):
+        raise BadReference(f"--metal-against {text}: is no interpreter (there is no such file), and git refuses: {why}")
+    shallow = (
+        "; this clone is shallow and may lack it: git fetch --unshallow, or `fetch-depth: 0` where CI checks out"
+        if is_shallow(rootdir)
+        else ""
+    )
     raise BadReference(
         f"--metal-against {text}: is neither an interpreter (there is no such file)"
-        f" nor a revision of a git repository at {rootdir}"
+        f" nor a revision of a git repository at {rootdir}{shallow}"
     )
 
 

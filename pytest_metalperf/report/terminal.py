@@ -175,6 +175,8 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
             for update in recorded
             if isinstance(update.new, Entry) and update.new.fingerprint is not None and update.new.fingerprint.varying
         ]
+        if why := session.no_revision:
+            out.append((f"  no commit is stored with it, since git refuses: {why}", "yellow"))
         if session.store.without_lock:
             out.append(
                 (f"  {session.store.path.parent} has no locks: do not store from two sessions at once", "yellow")

@@ -253,3 +253,42 @@ def test_two_tests_of_one_workload_are_measured_once(suite):
     suite.trained()
     suite.run(AGAINST_ITSELF).assert_outcomes(passed=2)
     assert len(suite.trained()) == 6  # three pairs
+
+
+def test_a_shallow_clone_is_told_with_the_remedy(repository, tmp_path):
+    slow(repository)
+    git(repository, "commit", "-qam", "second")
+    shallow = tmp_path / "shallow"
+    subprocess.run(
+        ["git", "clone", "-q", "--depth", "1", repository.pytester.path.as_uri(), str(shallow)],
+        check=True,
+        capture_output=True,
+    )
+    repository.monkeypatch.chdir(shallow)
+    result = repository.run("--rootdir", str(shallow), "--metal-against=HEAD~1")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*this clone is shallow and may lack it: git fetch --unshallow*fetch-depth: 0*"])
+
+
+def test_a_repository_that_git_does_not_trust_is_told_in_its_own_words(repository):
+    repository.monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    result = repository.run("--metal-against=HEAD")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*git refuses: fatal: detected dubious ownership *safe.directory*"])
+    result = repository.run("--metal-update-baselines", "--metal-runs=1")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["  no commit is stored with it, since git refuses: *dubious ownership*safe.directory*"]
+    )
+
+
+def test_a_file_that_git_does_not_know_is_named(repository):
+    (repository.pytester.path / ".gitignore").write_text("made.py\n")
+    (repository.pytester.path / "made.py").write_text("SECONDS = 0.1\n")
+    own = repository.pytester.path / "own.py"
+    own.write_text("import made\n" + own.read_text())
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "second")
+    result = repository.run("--metal-against=HEAD")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*known     made.py is in the working tree and not in git, so a checkout lacks it*"])
