@@ -3,7 +3,7 @@
 Gradients that are accumulated, averages of weights, a checkpoint now and then: what such a step costs more moves the mean
 of all batches and not the lower half of the blocks, where a step is a block of its own. The mean is no figure to gate by,
 since freezes and other load move it too, so it fails nothing: it takes ``within`` back where every fresh run shows more
-of it than every stored one.
+of it than every stored one, without its slowest block.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def hidden_slowdown(
     """By what share the mean of all batches grew beside the figure; None where noise alone could do that.
 
     Args:
-        now: the figure and the mean of each fresh run, in seconds per batch.
+        now: the figure of each fresh run, and its mean without the slowest block, in seconds per batch.
         stored: those of the baseline's runs that know their mean.
         tolerance: what is allowed, as a share.
     """

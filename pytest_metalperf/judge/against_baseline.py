@@ -138,7 +138,7 @@ def _gate(
     def look(runs: list[Run]) -> bool:
         measurement.runs = runs
         judgement = under_conditions(runs, before, device, judged_by, rule.max_runs)
-        means = [(run.estimate.seconds, run.mean_seconds) for run in runs]
+        means = [(run.estimate.seconds, run.mean_but_one) for run in runs]
         more = hidden_slowdown(means, means_before, settings.tolerance) if judgement.verdict == "within" else None
         if more is not None:
             done = len(runs) >= rule.max_runs

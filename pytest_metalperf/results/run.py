@@ -62,6 +62,11 @@ class Run:
         return statistics.fmean(self.samples)
 
     @property
+    def mean_but_one(self) -> float:
+        """Seconds per batch over all blocks but the slowest: one freeze is no cycle."""
+        return statistics.fmean(sorted(self.samples)[:-1] or self.samples)
+
+    @property
     def batches(self) -> int:
         """Batches that were timed."""
         return len(self.samples) * self.batches_per_block

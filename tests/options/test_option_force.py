@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import fake_backend
+import sys
+
 import pytest
 
 from pytest_metalperf.results import conditions as rules
@@ -11,6 +12,16 @@ BATTERY = {"power": "battery"}
 MOST = rules.MOST
 LOAD = {"other_load": 0.4}
 POWER_CAP = {"throttled": "power cap"}
+
+
+@pytest.fixture
+def watch(suite):
+    """The fake's look at conditions, as the suite's sessions will import it; no other suite may find it."""
+    sys.modules.pop("fake_backend", None)
+    import fake_backend
+
+    yield fake_backend.FakeWatch
+    sys.modules.pop("fake_backend", None)
 
 
 @pytest.fixture(autouse=True)
@@ -72,17 +83,17 @@ def test_under_load_a_recording_is_stored_by_force_and_said_aloud(suite):
     assert len(suite.trained()) == 3
 
 
-def test_under_load_that_passes_the_runs_without_it_are_stored(suite, monkeypatch):
+def test_under_load_that_passes_the_runs_without_it_are_stored(suite, watch, monkeypatch):
     met = iter([LOAD, LOAD, {}, {}, LOAD, {}])
-    monkeypatch.setattr(fake_backend.FakeWatch, "conditions", lambda watch: dict(next(met)))
+    monkeypatch.setattr(watch, "conditions", lambda self: dict(next(met)))
     suite.run("--metal-update-baselines").assert_outcomes(passed=1)
     (entry,) = suite.stored.values()
     assert [run["conditions"].get("other_load") for run in entry["runs"]] == [None] * 3
 
 
-def test_load_in_fewer_than_half_of_the_runs_is_recorded_at_once(suite, monkeypatch):
+def test_load_in_fewer_than_half_of_the_runs_is_recorded_at_once(suite, watch, monkeypatch):
     met = iter([LOAD, {}, {}])
-    monkeypatch.setattr(fake_backend.FakeWatch, "conditions", lambda watch: dict(next(met)))
+    monkeypatch.setattr(watch, "conditions", lambda self: dict(next(met)))
     suite.run("--metal-update-baselines").assert_outcomes(passed=1)
 
 

@@ -57,7 +57,7 @@ def test_devices_multiply_other_parameters(suite):
     arguments = "--metal-devices=cpu,gpu", "--metal-runs=1", "--metal-update-baselines"
     suite.run(*arguments).assert_outcomes(passed=4)
     assert sorted(suite.stored) == [
-        f"fake-model[b8,depth={n}]@{where}:fake" for n in (1, 2) for where in ("cpu", "gpu")
+        f"fake-model[b8{depth}]@{where}:fake" for depth in (",depth=2", "") for where in ("cpu", "gpu")
     ]
     suite.run("--metal-devices=cpu,gpu", "-k", "gpu and 2").assert_outcomes(passed=1, deselected=3)
 

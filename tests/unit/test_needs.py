@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import importlib.util
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,8 @@ def test_who_imports_or_skips_is_marked(conftest):
         for mark, packages in conftest.PACKAGES.items():
             if re.search(rf'importorskip\(\s*"({"|".join(packages)})"', text) and file.name != Path(__file__).name:
                 assert f"pytest.mark.{mark}" in text, file
+
+
+def test_no_test_of_ours_leaves_the_fake_backend_imported():
+    # sessions that tests run in this process would find it, in the place of their own suite's
+    assert "fake_backend" not in sys.modules
