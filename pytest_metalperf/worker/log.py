@@ -17,9 +17,10 @@ _FAILED = re.compile(
     r"|Execution of the command buffer was aborted"
     r"|kIOGPUCommandBufferCallbackError\w+"
     r"|Insufficient Memory \(\d+:"
-    # CUDA's errors that end a kernel; "out of memory" is not among them: allocators say it, and take less
+    # CUDA's errors that end a kernel. Not "out of memory", which allocators say and take less, and not "Failed call to
+    # cuInit: CUDA_ERROR_NO_DEVICE", which TensorFlow says where there is no GPU, or none to be seen
     r"|CUDA_ERROR_(?:ILLEGAL_ADDRESS|ILLEGAL_INSTRUCTION|MISALIGNED_ADDRESS|LAUNCH_FAILED|LAUNCH_TIMEOUT|ASSERT|ECC_\w+)"
-    r"|CUDA error: (?!out of memory)\S"
+    r"|CUDA error: (?:an illegal|unspecified launch failure|misaligned address|device-side assert|uncorrectable)"
     r"|device-side assert triggered"
     r"|an illegal memory access was encountered"
     r"|uncorrectable ECC error"

@@ -25,6 +25,7 @@ def build():
         (ABORTED, "Metal dropped work*try a smaller batch_size"),
         (f"x: {MEMORY}", "Metal had no memory left*try a smaller batch_size"),
         ("F0000 CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered", ""),
+        ("CUDA error: unspecified launch failure", ""),
     ],
 )
 def test_of_a_worker(suite, monkeypatch, said, fix):
@@ -73,6 +74,8 @@ def test_of_live_objects_whose_words_are_shown_all_the_same(suite):
     [
         "ran out of memory trying to allocate 2.0GiB with freed_by_count=0. The caller indicates that this is not a failure",
         "failed to allocate 2.0G from device: CUDA_ERROR_OUT_OF_MEMORY: out of memory",
+        "failed call to cuInit: INTERNAL: CUDA error: Failed call to cuInit: CUDA_ERROR_NO_DEVICE: none is found",
+        "E0000 cuda_driver.cc] failed call to cuInit: INTERNAL: CUDA error: Failed call to cuInit: UNKNOWN ERROR (303)",
         "my loss is in error, status 3; memory is insufficient",
         "warning: the command buffer of our editor was aborted",
     ],
