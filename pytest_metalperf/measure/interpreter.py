@@ -6,7 +6,6 @@ import functools
 import importlib.util
 import io
 import marshal
-import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -101,8 +100,16 @@ def import_path(path: Sequence[str], own: Sequence[str]) -> tuple[list[str], lis
         if is_below(entry, own):
             seen = after
         else:
-            seen.append(os.path.realpath(entry))
+            seen.append(whole(entry))
     return before, after
+
+
+def whole(entry: str) -> str:
+    """An entry of an import path as another process understands it: an empty one is this folder.
+
+    What is no file or folder stays as it is: editable installations put names there that a hook of theirs knows.
+    """
+    return str(Path(entry).resolve()) if Path(entry).exists() else entry
 
 
 def user_modules(modules: Mapping[str, Any]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..worker.observers import without_observers
 from ..worker.sources import interpreter_folders
-from .interpreter import BOOTSTRAP, Interpreter, import_path
+from .interpreter import BOOTSTRAP, Interpreter, import_path, whole
 
 START_SECONDS = 120.0
 
@@ -134,7 +134,7 @@ class Process:
 
 def _import_path(launch: Launch) -> Any:
     if launch.own:
-        return [os.path.realpath(entry) for entry in sys.path]  # `` is the folder that pytest was started in
+        return [whole(entry) for entry in sys.path]
     return import_path(sys.path, interpreter_folders()) if launch.local else ([], [])
 
 

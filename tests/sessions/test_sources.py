@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pytest_metalperf.measure.interpreter import import_path
+from pytest_metalperf.measure.interpreter import import_path, whole
 from pytest_metalperf.worker.sources import call_builder, load
 from pytest_metalperf.workloads.builders import parameters_of, source_of
 from pytest_metalperf.workloads.workload import WorkloadError
@@ -440,6 +440,12 @@ def test_a_builders_own_precision_is_part_of_the_name(suite):
 )
 def test_another_interpreter_gets_what_is_the_users_where_pytest_has_it(path, before, after):
     assert import_path(path, ["/std", "/site"]) == (before, after)
+
+
+def test_an_entry_of_a_path_that_is_no_file_is_left_to_whoever_knows_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert whole("") == str(tmp_path.resolve())
+    assert whole("__editable__.mine.finder.__path_hook__") == "__editable__.mine.finder.__path_hook__"
 
 
 def test_an_argument_named_device_gets_the_frameworks_object():
