@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+
 import pytest
 
 from pytest_metalperf.measure.interpreter import Interpreter
 from pytest_metalperf.references.reference import Reference
+from pytest_metalperf.worker.serve import Job
 
 
 def wrong(reference: Reference, here: dict | None = None, there: dict | None = None, prefix: str = "/usr") -> str:
@@ -75,3 +79,13 @@ def test_what_is_compiled_here_alone_is_told(trees):
 def test_an_interpreter_has_no_strays(tmp_path):
     reference = Reference("python", Interpreter(python="python"), "3.11.7")
     assert wrong(reference, there={"x": str(tmp_path / "x.py")}) == ""
+
+
+@pytest.mark.parametrize("file", ["_classes.py", "/no/such/archive.zip/mod.py", None, 5])
+def test_modules_that_were_not_imported_from_a_file_are_of_no_place(monkeypatch, file):
+    made = ModuleType("made_by_hand")  # as torch.classes is, whose file is a name without a folder
+    made.__file__ = file
+    monkeypatch.setitem(sys.modules, "made_by_hand", made)
+    found = Job(lambda message: None).imports()["files"]
+    assert "made_by_hand" not in found
+    assert found["pytest"].endswith(".py")
