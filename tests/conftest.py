@@ -27,12 +27,15 @@ import pytest
 import scipy.special  # noqa: F401
 
 import pytest_metalperf.baselines.file
+import pytest_metalperf.bench
+import pytest_metalperf.measure.live
 import pytest_metalperf.measure.worker
 import pytest_metalperf.results.conditions
 import pytest_metalperf.session
 import pytest_metalperf.suspects  # one module for all sessions of a process, so that tests can change what it holds
 import pytest_metalperf.worker.loop
 from pytest_metalperf.baselines.reading import parse
+from pytest_metalperf.worker.observers import observer
 
 with contextlib.suppress(
     ImportError
@@ -207,6 +210,9 @@ def suite(request: pytest.FixtureRequest, pytester: pytest.Pytester, monkeypatch
     """
     if not any(request.node.get_closest_marker(mark) for mark in ("processes", *PACKAGES)):
         monkeypatch.setattr(pytest_metalperf.measure.worker, "Process", in_process.start)
+        if observer():  # pytest --cov on our own tests: what it traces is the test's process, where nothing is timed
+            for module in ("bench", "measure.live", "worker.loop"):
+                monkeypatch.setattr(f"pytest_metalperf.{module}.observer", lambda: "")
         # each block begins with a collection, which in this process goes through all that our tests have loaded
         monkeypatch.setattr(pytest_metalperf.worker.loop, "observer", lambda: "")  # ours, such as --cov, is not theirs
         monkeypatch.setattr(pytest_metalperf.worker.loop, "gc", SimpleNamespace(**{**vars(gc), "collect": lambda: 0}))
