@@ -122,6 +122,14 @@ def no_open_files() -> Iterator[None]:
             gc.collect()
 
 
+@pytest.fixture(autouse=True)
+def own_coverage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`pytest --cov` on our own tests traces the test's process, where nothing is timed in earnest."""
+    if observer():
+        for module in ("bench", "measure.live", "worker.loop"):
+            monkeypatch.setattr(f"pytest_metalperf.{module}.observer", lambda: "")
+
+
 class Suite:
     """A project with performance tests, in a temporary folder."""
 
@@ -210,9 +218,6 @@ def suite(request: pytest.FixtureRequest, pytester: pytest.Pytester, monkeypatch
     """
     if not any(request.node.get_closest_marker(mark) for mark in ("processes", *PACKAGES)):
         monkeypatch.setattr(pytest_metalperf.measure.worker, "Process", in_process.start)
-        if observer():  # pytest --cov on our own tests: what it traces is the test's process, where nothing is timed
-            for module in ("bench", "measure.live", "worker.loop"):
-                monkeypatch.setattr(f"pytest_metalperf.{module}.observer", lambda: "")
         # each block begins with a collection, which in this process goes through all that our tests have loaded
         monkeypatch.setattr(pytest_metalperf.worker.loop, "observer", lambda: "")  # ours, such as --cov, is not theirs
         monkeypatch.setattr(pytest_metalperf.worker.loop, "gc", SimpleNamespace(**{**vars(gc), "collect": lambda: 0}))
