@@ -166,8 +166,8 @@ class Job:
             times = []
             for i in range(steps):
                 self.progress("warm-up", i, steps, always=i == 0)
-                seconds, outputs = self._guarded(lambda: run_block(trainable, 1, clock), "warm-up")
-                checked(outputs, "while warming up")
+                seconds, said = self._guarded(lambda: run_block(trainable, 1, clock), "warm-up")
+                checked(said, "while warming up")
                 times.append(seconds * trainable.batches_per_step)
             self._until_trained(steps)
             fence_cost = self._guarded(lambda: fence_seconds(trainable, trainable.step(), clock), "warm-up")
@@ -241,9 +241,9 @@ class Job:
                 for _ in range(settle):
                     self._guarded(lambda: trainable.fence(trainable.step()), "measuring")
                 before = self.watch.joules()
-                seconds, outputs = self._guarded(lambda: run_block(trainable, steps, self.backend.clock), "measuring")
+                seconds, said = self._guarded(lambda: run_block(trainable, steps, self.backend.clock), "measuring")
                 joules = _between(before, self.watch.joules())
-            checked(outputs, f"in batch {batches}")
+            checked(said, f"in batch {batches}")
             self.watch.tick()
         return {"samples": [seconds], "batches_per_block": batches, "joules": joules}
 

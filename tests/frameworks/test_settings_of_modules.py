@@ -22,42 +22,33 @@ def build(batch_size=8):
 """
 
 
-@pytest.mark.tensorflow
-def test_threads_of_tensorflow(suite):
-    found = trained(
-        suite,
-        "tensorflow",
-        "import tensorflow as tf\ntf.config.threading.set_intra_op_parallelism_threads(2)\n",
-        "assert tf.config.threading.get_intra_op_parallelism_threads() == 2",
-    )
-    found.assert_outcomes(passed=2)
-
-
-@pytest.mark.jax
-def test_devices_of_jax(suite):
-    found = trained(
-        suite,
-        "jax",
-        'import jax\njax.config.update("jax_num_cpu_devices", 2)\n',
-        "assert len(jax.devices()) == 2",
-    )
-    found.assert_outcomes(passed=2)
-
-
-@pytest.mark.tensorflow
-def test_data_format_of_keras(suite):
-    found = trained(
-        suite,
-        "tensorflow",
-        'import keras\nkeras.config.set_image_data_format("channels_first")\n',
-        'assert keras.config.image_data_format() == "channels_first"',
-    )
-    found.assert_outcomes(passed=2)
-
-
-def trained(suite, backend, settings, look):
+@pytest.mark.parametrize(
+    ("backend", "settings", "look"),
+    [
+        pytest.param(
+            "tensorflow",
+            "import tensorflow as tf\ntf.config.threading.set_intra_op_parallelism_threads(2)\n",
+            "assert tf.config.threading.get_intra_op_parallelism_threads() == 2",
+            marks=pytest.mark.tensorflow,
+        ),
+        pytest.param(
+            "tensorflow",
+            'import keras\nkeras.config.set_image_data_format("channels_first")\n',
+            'assert keras.config.image_data_format() == "channels_first"',
+            marks=pytest.mark.tensorflow,
+        ),
+        pytest.param(
+            "jax",
+            'import jax\njax.config.update("jax_num_cpu_devices", 2)\n',
+            "assert len(jax.devices()) == 2",
+            marks=pytest.mark.jax,
+        ),
+    ],
+    ids=["threads", "data format", "number of devices"],
+)
+def test_it_is_in_force_in_both_precisions(suite, backend, settings, look):
     suite.pytester.makepyfile(mine=settings + BUILD.format(look=look), test_it=TESTS)
     (suite.pytester.path / "test_suite.py").unlink()
     suite.ini(metal_backend=backend)
     suite.monkeypatch.setenv("KERAS_BACKEND", backend)
-    return suite.pytester.runpytest_subprocess("--metal=smoke")
+    suite.pytester.runpytest_subprocess("--metal=smoke").assert_outcomes(passed=2)

@@ -46,7 +46,7 @@ def step_of(backend: Any, model: ReferenceModel, axes: dict[str, int]) -> tuple[
     made, host = model.builder()(**axes)
     made.jit_compile = True
     batch = backend._there(host)
-    build_all(made, batch)
+    build_all(made, batch, backend)
     stepper = backend.stepper(made, True)
 
     def per_step(steps: int) -> float:
