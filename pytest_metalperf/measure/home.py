@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
-from types import CodeType, FunctionType, MethodType, ModuleType
+from itertools import islice
+from types import FunctionType, ModuleType
 from typing import Any
+
+from ..worker.held import reached
 
 _FRAMEWORKS = {
     "keras": "keras", "tf_keras": "tensorflow", "tensorflow": "tensorflow", "torch": "torch", "jax": "jax",
@@ -43,53 +44,21 @@ def home_of(step: Callable[[], Any]) -> tuple[str, str]:
 
 
 def _reached(step: Callable[[], Any]) -> Iterator[Any]:
-    """What a function refers to, breadth first: its cells, the globals that it names, what these hold."""
-    seen: dict[int, Any] = {}
-    waiting: deque[tuple[Any, int]] = deque([(step, 0)])
-    while waiting and len(seen) < _MOST:
-        one, depth = waiting.popleft()
-        module = one.__module__ if isinstance(one, FunctionType) else type(one).__module__
-        package = str(module).partition(".")[0]
-        if id(one) in seen or package in _NOT_THEIRS:
-            continue
-        seen[id(one)] = one
-        yield one
-        if depth < _DEPTH and package not in _FRAMEWORKS and not isinstance(one, ModuleType) and not _framework_of(one):
-            waiting.extend((held, depth + 1) for held in _held(one))
+    """What a function refers to, less what is pytest's or ours; a framework's objects are not looked into."""
+    found = reached(step, lambda one: not _is_foreign(one) and not _is_a_frameworks(one), _DEPTH, _ELEMENTS)
+    return (one for one in islice(found, _MOST) if not _is_foreign(one))
 
 
-def _held(one: Any) -> Iterable[Any]:
-    if isinstance(one, MethodType):
-        return [one.__self__, one.__func__]
-    if isinstance(one, partial):
-        return [one.func, *one.args, *one.keywords.values()]
-    if isinstance(one, FunctionType):
-        names = set(_names(one.__code__))
-        cells = [cell.cell_contents for cell in one.__closure__ or () if _is_filled(cell)]
-        named = [value for name, value in one.__globals__.items() if name in names]
-        return [*cells, *named, *(one.__defaults__ or ()), *(one.__kwdefaults__ or {}).values(), *one.__dict__.values()]
-    if isinstance(one, dict):
-        return list(one.values())[:_ELEMENTS]
-    if isinstance(one, (list, tuple, set, frozenset)):
-        return list(one)[:_ELEMENTS]
-    if isinstance(one, type):
-        return []
-    return list(getattr(one, "__dict__", {}).values())[:_ELEMENTS] if type(one).__module__ != "builtins" else []
+def _package(one: Any) -> str:
+    return str(one.__module__ if isinstance(one, FunctionType) else type(one).__module__).partition(".")[0]
 
 
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names(constant)
+def _is_foreign(one: Any) -> bool:
+    return _package(one) in _NOT_THEIRS
 
 
-def _is_filled(cell: Any) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018
-    except ValueError:  # assigned later, or never
-        return False
-    return True
+def _is_a_frameworks(one: Any) -> bool:
+    return _package(one) in _FRAMEWORKS or isinstance(one, ModuleType) or bool(_framework_of(one))
 
 
 def _framework_of(one: Any) -> str:

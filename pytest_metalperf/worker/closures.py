@@ -6,6 +6,8 @@ import sys
 from types import CodeType, FunctionType
 from typing import Any
 
+from .held import cells_of
+
 _NOWHERE = "<dynamic-code>"
 """What cloudpickle writes for the file of all code that it sends by value."""
 
@@ -20,13 +22,7 @@ def with_file(function: Any, file: str, _seen: set[int] | None = None) -> Any:
         return function
     seen.add(id(function))
     function.__code__ = _named(function.__code__, file)
-    inner = [getattr(function, "__wrapped__", None)]
-    for cell in function.__closure__ or ():
-        try:
-            inner.append(cell.cell_contents)
-        except ValueError:  # assigned later, or never
-            continue
-    for one in inner:
+    for one in (getattr(function, "__wrapped__", None), *cells_of(function)):
         module = sys.modules.get(str(getattr(one, "__module__", "")))
         with_file(one, getattr(module, "__file__", None) or file, seen)
     return function
