@@ -14,7 +14,7 @@ from .judge.against_reference import compared
 from .judge.speedup import compare, variants
 from .judge.sustained import sustained, sustained_plan
 from .measure.home import home_of
-from .measure.live import LiveRuns
+from .measure.live import LiveRuns, LiveWorkload
 from .measure.plan import plan_of
 from .measure.worker import WorkerError
 from .report import metrics as gated
@@ -198,7 +198,8 @@ class MetalLive(_OfTest):
             settings = replace(settings, metal="smoke")
         long = settings.sustained is not None and settings.metal != "smoke"
         plan = sustained_plan(settings) if long else plan_of(settings)
-        runs = self._test.live.of(
+        runs = LiveWorkload(
+            self._test.live,
             workload,
             step,
             plan,

@@ -89,42 +89,30 @@ class LiveRuns:
     apart: Sequence[str]
     child: Child | None
 
-    def of(
-        self,
-        workload: Workload,
-        step: Callable[[], Any],
-        plan: Plan,
-        settings: Settings,
-        runs: list[Run],
-        session: str,
-        on_progress: Callable[[Progress | None], None],
-    ) -> LiveWorkload:
-        """The runs of one workload of this test: `runs` are those that the session, an id, has so far, and grow."""
-        return LiveWorkload(self, workload, step, plan, settings, runs, session, on_progress)
 
-
+@dataclass(frozen=True)
 class LiveWorkload:
-    """Runs of one step: the first look here, fresh ones in children."""
+    """Runs of one step: the first look here, fresh ones in children.
 
-    def __init__(
-        self,
-        how: LiveRuns,
-        workload: Workload,
-        step: Callable[[], Any],
-        plan: Plan,
-        settings: Settings,
-        runs: list[Run],
-        session: str,
-        on_progress: Callable[[Progress | None], None],
-    ) -> None:
-        self._how = how
-        self._session = session
-        self._on_progress = on_progress
-        self._workload = workload
-        self._step = step
-        self._plan = plan
-        self._settings = settings
-        self._runs = runs
+    Attributes:
+        how: its test is run alone.
+        workload: what the step trains.
+        step: trains once.
+        plan: how much one run measures.
+        settings: of the test.
+        runs: those that the session has so far; they grow.
+        session: its id.
+        on_progress: hears how far measuring is.
+    """
+
+    how: LiveRuns
+    workload: Workload
+    step: Callable[[], Any]
+    plan: Plan
+    settings: Settings
+    runs: list[Run]
+    session: str
+    on_progress: Callable[[Progress | None], None]
 
     def first_look(self) -> Run:
         """Train here and now.
@@ -133,11 +121,11 @@ class LiveWorkload:
             WorkerError: when the step fails.
         """
         try:
-            return here(self._step, self._workload, self._plan, self._session, self._on_progress)
+            return here(self.step, self.workload, self.plan, self.session, self.on_progress)
         except Problem as problem:
             raise WorkerError(problem.kind, problem.message, problem.traceback) from None
         finally:
-            self._on_progress(None)
+            self.on_progress(None)
 
     def fresh(self, count: int) -> list[Run]:
         """At least `count` runs, each from a child process.
@@ -145,30 +133,28 @@ class LiveWorkload:
         Raises:
             WorkerError: when a child does not bring one back.
         """
-        if self._settings.metal == "smoke" and (self._how.child is not None or not observer()):
+        if self.settings.metal == "smoke" and (self.how.child is not None or not observer()):
             return [self.first_look()]
-        while len(self._runs) < count:
-            self._on_progress(
-                Progress(self._workload.label, "live", "child process", run=len(self._runs) + 1, runs=count)
-            )
+        while len(self.runs) < count:
+            self.on_progress(Progress(self.workload.label, "live", "child process", run=len(self.runs) + 1, runs=count))
             try:
-                self._runs.append(self._child())
+                self.runs.append(self._child())
             finally:
-                self._on_progress(None)
-        return list(self._runs)
+                self.on_progress(None)
+        return list(self.runs)
 
     def _child(self) -> Run:
         with tempfile.TemporaryDirectory(prefix="pytest-metalperf-") as folder:
             result, log = Path(folder) / "run.json", Path(folder) / "log"
-            limit = self._settings.timeout + (self._settings.sustained or 0.0)
-            wish = {"label": self._workload.label, "result": str(result), "parent": os.getpid()}
-            command = [sys.executable, "-m", "pytest", *self._how.target, *self._how.arguments()]
-            command += [argument.format(folder) for argument in self._how.apart]
-            command += [f"--metal={'smoke' if self._settings.metal == 'smoke' else 'on'}"]
+            limit = self.settings.timeout + (self.settings.sustained or 0.0)
+            wish = {"label": self.workload.label, "result": str(result), "parent": os.getpid()}
+            command = [sys.executable, "-m", "pytest", *self.how.target, *self.how.arguments()]
+            command += [argument.format(folder) for argument in self.how.apart]
+            command += [f"--metal={'smoke' if self.settings.metal == 'smoke' else 'on'}"]
             environment = {**unobserved(os.environ), CHILD: json.dumps(wish)}
             environment.pop("PYTEST_ADDOPTS", None)  # what it says is among the arguments
             with log.open("wb") as output:
-                code = _ended(command, self._how.cwd, output, environment, limit)
+                code = _ended(command, self.how.cwd, output, environment, limit)
             if code is None:
                 raise WorkerError(
                     "worker",
@@ -180,7 +166,7 @@ class LiveWorkload:
                 raise WorkerError(
                     "worker",
                     f"a child process that runs this test alone (exit code {code}) did not get to"
-                    f" metal_live(…, name={self._workload.name!r}): does the test depend on others having run before it?",
+                    f" metal_live(…, name={self.workload.name!r}): does the test depend on others having run before it?",
                     _tail(log),
                 )
             answer = json.loads(result.read_text())
@@ -189,13 +175,13 @@ class LiveWorkload:
             raise WorkerError(*answer["error"])
         plain = answer["run"]
         conditions = {**plain["conditions"], PREPARED_BESIDE: 0.0}
-        return Run(**{**plain, "samples": tuple(plain["samples"]), "session": self._session, "conditions": conditions})
+        return Run(**{**plain, "samples": tuple(plain["samples"]), "session": self.session, "conditions": conditions})
 
     def _waited(self, seconds: int, whom: Sequence[str]) -> None:
         """What a child waited for is this session's wait."""
         for one in (whom or [""]) if seconds else []:
             phase = f"{WAITING} ({one})" if one else WAITING
-            self._on_progress(Progress(self._workload.label, "live", phase, seconds))
+            self.on_progress(Progress(self.workload.label, "live", phase, seconds))
 
 
 def here(
