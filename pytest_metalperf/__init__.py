@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Measurement", "MetalBench", "MetalLive", "MetalSpeedup", "Model", "Run", "Speedup"]
 
-_PLACES = {
+_MODULES = {
     "Measurement": "results.measurement",
     "MetalBench": "bench",
     "MetalLive": "bench",
@@ -31,8 +31,8 @@ _PLACES = {
 
 def __getattr__(name: str) -> Any:
     # pytest imports this package at every start, used or not: what users import is loaded when they do
-    if name in _PLACES:
+    if name in _MODULES:
         from importlib import import_module
 
-        return getattr(import_module(f".{_PLACES[name]}", __name__), name)
+        return getattr(import_module(f".{_MODULES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

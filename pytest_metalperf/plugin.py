@@ -471,20 +471,20 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
     """`error` for what broke, and its own word for what passed without having been gated."""
     if report.when not in ("setup", "call"):  # others have no properties
         return None
-    said = [
+    verdicts = [
         value
         for name, value in report.user_properties  # anyone's: a name may be of any type
         if isinstance(name, str) and name.startswith("metal_") and name.endswith("verdict")
     ]
-    if suspects.PROPERTY[1] in said:
+    if suspects.PROPERTY[1] in verdicts:
         return "", "s", "SUSPECTED"
     if report.when != "call":
         return None
-    if report.failed and "error" in said:
+    if report.failed and "error" in verdicts:
         return "error", "E", "ERROR"
     if report.passed:
         for word, letter in (("inconclusive", "i"), ("no baseline", "n")):
-            if word in said:
+            if word in verdicts:
                 return word, letter, word.upper()
     return None
 

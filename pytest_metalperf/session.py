@@ -94,7 +94,7 @@ class MetalSession:
 
     def on_progress(self, progress: Progress | None) -> None:
         """Hear how far measuring is."""
-        self.waits.hear(progress)
+        self.waits.observe(progress)
         self.show(progress)
 
     # who measures

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from .errors import BaselineError, Damaged
-from .format2 import rendered, settled
+from .format2 import rendered, with_shared_facts
 from .reading import check, parse
 from .schema import Entry, Machine, SpeedupEntry
 from .writing import locked, regular, replace, sweep
@@ -130,7 +130,7 @@ class Store:
                 self.without_lock = not alone
                 if alone:
                     sweep(folder)
-                changed = settled(change(self.read()))
+                changed = with_shared_facts(change(self.read()))
                 data = rendered(changed)
                 check(data, f"{self.path}: not stored", self.machine)  # or nobody could read it any more
                 replace(self.path, data)
@@ -168,11 +168,11 @@ def hours(sessions: Iterable[str]) -> dict[str, str]:
 
 
 def orphans(stored: Iterable[str], asked: Iterable[str], available: Container[str]) -> list[str]:
-    """What is stored and no test asked for, less what needs a place (`gpu:tensorflow`) that was not there or not wanted."""
+    """What is stored and no test asked for, less what needs a device (`gpu:tensorflow`) that was not there or not wanted."""
     wanted = set(asked)
-    return sorted(key for key in stored if key not in wanted and all(place in available for place in places(key)))
+    return sorted(key for key in stored if key not in wanted and all(one in available for one in devices_of(key)))
 
 
-def places(key: str) -> list[str]:
-    """`gpu:tensorflow` of a workload's id; of a speedup's, whose sides stand around ` over `, the places of both."""
+def devices_of(key: str) -> list[str]:
+    """`gpu:tensorflow` of a workload's id; of a speedup's, whose sides stand around ` over `, the devices of both."""
     return re.findall(r"@([^@\[\]]+?)(?= over |$)", key)

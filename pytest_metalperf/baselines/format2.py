@@ -217,7 +217,7 @@ def rendered(machine: Machine) -> bytes:
     Raises:
         TypeError, ValueError: for a figure that JSON does not have.
     """
-    sessions = settled(machine).sessions
+    sessions = with_shared_facts(machine).sessions
     out = [b'{\n "format": 2,\n "machine": ', _facts(machine.machine), b',\n "sessions": ']
     out += _object({key: [_line(shared)] for key, shared in sessions.items()}, b"\n  ")
     if machine.speedups:
@@ -228,7 +228,7 @@ def rendered(machine: Machine) -> bytes:
     return b"".join([*out, b"\n}\n"])
 
 
-def settled(machine: Machine) -> Machine:
+def with_shared_facts(machine: Machine) -> Machine:
     """With what the runs of each session share; sessions to which no run refers are gone.
 
     What the file said of a session before stands, less what does not hold for all of its runs any more: so nothing changes

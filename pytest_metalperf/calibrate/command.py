@@ -68,12 +68,12 @@ def _parser() -> argparse.ArgumentParser:
         ("timeout", "timeout", None, own["timeout"].metadata["help"]),
     ):
         shown = QUICK.get(like, own[like].default) if default is None else default
-        where, parse = f"--{name.replace('_', '-')}", _told(own[like].metadata["parse"])
+        where, parse = f"--{name.replace('_', '-')}", _cli_type(own[like].metadata["parse"])
         parser.add_argument(where, type=parse, default=default, metavar="VALUE", help=f"{text} ({shown})")
     return parser
 
 
-def _told(parse: Callable[[object], Any]) -> Callable[[str], Any]:
+def _cli_type(parse: Callable[[object], Any]) -> Callable[[str], Any]:
     def checked(text: str) -> Any:
         try:
             return parse(text)
@@ -166,7 +166,7 @@ def measure(session: MetalSession, workloads: Sequence[Workload], title: str) ->
             since = time.monotonic()
             runs = session.runs(one, plan_of(session.settings), session.settings.runs)
             middle = words.seconds(statistics.median(run.estimate.seconds for run in runs))
-            _say(f"{title}: {one.label} {middle} s/batch, took {words.duration(time.monotonic() - since)}")
+            _print(f"{title}: {one.label} {middle} s/batch, took {words.duration(time.monotonic() - since)}")
             found[one.id] = runs
     return found
 
@@ -200,7 +200,7 @@ def announcement(workloads: Sequence[Workload], settings: Settings, sessions: in
     return ", ".join([head, days(sessions, settings.runs), *parts])
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
@@ -235,25 +235,25 @@ def main(arguments: Sequence[str]) -> int:
         with contextlib.closing(opened()) as session:
             workloads = workloads_of(session, asked.workloads, asked.device, asked.backend.rpartition("::")[2])
             machine = session.facts.id
-        _say(announcement(workloads, settings, asked.sessions, asked.pause))
+        _print(announcement(workloads, settings, asked.sessions, asked.pause))
         since = time.monotonic()
         for number in range(1, asked.sessions + 1):
             sessions.append(measure(opened(), workloads, f"session {number} of {asked.sessions}"))
             if left := asked.sessions - number:
                 each = (time.monotonic() - since + asked.pause) / number
-                _say(f"about {words.duration(left * each)} left")
+                _print(f"about {words.duration(left * each)} left")
                 time.sleep(asked.pause)
     except WorkloadError as error:
-        _say(f"calibrate: {error}")
+        _print(f"calibrate: {error}")
         code = 2
     except WorkerError as error:
-        _say(f"calibrate: {words.broken(error.message, error.details)}")
+        _print(f"calibrate: {words.broken(error.message, error.details)}")
         code = 1
     except KeyboardInterrupt:
-        _say(f"calibrate: interrupted after {words.plural(len(sessions), 'complete session')}")
+        _print(f"calibrate: interrupted after {words.plural(len(sessions), 'complete session')}")
         code = 130
     if sessions:
-        _say("judging and simulating")
+        _print("judging and simulating")
         with machine_lock(exclusive=False, waiting=lambda seconds: None):  # nobody's measurement is disturbed by it
             text = report(gathered(workloads, sessions, settings.warmup), rule_of(settings), side_by_side())
         used = words.versions(run.versions for session in sessions for runs in session.values() for run in runs)

@@ -237,12 +237,12 @@ def of_machine(facts: MachineFacts, conditions: Mapping[str, object], metal: str
             *(kinds[one.removable]("conditions", one.clause, _REMEDY.get(one.condition, "")) for one in spoiled),
             *([note("conditions", ", ".join(unknown))] if unknown else []),
         ]
-    words = [f"{word} {_said(conditions[key])}" for key, word in _STATES.items() if key in conditions]
+    words = [f"{word} {_in_words(conditions[key])}" for key, word in _STATES.items() if key in conditions]
     words += [one for one in unknown if one not in words]
     return [who, ok("conditions", f"nothing in the way; {', '.join(words)}" if words else "nothing in the way")]
 
 
-def _said(state: object) -> str:
+def _in_words(state: object) -> str:
     return "unknown" if state is None else str(state) if not isinstance(state, bool) else "on" if state else "off"
 
 

@@ -250,9 +250,9 @@ def _check_parity(
 
 
 def _step_values(answers: Mapping[str, Mapping[str, Any]]) -> StepValues | None:
-    said = answers.get("parity", {})
-    loss, norm = said.get("loss"), said.get("gradient_norm")
-    return None if loss is None or norm is None else StepValues(loss, norm, said.get("batch"))
+    answer = answers.get("parity", {})
+    loss, norm = answer.get("loss"), answer.get("gradient_norm")
+    return None if loss is None or norm is None else StepValues(loss, norm, answer.get("batch"))
 
 
 def _parity(speedup: Speedup, over: Turns, of: Turns) -> str:

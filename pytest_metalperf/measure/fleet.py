@@ -232,7 +232,7 @@ class Fleet:
         """
         for worker in workers:
             worker.last_message = RealTime.monotonic()  # silence counts from when somebody listens
-        said = RealTime.monotonic()
+        reported = RealTime.monotonic()
         while waiting := [worker for worker in workers if worker.asked]:
             answered = False
             for which, worker in enumerate(waiting):
@@ -244,8 +244,8 @@ class Fleet:
                         progress(*worker.progress, which)
                     else:
                         worker.take(message)
-            if not answered and RealTime.monotonic() - said > 1.0:
-                said = RealTime.monotonic()
+            if not answered and RealTime.monotonic() - reported > 1.0:
+                reported = RealTime.monotonic()
                 for which, worker in enumerate(waiting):
                     worker.check_silence(timeout or self.timeout)
                     progress(*worker.progress, which)  # a long phase says nothing, but its seconds go on

@@ -206,7 +206,7 @@ def here(
     job.name, job.device, job.backend = workload.name, workload.device, _Here()
     batch_size = workload.axes.get("batch_size")
     job.trainable = Trainable(step, read_back, examples=batch_size if isinstance(batch_size, int) else None)
-    with recorded_stderr() as said:
+    with recorded_stderr() as written:
         answers = {
             "prepare": {
                 "import_seconds": 0.0,
@@ -220,7 +220,7 @@ def here(
             "measure": job.measure(plan.batches, plan.least_blocks, plan.least_seconds),
             "finish": job.finish(),
         }
-    check_log("".join(said), workload.name)
+    check_log("".join(written), workload.name)
     return run_of(answers, session)
 
 
@@ -238,7 +238,7 @@ class _Here(Backend):
     def devices(self) -> dict[str, str]:
         return {}
 
-    def place(self, device: str, precision: str, seed: int) -> None:
+    def set_up(self, device: str, precision: str, seed: int) -> None:
         """Nothing: the objects are where they are."""
 
     def trainable(self, built: Any, name: str, axes: Any) -> Trainable:

@@ -21,7 +21,7 @@ class Waits:
         self._met: list[str] = []
         self._counted_until = 0.0
 
-    def hear(self, progress: Progress | None) -> None:
+    def observe(self, progress: Progress | None) -> None:
         """Take how far a measurement is; `progress.i` are the seconds that it has waited by now.
 
         Several workers wait side by side: their time counts once.

@@ -118,7 +118,7 @@ class Worker:
     def _error(self, kind: str, message: str, details: str) -> WorkerError:
         """An error that says which of two sides it happened on and, for a known symptom, why and what to do."""
         message = f"with {self.interpreter.name}: {message}" if self.interpreter.name else message
-        log = self._said() if kind in _OF_THE_ENVIRONMENT else ""  # of the user's own mistakes it says nothing
+        log = self._logged() if kind in _OF_THE_ENVIRONMENT else ""  # of the user's own mistakes it says nothing
         known = diagnosis(f"{message}\n{details}\n{log}")
         return WorkerError(kind, f"{message}\n  known     {known}" if known else message, details)
 
@@ -132,7 +132,7 @@ class Worker:
         hint = " (what the system does when memory runs out: try a smaller batch)" if name == "SIGKILL" else ""
         return f"was ended by {name}{hint}"
 
-    def _said(self) -> str:
+    def _logged(self) -> str:
         """The worker's log, where it can be read."""
         try:
             return self.log.read_text(errors="replace") if self._local else ""
@@ -141,7 +141,7 @@ class Worker:
 
     def tail(self) -> str:
         """The end of the worker's log."""
-        lines = self._said().strip().splitlines()
+        lines = self._logged().strip().splitlines()
         theirs = [line for line in lines if not any(mark in line for mark in _OUR_FRAMES)]
         return "\n".join(theirs[-TAIL_LINES:])
 

@@ -248,6 +248,6 @@ def _holds(tree: Path, name: str) -> bool:
 
 
 def _short(error: BaseException) -> str:
-    said = getattr(error, "stderr", None)
-    lines = said.strip().splitlines() if isinstance(said, str) else []
+    stderr = getattr(error, "stderr", None)
+    lines = stderr.strip().splitlines() if isinstance(stderr, str) else []
     return lines[-1][:200] if lines else f"{type(error).__name__}: {error}"[:200]

@@ -40,7 +40,7 @@ def comparison(measurement: Measurement, one: MetricResult) -> list[str]:
     judgement, entry = one.judgement, measurement.baseline
     if judgement is None:
         return []
-    now, then = sides(one)
+    now, then = now_and_before(one)
     width = max(len(now), len(then))
     low, high = amounts(one.interval, one.metric.unit)
     if measurement.reference is None and entry is not None:
@@ -67,7 +67,7 @@ def row(measurement: Measurement, one: MetricResult) -> tuple[str, ...]:
     change = words.percent(one.change, sign=True)
     if measurement.reference is not None:
         change = f"{change} ({_interval(one)})"
-    return (f"  {one.metric.name}", "", *sides(one), change, words.percent(one.visible), one.verdict)
+    return (f"  {one.metric.name}", "", *now_and_before(one), change, words.percent(one.visible), one.verdict)
 
 
 def colour(one: MetricResult) -> str:
@@ -89,7 +89,7 @@ def unknown(where: str) -> str:
     return f"unknown {where}" + ("; add --metal-update-baselines to store it" if "baseline" in where else "")
 
 
-def sides(one: MetricResult) -> tuple[str, str]:
+def now_and_before(one: MetricResult) -> tuple[str, str]:
     """`1.204 GB` and `1.072 GB`: now and before."""
     now, then = amounts([one.now, one.baseline], one.metric.unit)
     return now, then

@@ -56,8 +56,8 @@ def _title(speedup: Speedup) -> str:
     words = ("is not", "no longer") if speedup.verdict == "slower" else ("may or may not be", "may or may not still be")
     if failed[1] and not failed[0]:
         words = ("", "is no longer" if speedup.verdict == "slower" else words[1])
-    said = " and ".join(f"{word} {what}" for word, what in zip(words, failed, strict=True) if what)
-    return f"{speedup.of.id} {said} as {speedup.over.id}"
+    missed = " and ".join(f"{word} {what}" for word, what in zip(words, failed, strict=True) if what)
+    return f"{speedup.of.id} {missed} as {speedup.over.id}"
 
 
 def _stored_ratio(speedup: Speedup) -> list[tuple[str, str]]:

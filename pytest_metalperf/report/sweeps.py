@@ -31,15 +31,15 @@ def _line(name: str, group: dict[int, Measurement]) -> str:
     if not speeds:
         return f"{sizes}: none trained"
     best = max(speeds, key=lambda size: speeds[size])
-    others = [_told(size, group[size], speeds.get(size)) for size in sorted(group) if size != best]
-    return f"{sizes}: most examples a second with {_told(best, group[best], speeds[best])}; {', '.join(others)}"
+    others = [_with_speed(size, group[size], speeds.get(size)) for size in sorted(group) if size != best]
+    return f"{sizes}: most examples a second with {_with_speed(best, group[best], speeds[best])}; {', '.join(others)}"
 
 
 def _speed(result: Measurement) -> float | None:
     return result.examples_per_second if result.runs and not result.error else None
 
 
-def _told(size: int, result: Measurement, speed: float | None) -> str:
+def _with_speed(size: int, result: Measurement, speed: float | None) -> str:
     """`b64: 812/s, 2.21 GB`."""
     if speed is None:
         return f"b{size}: {'did not fit' if 'ran out of memory' in result.error else 'error'}"

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..baselines.file import hours, orphans, places
+from ..baselines.file import devices_of, hours, orphans
 from ..baselines.schema import Entry, SpeedupEntry
 from ..measure.plan import Progress
 from ..measure.waits import Waits
@@ -182,8 +182,8 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
                 (f"  {session.store.path.parent} has no locks: do not store from two sessions at once", "yellow")
             )
     measured = [result for result in session.results if isinstance(result, Measurement)]
-    compared_sides = list({result.id: result for result in session.results if isinstance(result, Speedup)}.values())
-    for speedup in compared_sides:
+    speedups_compared = list({result.id: result for result in session.results if isinstance(result, Speedup)}.values())
+    for speedup in speedups_compared:
         out += [(line, "") for line in (speedups.line(speedup),) if line]
         out += [(f"{speedup.id}: {note}", "yellow") for note in speedup.notes]
     new = [result for result in measured if result.verdict == "no baseline" and not result.error]
@@ -212,11 +212,11 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
     out += [(text, "yellow") for text in _conditions(measured)]
     unclear = {result.workload.id: words.remarks(result) for result in measured if result.verdict == "inconclusive"}
     out += [(f"{key}: {'; '.join(found)}", "yellow") for key, found in unclear.items() if found]
-    open_ones = {one.id: speedups.conditions(one) for one in compared_sides if one.verdict == "inconclusive"}
+    open_ones = {one.id: speedups.conditions(one) for one in speedups_compared if one.verdict == "inconclusive"}
     out += [(f"{key}: {found}", "yellow") for key, found in open_ones.items() if found]
     tails = {result.workload.id: words.freezes(result) for result in measured if result.runs and result.verdict}
     out += [(f"{key}: {tail}", "yellow") for key, tail in tails.items() if tail]
-    out += [(text, "yellow") for text in _trust([*measured, *compared_sides])]
+    out += [(text, "yellow") for text in _trust([*measured, *speedups_compared])]
     out += _moved(measured)
     out += [(text, "yellow") for text in (*_renamed(session), *_unused(session))]
     used = words.versions(run.versions for result in measured for run in result.runs)
@@ -354,8 +354,8 @@ def _trust(measured: Iterable[Measurement | Speedup]) -> list[str]:
 
 
 def _live(stored: Iterable[str]) -> set[str]:
-    """The places of stored objects of the test's process (`live`, `live-gpu:torch`), which is always there."""
-    return {place for key in stored for place in places(key) if re.match(r"live\b", place)}
+    """The devices of stored objects of the test's process (`live`, `live-gpu:torch`), which is always there."""
+    return {one for key in stored for one in devices_of(key) if re.match(r"live\b", one)}
 
 
 def _age_days(date: str, now: float) -> float:
@@ -427,10 +427,10 @@ def _unused(session: MetalSession) -> list[str]:
     tried = {f"{device}:{backend}" for device in settings.devices for backend in settings.backends}
     # a speedup names its devices itself
     named = {
-        place
+        device
         for key in session.store.speedups
-        for place in places(key)
-        if place.rpartition(":")[2] in settings.backends
+        for device in devices_of(key)
+        if device.rpartition(":")[2] in settings.backends
     }
     away = set(session.unavailable)
     lost = [

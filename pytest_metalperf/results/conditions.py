@@ -100,7 +100,7 @@ def of_pair(*sides: tuple[str, Conditions]) -> dict[str, Any]:
 
 def _worse(key: str, one: object, other: object) -> object:
     if key == "throttled":
-        reasons = [reason for said in (one, other) if isinstance(said, str) for reason in said.split(", ") if reason]
+        reasons = [reason for text in (one, other) if isinstance(text, str) for reason in text.split(", ") if reason]
         return ", ".join(dict.fromkeys(reasons)) or (None if None in (one, other) else "")
     figures = [value for value in (one, other) if isinstance(value, (int, float)) and not isinstance(value, bool)]
     if not figures or key.startswith("speed_limit"):

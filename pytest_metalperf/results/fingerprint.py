@@ -83,6 +83,10 @@ def common(fingerprints: Iterable[Fingerprint | None]) -> Fingerprint | None:
     return Fingerprint(**facts, varying=sorted(varying))
 
 
+NO_WORK = frozenset({"return"})
+"""What older versions counted in some programs of JAX, and is the end of a region."""
+
+
 def fingerprint_changes(old: Fingerprint | None, new: Fingerprint | None) -> list[str]:
     """What changed in the work, one clause per fact; operations on the CPU first, since they cost the most."""
     if old is None or new is None:
@@ -91,7 +95,7 @@ def fingerprint_changes(old: Fingerprint | None, new: Fingerprint | None) -> lis
     clauses = []
     for kind, words in (("operations_on_cpu", "operations on the CPU"), ("operations", "operations")):
         if _knows(old, kind) and _knows(new, kind):
-            left_out = {name.partition(" ")[2] for name in varying if name.startswith(f"{kind} ")}
+            left_out = {name.partition(" ")[2] for name in varying if name.startswith(f"{kind} ")} | NO_WORK
             clauses.append(_operations(words, getattr(old, kind), getattr(new, kind), left_out))
     for figure in _FIGURES:
         before, after = getattr(old, figure), getattr(new, figure)

@@ -63,7 +63,7 @@ def checkup(name: str, device: str) -> Iterator[dict[str, Any]]:
         yield {"devices": devices, "missing": missing}
         device = device or ("cpu" if missing else "gpu")
     yield {"device": device}
-    backend.place(device, "float32", 0)
+    backend.set_up(device, "float32", 0)
     yield train(backend)
     yield {"precisions": {name: _works(functools.partial(backend.try_precision, name)) for name in PRECISIONS}}
     yield {"jit": _works(backend.try_jit)}
@@ -83,9 +83,9 @@ def train(backend: KerasBackend) -> dict[str, Any]:
     steps, start = 1, time.perf_counter()
     while time.perf_counter() - start < TRAINED_SECONDS or steps < 2:
         outputs = trainable.step()
-        said = Reported(outputs, trainable.fence(outputs))
+        reported = Reported(outputs, trainable.fence(outputs))
         steps += 1
-    checked(said, "while training")
+    checked(reported, "while training")
     if trainable.checksums is not None and trainable.checksums() == before:
         raise Problem("training", "no weight changed in a second of training")
     return {"loss": float(loss), "gradient_norm": float(norm), "steps": steps}
@@ -109,16 +109,16 @@ def main(arguments: Sequence[str]) -> int:
     """
     parent, name, device = [*arguments, ""][:3]
     die_with_parent(int(parent))
-    told = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what frameworks print is no JSON
     try:
         for fact in checkup(name, device):
-            print(json.dumps(fact), file=told, flush=True)
+            print(json.dumps(fact), file=out, flush=True)
     except Problem as problem:
-        print(json.dumps({"error": problem.message, "kind": problem.kind}), file=told, flush=True)
+        print(json.dumps({"error": problem.message, "kind": problem.kind}), file=out, flush=True)
         return 1
     except Exception as error:
-        print(json.dumps({"error": first_line(error), "kind": "worker"}), file=told, flush=True)
+        print(json.dumps({"error": first_line(error), "kind": "worker"}), file=out, flush=True)
         return 1
     return 0
 

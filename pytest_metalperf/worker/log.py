@@ -48,22 +48,22 @@ def check_log(text: str, name: str) -> None:
 @contextlib.contextmanager
 def recorded_stderr() -> Iterator[list[str]]:
     """What native code writes to this process's stderr meanwhile, in a list of one; it is written there too, afterwards."""
-    said: list[str] = []
+    written: list[str] = []
     try:
         number = sys.__stderr__.fileno() if sys.__stderr__ is not None else 2
         before = os.dup(number)
     except (OSError, ValueError):  # closed, or none at all
-        yield said
+        yield written
         return
     with tempfile.TemporaryFile() as file:
         os.dup2(file.fileno(), number)
         try:
-            yield said
+            yield written
         finally:
             os.dup2(before, number)
             file.seek(0)
             data = file.read()
-            said.append(data.decode(errors="replace"))
+            written.append(data.decode(errors="replace"))
             with contextlib.suppress(OSError):
                 os.write(before, data)
             os.close(before)

@@ -132,10 +132,10 @@ def measure(
     spent = 0.0
     with undisturbed():
         while len(samples) * per_block < batches or len(samples) < least_blocks or spent < least_seconds:
-            seconds, said = run_block(trainable, steps_per_block, clock)
+            seconds, reported = run_block(trainable, steps_per_block, clock)
             samples.append(seconds)
             spent += seconds * per_block
             done = len(samples) * per_block
-            checked(said, f"in batch {done}")
+            checked(reported, f"in batch {done}")
             progress(done, max(batches, least_blocks * per_block, math.ceil(done * least_seconds / max(spent, 1e-9))))
     return samples

@@ -48,10 +48,10 @@ _FULL = re.compile(
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether a device's or the host's memory is full, as TensorFlow, PyTorch, XLA and Python say it."""
-    return isinstance(error, MemoryError) or bool(_FULL.search(_said(error)))
+    return isinstance(error, MemoryError) or bool(_FULL.search(_full_text(error)))
 
 
-def _said(error: BaseException) -> str:
+def _full_text(error: BaseException) -> str:
     """`ValueError: all that it says`."""
     try:
         return f"{type(error).__name__}: {error}"
@@ -61,5 +61,5 @@ def _said(error: BaseException) -> str:
 
 def first_line(error: BaseException) -> str:
     """`ValueError: what it says`, cut to one line."""
-    text = _COLOUR.sub("", _said(error).partition(": ")[2]).strip().splitlines()
+    text = _COLOUR.sub("", _full_text(error).partition(": ")[2]).strip().splitlines()
     return f"{type(error).__name__}: {text[0][:300]}" if text else type(error).__name__

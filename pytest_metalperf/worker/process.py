@@ -98,11 +98,11 @@ def machine_lock(*, exclusive: bool, waiting: Callable[[float], None], path: Pat
             yield
             return
         stack.callback(os.close, descriptor)
-        since, told = RealTime.monotonic(), 0.0
+        since, last = RealTime.monotonic(), 0.0
         while not locked():
             waited = RealTime.monotonic() - since
-            if waited - told > 1.0:
-                told = waited
+            if waited - last > 1.0:
+                last = waited
                 waiting(waited)
             RealTime.sleep(0.02)
         stack.callback(unlock)

@@ -38,8 +38,8 @@ OF_A_MODEL = {"precision": "float32", "jit_compile": False, "remat": False, "inp
 class Job:
     """One workload in this process, from its framework's import to its last block."""
 
-    def __init__(self, say: Callable[[dict[str, Any]], None]) -> None:
-        self.say = say
+    def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
+        self.send = send
         self.backend: Backend
         self.trainable: Trainable
         self.name = ""
@@ -57,14 +57,14 @@ class Job:
         self.step_seconds = 0.0
         self.first_loss = 0.0
         self.before: list[int] | None = None
-        self.last_said = 0.0
+        self.last_sent = 0.0
 
     def progress(self, phase: str, i: int = 0, n: int = 0, *, always: bool = False) -> None:
         """Tell the parent how far we are, at most four times a second."""
         now = RealTime.monotonic()
-        if always or now - self.last_said > 0.25:
-            self.last_said = now
-            self.say({"progress": phase, "i": i, "n": n})
+        if always or now - self.last_sent > 0.25:
+            self.last_sent = now
+            self.send({"progress": phase, "i": i, "n": n})
 
     def waiting(self, seconds: float) -> None:
         self.progress(waiting_for(), int(seconds), 0, always=True)
@@ -109,7 +109,7 @@ class Job:
             self.backend = _backend(backend)
             self.backend.hide(device)
             builder = self._guarded(lambda: load(source), "building")
-            self.backend.place(device, str(axes.get("precision", "float32")), seed)
+            self.backend.set_up(device, str(axes.get("precision", "float32")), seed)
             imported = RealTime.perf_counter()
             self.progress("build", always=True)
             self.trainable = self._guarded(lambda: self._built(builder, name, axes), "building")
@@ -148,10 +148,10 @@ class Job:
         with machine_lock(exclusive=False, waiting=self.waiting):
             self.progress("first batch", always=True)
             start = self.backend.clock()
-            said = self._guarded(self._fenced_step, "first batch")
+            values = self._guarded(self._fenced_step, "first batch")
             seconds = self.backend.clock() - start
-        self._check_device(said.outputs)
-        self.first_loss = checked(said, "in the first batch")
+        self._check_device(values.outputs)
+        self.first_loss = checked(values, "in the first batch")
         return {"first_batch_seconds": seconds, "first_loss": self.first_loss}
 
     def _fenced_step(self) -> Reported:
@@ -166,8 +166,8 @@ class Job:
             times = []
             for i in range(steps):
                 self.progress("warm-up", i, steps, always=i == 0)
-                seconds, said = self._guarded(lambda: run_block(trainable, 1, clock), "warm-up")
-                checked(said, "while warming up")
+                seconds, values = self._guarded(lambda: run_block(trainable, 1, clock), "warm-up")
+                checked(values, "while warming up")
                 times.append(seconds * trainable.batches_per_step)
             self._until_trained(steps)
             fence_cost = self._guarded(lambda: fence_seconds(trainable, trainable.step(), clock), "warm-up")
@@ -241,9 +241,9 @@ class Job:
                 for _ in range(settle):
                     self._guarded(lambda: trainable.fence(trainable.step()), "measuring")
                 before = self.watch.joules()
-                seconds, said = self._guarded(lambda: run_block(trainable, steps, self.backend.clock), "measuring")
+                seconds, values = self._guarded(lambda: run_block(trainable, steps, self.backend.clock), "measuring")
                 joules = _between(before, self.watch.joules())
-            checked(said, f"in batch {batches}")
+            checked(values, f"in batch {batches}")
             self.watch.tick()
         return {"samples": [seconds], "batches_per_block": batches, "joules": joules}
 

@@ -48,13 +48,13 @@ class Reported(NamedTuple):
     fenced: float
 
 
-def checked(said: Reported, when: str) -> float:
+def checked(values: Reported, when: str) -> float:
     """The loss that a step reports, or its first figure, if all that it reports are finite.
 
     In an array of several elements, as predictions are, infinity may stand for "masked", and only NaN is refused.
 
     Args:
-        said: what the step reported.
+        values: what the step reported.
         when: `in batch 30`, for the message.
 
     Raises:
@@ -64,7 +64,7 @@ def checked(said: Reported, when: str) -> float:
 
     first = math.nan
     # what is of no array that NumPy reads was still read back
-    for path, leaf in (*reported(said.outputs), ("", said.fenced)):
+    for path, leaf in (*reported(values.outputs), ("", values.fenced)):
         array = numbers(leaf)
         if array is None or not array.size:
             continue

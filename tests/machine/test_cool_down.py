@@ -94,7 +94,7 @@ class Warm(Backend):
     def devices(self):
         return {"gpu": ""}
 
-    def place(self, device, precision, seed):
+    def set_up(self, device, precision, seed):
         pass
 
     def trainable(self, built, name, axes):

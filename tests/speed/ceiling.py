@@ -77,7 +77,7 @@ def main() -> None:
     asked = parser.parse_args()
     model = REFERENCE_MODELS[asked.model]
     backend = load({"kind": "reference", "package": "backends", "name": BACKENDS["jax"]})()
-    backend.place(asked.device, asked.precision[0], 0)
+    backend.set_up(asked.device, asked.precision[0], 0)
     for precision in asked.precision:
         backend.keras.config.set_dtype_policy(precision)
         dtype = precision.removeprefix("mixed_")

@@ -21,7 +21,7 @@ from pytest_metalperf.worker.models import REFERENCE_MODELS
 from pytest_metalperf.worker.sources import load
 side, name = sys.argv[1:]
 backend = TensorFlow()
-backend.place("cpu", "float32", 0)
+backend.set_up("cpu", "float32", 0)
 model = REFERENCE_MODELS[name]
 built, batch = load({"kind": "reference", "package": "models", "name": model.build})(**model.sizes["quick"])
 start = time.perf_counter()

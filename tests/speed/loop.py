@@ -33,7 +33,7 @@ def builder() -> tuple[keras.Model, tuple[np.ndarray, np.ndarray]]:
 def main() -> None:
     """Print both and their ratio."""
     backend = TensorFlow()
-    backend.place("cpu", "float32", 0)
+    backend.set_up("cpu", "float32", 0)
     trainable = backend.trainable(builder(), "dense", {})
     for _ in range(50):
         outputs = trainable.step()

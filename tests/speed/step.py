@@ -42,7 +42,7 @@ def fit(backend: Any, model: Any, batch: Any) -> Callable[[int], float]:
     if backend.framework == "tensorflow":
         data = backend.tf.data.Dataset.from_tensors(given).repeat()
         if backend.device != "cpu":
-            data = data.apply(backend.tf.data.experimental.prefetch_to_device(backend.place_name, 2))
+            data = data.apply(backend.tf.data.experimental.prefetch_to_device(backend.device_name, 2))
     else:
         data = batches()
     model.make_train_function()
@@ -154,7 +154,7 @@ def _jax(backend: Any, model: Any, batch: Any) -> tuple[Callable[[], Any], Calla
 def measured(asked: argparse.Namespace, ours_last: bool) -> list[dict[str, float]]:
     """Seconds per batch of each way in each round, in this process."""
     backend = load({"kind": "reference", "package": "backends", "name": BACKENDS[asked.backend]})()
-    backend.place(asked.device, "float32", 0)
+    backend.set_up(asked.device, "float32", 0)
     axes = axes_of(asked)
 
     def built() -> tuple[Any, Any]:

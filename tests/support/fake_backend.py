@@ -111,7 +111,7 @@ class Fake(Backend):
             return super().peak_memory()
         return None if peak is None else int(peak)
 
-    def place(self, device: str, precision: str, seed: int) -> None:
+    def set_up(self, device: str, precision: str, seed: int) -> None:
         if device not in self.devices():
             raise Problem("device", self.why_missing(device, self.devices()))
         self.where = device.partition(":")[0]

@@ -18,7 +18,7 @@ from test_baselines import QUICK, parsed_or_refused, refused
 from pytest_metalperf.baselines import file
 from pytest_metalperf.baselines.errors import BaselineError
 from pytest_metalperf.baselines.file import Store
-from pytest_metalperf.baselines.format2 import rendered, settled
+from pytest_metalperf.baselines.format2 import rendered, with_shared_facts
 from pytest_metalperf.baselines.reading import parse
 from pytest_metalperf.baselines.schema import (
     FIRST_ESTIMATOR,
@@ -256,7 +256,7 @@ def test_a_run_is_a_line_and_a_session_is_written_once():
     assert text.count(COMMIT) == 2  # of the session, and of what was accepted
     assert text.count('"fake": "1.0"') == 1
     assert json.loads(text)["workloads"][ID]["runs"][0]["conditions"] == {"load1": 0.5}
-    assert settled(read(json.loads(text))) == settled(machine)
+    assert with_shared_facts(read(json.loads(text))) == with_shared_facts(machine)
     assert rendered(read(json.loads(text))) == text.encode()
 
 

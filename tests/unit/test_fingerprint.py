@@ -142,3 +142,7 @@ def test_what_the_cpu_does_in_a_gpus_run_is_told_when_it_is_first_recorded(suite
         ["fake-model*@gpu:fake: 37 operations of a step on the CPU: ResizeBilinearGrad 36*Where 1"]
     )
     result.stdout.no_fnmatch_line("*@cpu:fake: 37 operations*")
+
+
+def test_what_ends_a_region_of_jax_programs_is_no_work():
+    assert changed(operations={**FULL.operations, "return": 4}) == []

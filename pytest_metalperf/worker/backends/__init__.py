@@ -83,7 +83,7 @@ class Backend(ABC):
         """Hide what a run on `device` must not see, before a module of the user's is imported; compute nothing."""
 
     @abstractmethod
-    def place(self, device: str, precision: str, seed: int) -> None:
+    def set_up(self, device: str, precision: str, seed: int) -> None:
         """Make all that follows happen on `device` alone, in `precision`, from `seed`.
 
         Raises:

@@ -61,9 +61,9 @@ class Jax(KerasBackend):
         if not isinstance(value, self.jax.Array) or isinstance(value, self.jax.core.Tracer):
             return ""
         gpus = self.gpus()
-        places = list(named(map(str, gpus)))
+        names = list(named(map(str, gpus)))
         # of its sharding: an array whose buffers a step has taken over (donate_argnums) tells nothing of devices itself
-        found = {d: "cpu" if d.platform == "cpu" else places[1 + gpus.index(d)] for d in value.sharding.device_set}
+        found = {d: "cpu" if d.platform == "cpu" else names[1 + gpus.index(d)] for d in value.sharding.device_set}
         return " and ".join(sorted(set(found.values())))
 
     def make_default(self, index: int) -> None:
@@ -186,10 +186,10 @@ class _Stepper(Stepper):
         traces = self.traces
         self.release()
         lowered = self._step.lower(self._taken(), batch)
-        program = lowered.as_text()
+        found = stablehlo.counted(lowered.compiler_ir("stablehlo"))
         return facts(
-            operations=stablehlo.operations(program),
-            flop=stablehlo.flop(program),
+            operations=found.operations,
+            flop=None if found.unknown else found.flop or None,
             traces=traces,
             parameters=parameters,
         )

@@ -119,7 +119,7 @@ class KerasBackend(Backend):
         if device == "cpu":  # also from a framework that the user's step imports itself; read when CUDA or HIP begin
             os.environ["CUDA_VISIBLE_DEVICES"] = os.environ["HIP_VISIBLE_DEVICES"] = "-1"
 
-    def place(self, device: str, precision: str, seed: int) -> None:
+    def set_up(self, device: str, precision: str, seed: int) -> None:
         if precision not in PRECISIONS:
             raise Problem("device", f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
         index = int(device.partition(":")[2] or 0)
@@ -247,7 +247,7 @@ class KerasBackend(Backend):
             raise
         except Exception as error:
             raise _refused(name, model, shapes, error) from error
-        self._check_place(model, name)
+        self._check_device(model, name)
         _check_precision(model, name, str(axes.get("precision", "float32")))
 
         def step() -> Any:
@@ -360,7 +360,7 @@ class KerasBackend(Backend):
 
         return nested.map_structure(lambda leaf: leaf if leaf is None else self.to_device(leaf), tree)
 
-    def _check_place(self, model: Any, name: str) -> None:
+    def _check_device(self, model: Any, name: str) -> None:
         if not model.trainable_variables:
             unbuilt = "" if model.built else " before its first step: call its layers once in the builder"
             raise Problem("builder", f"{name} has no trainable weights{unbuilt or ': there is nothing to train'}")

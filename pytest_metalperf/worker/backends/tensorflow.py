@@ -60,7 +60,7 @@ class TensorFlow(KerasBackend):
         self.tf.random.set_seed(seed)
 
     def device_object(self, device: str) -> Any:  # noqa: ARG002
-        return self.place_name
+        return self.device_name
 
     def where_is(self, value: Any) -> str:
         if not isinstance(value, (self.tf.Tensor, self.tf.Variable)) or not isinstance(value.device, str):
@@ -87,12 +87,12 @@ class TensorFlow(KerasBackend):
             tf.config.experimental.set_memory_growth(gpus[index], True)
 
     @property
-    def place_name(self) -> str:
+    def device_name(self) -> str:
         """The one visible device, as TensorFlow names it."""
         return "/CPU:0" if self.device == "cpu" else "/GPU:0"
 
     def to_device(self, leaf: Any) -> Any:
-        with self.tf.device(self.place_name):
+        with self.tf.device(self.device_name):
             return self.tf.identity(self.tf.convert_to_tensor(leaf))
 
     def to_host(self, variable: Any) -> Any:
@@ -103,7 +103,7 @@ class TensorFlow(KerasBackend):
 
     def try_jit(self) -> None:
         tf = self.tf
-        with tf.device(self.place_name):
+        with tf.device(self.device_name):
             float(tf.function(lambda a: tf.reduce_sum(a @ a), jit_compile=True)(tf.ones((8, 8))))
 
     def try_precision(self, precision: str) -> None:
@@ -111,7 +111,7 @@ class TensorFlow(KerasBackend):
         anywhere = self.tf.config.get_soft_device_placement()
         self.tf.config.set_soft_device_placement(False)
         try:
-            with self.tf.device(self.place_name):
+            with self.tf.device(self.device_name):
                 super().try_precision(precision)
         finally:
             self.tf.config.set_soft_device_placement(anywhere)
@@ -135,7 +135,7 @@ class TensorFlow(KerasBackend):
         data = tf.data.Dataset.from_tensors(_tuples(given)).repeat()
         if self.device == "cpu":
             return iter(data.prefetch(tf.data.AUTOTUNE))
-        return iter(data.apply(tf.data.experimental.prefetch_to_device(self.place_name, AHEAD)))
+        return iter(data.apply(tf.data.experimental.prefetch_to_device(self.device_name, AHEAD)))
 
     def gradient(self, model: Any, batch: Batch, scale: float) -> tuple[float, float]:
         """In a graph, as the step that is timed: what a plugin does wrong in graphs alone is right where nothing is fused."""

@@ -188,14 +188,14 @@ class _Stepper(Stepper):
             return self(batches)
         torch = self._backend.torch
         before = torch.is_warn_always_enabled()
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             torch.set_warn_always(True)
             try:
                 outputs = self(batches)
             finally:
                 torch.set_warn_always(before)
-        for warning in told:
+        for warning in caught:
             self._fallbacks.update(_FALLBACK.findall(str(warning.message)))
         return outputs
 

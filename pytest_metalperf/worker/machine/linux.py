@@ -108,9 +108,9 @@ def quotas() -> list[float]:
         root = "/sys/fs/cgroup" + ("/" + controllers if controllers else "")
         steps = [step for step in path.split("/") if step not in ("", ".", "..")]
         for depth in range(len(steps) + 1):
-            place = "/".join([root, *steps[:depth]])
-            version1 = f"{read(place + '/cpu.cfs_quota_us').strip()} {read(place + '/cpu.cfs_period_us')}"
-            limit = quota(read(place + "/cpu.max") or version1)
+            folder = "/".join([root, *steps[:depth]])
+            version1 = f"{read(folder + '/cpu.cfs_quota_us').strip()} {read(folder + '/cpu.cfs_period_us')}"
+            limit = quota(read(folder + "/cpu.max") or version1)
             if limit is not None:
                 found.append(limit)
     return found
@@ -141,8 +141,8 @@ def memory_gb(meminfo: str) -> int:
 
 def os_name(os_release: str) -> str:
     """`Debian GNU/Linux 12` from /etc/os-release."""
-    said = {key: value.strip("\"'") for key, value in fields(os_release, "=").items()}
-    return f"{said['NAME']} {said.get('VERSION_ID', '')}".strip() if said.get("NAME") else UNKNOWN
+    release = {key: value.strip("\"'") for key, value in fields(os_release, "=").items()}
+    return f"{release['NAME']} {release.get('VERSION_ID', '')}".strip() if release.get("NAME") else UNKNOWN
 
 
 def cpu_times() -> CpuTimes | None:
@@ -204,10 +204,10 @@ def state() -> State:
 
 def power(supplies: list[dict[str, str]]) -> str | None:
     """Where the power comes from. A mouse has a battery too: its scope is `Device`."""
-    said = [{key: value.strip() for key, value in supply.items()} for supply in supplies]
-    if any(supply["type"] in ("Mains", "USB") and supply["online"] == "1" for supply in said):
+    stripped = [{key: value.strip() for key, value in supply.items()} for supply in supplies]
+    if any(supply["type"] in ("Mains", "USB") and supply["online"] == "1" for supply in stripped):
         return "mains"
-    batteries = [supply for supply in said if supply["type"] == "Battery" and supply["scope"] != "Device"]
+    batteries = [supply for supply in stripped if supply["type"] == "Battery" and supply["scope"] != "Device"]
     return "battery" if any(supply["status"] == "Discharging" for supply in batteries) else None
 
 

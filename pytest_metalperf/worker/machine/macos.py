@@ -47,16 +47,16 @@ class Gpu(NamedTuple):
 
 def hardware() -> Hardware:
     """The facts of this machine."""
-    said = sysctl()
-    if rosetta(said):  # then sysctl runs translated too, and does not say which chip this is
-        said = {**said, **sysctl("/usr/bin/arch", "-arm64"), "sysctl.proc_translated": "1"}
-    name = chip(said)
+    values = sysctl()
+    if rosetta(values):  # then sysctl runs translated too, and does not say which chip this is
+        values = {**values, **sysctl("/usr/bin/arch", "-arm64"), "sysctl.proc_translated": "1"}
+    name = chip(values)
     gpu_cores = accelerator_cores(run("/usr/sbin/ioreg", "-r", "-d", "1", "-w", "0", "-c", "IOAccelerator"))
     if is_apple(name) and gpu_cores:
         gpus: tuple[str, ...] = (f"{name} {gpu_cores}-core",)
     else:
         gpus = gpu_names(displays(run("/usr/sbin/system_profiler", "SPDisplaysDataType", "-json", timeout=10.0)))
-    return {**from_sysctl(said), "gpus": gpus}
+    return {**from_sysctl(values), "gpus": gpus}
 
 
 def sysctl(*prefix: str) -> dict[str, str]:
@@ -64,32 +64,32 @@ def sysctl(*prefix: str) -> dict[str, str]:
     return fields(run(*prefix, SYSCTL, "-i", *SYSCTL_KEYS))
 
 
-def from_sysctl(said: dict[str, str]) -> Hardware:
+def from_sysctl(values: dict[str, str]) -> Hardware:
     """All facts but the GPUs."""
-    memory = whole(said.get("hw.memsize", "")) or 0
+    memory = whole(values.get("hw.memsize", "")) or 0
     return {
-        "chip": chip(said),
-        "model": said.get("hw.model") or UNKNOWN,
-        "cores": cores(said),
+        "chip": chip(values),
+        "model": values.get("hw.model") or UNKNOWN,
+        "cores": cores(values),
         "memory_gb": round(memory / 2**30),
-        "os": os_name(said),
-        "virtual": _flag(said, "kern.hv_vmm_present"),
-        "rosetta": rosetta(said),
+        "os": os_name(values),
+        "virtual": _flag(values, "kern.hv_vmm_present"),
+        "rosetta": rosetta(values),
     }
 
 
-def chip(said: dict[str, str]) -> str:
+def chip(values: dict[str, str]) -> str:
     """The processor's name, "Apple M3 Pro"; Rosetta hides it."""
-    name = chips.brand(said.get("machdep.cpu.brand_string", ""))
+    name = chips.brand(values.get("machdep.cpu.brand_string", ""))
     return UNKNOWN if name.startswith("VirtualApple") else name
 
 
-def rosetta(said: dict[str, str]) -> bool | None:
+def rosetta(values: dict[str, str]) -> bool | None:
     """Whether this process is translated. An Intel Mac does not know the question."""
-    brand = said.get("machdep.cpu.brand_string", "")
+    brand = values.get("machdep.cpu.brand_string", "")
     if brand.startswith("VirtualApple"):
         return True
-    return False if "Intel" in brand else _flag(said, "sysctl.proc_translated")
+    return False if "Intel" in brand else _flag(values, "sysctl.proc_translated")
 
 
 def is_apple(chip: str) -> bool:
@@ -97,25 +97,25 @@ def is_apple(chip: str) -> bool:
     return chip.startswith("Apple ")
 
 
-def cores(said: dict[str, str]) -> str:
+def cores(values: dict[str, str]) -> str:
     """Cores by performance level and its initial, fastest first: "8p2e", "6s12p"; "12" where there is one level."""
-    levels = said.get("hw.nperflevels", "")
+    levels = values.get("hw.nperflevels", "")
     if levels in ("2", "3"):
         found = []
         for level in range(int(levels)):
-            count, name = (said.get(f"hw.perflevel{level}.{what}", "") for what in ("physicalcpu", "name"))
+            count, name = (values.get(f"hw.perflevel{level}.{what}", "") for what in ("physicalcpu", "name"))
             if not whole(count) or not re.match("[A-Za-z]", name):
                 return UNKNOWN
             found.append(count + name[0].lower())
         return "".join(found)
-    count = said.get("hw.logicalcpu", "")
-    one_level = levels == "1" or "Intel" in chip(said)
+    count = values.get("hw.logicalcpu", "")
+    one_level = levels == "1" or "Intel" in chip(values)
     return count if one_level and whole(count) else UNKNOWN
 
 
-def os_name(said: dict[str, str]) -> str:
+def os_name(values: dict[str, str]) -> str:
     """`macOS 15.1 (24B83)`."""
-    version, build = said.get("kern.osproductversion"), said.get("kern.osversion")
+    version, build = values.get("kern.osproductversion"), values.get("kern.osversion")
     return f"macOS {version}" + (f" ({build})" if build else "") if version else UNKNOWN
 
 
@@ -150,8 +150,8 @@ def displays(system_profiler: str) -> list[Gpu] | None:
 
 def metal_family() -> str:
     """The family of the GPU that knows the most of Metal, "metal4"; empty where system_profiler tells none."""
-    told = displays(run("/usr/sbin/system_profiler", "SPDisplaysDataType", "-json", timeout=10.0)) or []
-    return max((gpu.metal for gpu in told if gpu.metal != UNKNOWN), default="")
+    shown = displays(run("/usr/sbin/system_profiler", "SPDisplaysDataType", "-json", timeout=10.0)) or []
+    return max((gpu.metal for gpu in shown if gpu.metal != UNKNOWN), default="")
 
 
 def gpu_names(gpus: list[Gpu] | None) -> tuple[str, ...]:
@@ -311,5 +311,5 @@ def cpu_times() -> CpuTimes | None:
     return CpuTimes(busy, 0.0, busy + times.idle)
 
 
-def _flag(said: dict[str, str], key: str) -> bool | None:
-    return {"0": False, "1": True}.get(said.get(key, ""))
+def _flag(values: dict[str, str], key: str) -> bool | None:
+    return {"0": False, "1": True}.get(values.get(key, ""))

@@ -105,23 +105,23 @@ def throttled(before: Sample, after: Sample, during: int = 0) -> str | None:
     found, unknown = set(), False
     for old, new in zip(before.clocks, after.clocks, strict=True):
         unknown = unknown or old.reasons is None or new.reasons is None
-        said = {word for bit, word in REASONS.items() if ((old.reasons or 0) | (new.reasons or 0) | during) & bit}
+        named = {word for bit, word in REASONS.items() if ((old.reasons or 0) | (new.reasons or 0) | during) & bit}
         for word, start, end in (
             (POWER_CAP, old.power_cap, new.power_cap),
             (THERMAL, old.thermal, new.thermal),
         ):
             if start is not None and end is not None:
-                said.discard(word)
+                named.discard(word)
                 if end - start > HELD_BACK_LIMIT * seconds:
-                    said.add(word)
-        found |= said
+                    named.add(word)
+        found |= named
     return ", ".join(word for word in REASONS.values() if word in found) or (None if unknown else "")
 
 
 def heat(reasons: Iterable[int]) -> str:
     """What slows GPUs down for their heat at this moment, from their reasons; empty for nothing."""
-    said = [word for bits in reasons for bit, word in REASONS.items() if bits & bit & HEAT]
-    return f"GPU in {said[0]}" if said else ""
+    words = [word for bits in reasons for bit, word in REASONS.items() if bits & bit & HEAT]
+    return f"GPU in {words[0]}" if words else ""
 
 
 def sample(gpus: Sequence[Device], now: Callable[[], float] = time.monotonic) -> Sample:
