@@ -138,7 +138,7 @@ class Seen:
 class Device(Backend):
     """A step takes 0.025 s of a clock of its own, and so many joules of a meter; None is a device without one."""
 
-    versions = devices = place = trainable = None  # nobody asks
+    versions = devices = set_up = trainable = None  # nobody asks
 
     def __init__(self, joules: float | None, conditions: dict[str, object]) -> None:
         self.now, self.cost, self.said = 0.0, joules, conditions

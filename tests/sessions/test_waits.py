@@ -81,13 +81,13 @@ def test_what_several_workers_wait_side_by_side_counts_once(monkeypatch):
 
     def hear(at, phase, i):
         now[0] = at
-        seen.hear(Progress("model", "cpu", phase, i))
+        seen.observe(Progress("model", "cpu", phase, i))
 
     for at in (101.0, 102.0, 103.0):
         hear(at, whom, int(at) - 100)
         hear(at + 0.2, "import", 0)
         hear(at + 0.4, WAITING, int(at) - 100)  # another worker, which cannot tell for whom
-    seen.hear(None)
+    seen.observe(None)
     before = seen.mark()
     assert seen.lock == pytest.approx(3.4)
     assert seen.whom == ["process 7 in /mine"]
