@@ -165,7 +165,7 @@ def measure(session: MetalSession, workloads: Sequence[Workload], title: str) ->
         for one in workloads:
             since = time.monotonic()
             runs = session.runs(one, plan_of(session.settings), session.settings.runs)
-            middle = words.seconds(statistics.median(run.estimate.seconds for run in runs))
+            middle = words.seconds(statistics.geometric_mean(run.estimate.seconds for run in runs))
             _print(f"{title}: {one.label} {middle} s/batch, took {words.duration(time.monotonic() - since)}")
             found[one.id] = runs
     return found

@@ -12,9 +12,10 @@ In the code's order:
 from __future__ import annotations
 
 import math
-from statistics import fmean, median_high, median_low
+from statistics import fmean, geometric_mean, median_high, median_low
 from typing import TYPE_CHECKING
 
+from .estimate import estimate_run
 from .ratio import log_ratio
 from .verdict import Judgement, Rule, percent, relative, student, threshold
 
@@ -34,8 +35,7 @@ def judge_pairs(now: Sequence[Sequence[float]], reference: Sequence[Sequence[flo
     """
     change, error, df = log_ratio(now, reference)
     pairs = len(now)
-    levels = [_level(side) for side in now]
-    each = [level - _level(side) for level, side in zip(levels, reference, strict=True)]
+    each = [_level(one) - _level(other) for one, other in zip(now, reference, strict=True)]
     tolerance = math.log1p(rule.tolerance)
     margin = student(df, 0.975) * error
     share = min(1.0, pairs / rule.max_runs)
@@ -61,7 +61,7 @@ def judge_pairs(now: Sequence[Sequence[float]], reference: Sequence[Sequence[flo
             f"fresh pairs differ by {percent(pair_sd)} here, so a slowdown under {percent(relative(visible))} cannot be"
             " told from noise"
         )
-    level = fmean(levels)
+    figures, before = ([estimate_run(samples).seconds for samples in variant] for variant in (now, reference))
     return Judgement(
         verdict=verdict,
         decided=decided,
@@ -69,10 +69,10 @@ def judge_pairs(now: Sequence[Sequence[float]], reference: Sequence[Sequence[flo
         change=relative(change),
         change_low=relative(change - margin),
         change_high=relative(change + margin),
-        now_seconds=math.exp(level),
-        now_low=math.exp(min(levels)),
-        now_high=math.exp(max(levels)),
-        baseline_seconds=math.exp(fmean(_level(side) for side in reference)),
+        now_seconds=geometric_mean(figures),
+        now_low=min(figures),
+        now_high=max(figures),
+        baseline_seconds=geometric_mean(before),
         run_sd=pair_sd,
         session_sd=0.0,
         run_sd_known=True,

@@ -1,7 +1,8 @@
 """How many times faster one of two workers is that took turns, block by block.
 
 Blocks taken in turns share the machine's slow minutes, so the logarithm of the ratio of neighbouring blocks is free of
-them; freezes are clipped. What is left has two parts. Inside a pair of workers the noise of the mean is that of batch
+them. Freezes are clipped, but not to less than all quarters of the blocks reach, as in ``estimate``: a step that is dearer now
+and then counts. What is left has two parts. Inside a pair of workers the noise of the mean is that of batch
 means (Law and Kelton 2000, Simulation Modeling and Analysis, section 9.5.3), because neighbouring blocks are not
 independent. Between pairs each process keeps a speed of its own (memory layout, compiled code), which no number of blocks
 averages out; a few pairs hardly know it, so their variance is moderated, as in ``noise``, by one of 2 % beyond what is
@@ -18,12 +19,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import stdtrit
 
+from .estimate import quarters
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["PAIR_ESTIMATOR", "Ratio", "ratio_of_pairs"]
 
-PAIR_ESTIMATOR = "clipped mean of log ratios"
+PAIR_ESTIMATOR = "mean of log ratios, clipped by quarters"
 """The name of a pair's ratio in stored baselines, as `estimate.ESTIMATOR` is of a run's figure."""
 
 PRIOR_PAIR_SD = 0.02
@@ -74,10 +77,12 @@ def _pair(over: Sequence[float], of: Sequence[float]) -> tuple[float, float]:
     if count == 0 or not np.all(np.isfinite(samples) & (samples > 0)):
         raise ValueError("samples must be positive finite numbers of seconds per batch, at least one of each worker")
     ratios = np.log(samples[0]) - np.log(samples[1])
-    middle = np.median(ratios)
-    spread = CLIP * np.median(np.abs(ratios - middle))
-    ratios = np.clip(ratios, middle - spread, middle + spread)
     if count == 1:
         return float(ratios[0]), 0.0
+    middle = np.median(ratios)
+    spread = CLIP * np.median(np.abs(ratios - middle))
+    parts = quarters(ratios)
+    lowest, highest = max(part[0] for part in parts), min(part[-1] for part in parts)
+    ratios = np.clip(ratios, min(middle - spread, lowest), max(middle + spread, highest))
     batches = [batch.mean() for batch in np.array_split(ratios, max(2, round(math.sqrt(count))))]
     return float(ratios.mean()), float(np.var(batches, ddof=1)) / len(batches)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from statistics import geometric_mean
 from typing import TYPE_CHECKING
 
 from .. import suspects
@@ -19,7 +20,7 @@ from ..results.run import Run
 from ..session import MetalSession
 from ..settings import Settings
 from ..workloads.workload import Workload
-from .evidence import is_comparable, other_estimator, peers, rule_of, runs_for_the_gate
+from .evidence import beside_means, is_comparable, other_estimator, peers, rule_of, runs_for_the_gate
 from .metrics import gate_metrics
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _gate(
     *,
     later: bool,
 ) -> None:
-    from ..gate import ESTIMATOR, RunFigure, hidden_slowdown, judge  # numpy and scipy: only when a verdict is due
+    from ..gate import ESTIMATOR, RunFigure, judge  # numpy and scipy: only when a verdict is due
 
     rule = rule_of(settings)
     known, others = runs_for_the_gate(session.store, stored), peers(session.store, measurement.workload.id)
@@ -138,13 +139,7 @@ def _gate(
     def look(runs: list[Run]) -> bool:
         measurement.runs = runs
         judgement = under_conditions(runs, before, device, judged_by, rule.max_runs)
-        means = [(run.estimate.seconds, run.mean_but_one) for run in runs]
-        more = hidden_slowdown(means, means_before, settings.tolerance) if judgement.verdict == "within" else None
-        if more is not None:
-            done = len(runs) >= rule.max_runs
-            judgement = replace(
-                judgement, verdict="inconclusive", decided=done, spread_next=not done, reason=words.hidden(more)
-            )
+        judgement = beside_means(judgement, runs, means_before, settings.tolerance, spent=len(runs) >= rule.max_runs)
         measurement.judgement, measurement.verdict = judgement, judgement.verdict
         quiet = under_known_conditions(
             runs, before, device
@@ -195,7 +190,7 @@ def _record(
         session.store,
         measurement.workload.id,
         [run.stored(*session.revision) for run in measurement.runs],
-        measurement.seconds_per_batch,
+        geometric_mean(run.estimate.seconds for run in runs),
         settings.update_mode,
         session.stored_facts,
         fingerprint=measurement.fingerprint,

@@ -15,7 +15,7 @@ from ..session import MetalSession
 from ..settings import Settings
 from ..workloads.workload import Workload
 from .against_baseline import error_text
-from .evidence import rule_of
+from .evidence import beside_means, rule_of
 from .metrics import metrics_in_turn
 
 if TYPE_CHECKING:
@@ -69,11 +69,12 @@ def compared(
             return False
         rule = replace(rule_of(settings), max_runs=settings.max_pairs)
         judgement = judge_pairs([one.samples for one, _ in pairs], [other.samples for _, other in pairs], rule)
+        means = [(run.estimate.seconds, run.mean_seconds) for run in runs]
+        spent = len(pairs) >= settings.max_pairs
+        judgement = beside_means(judgement, measurement.runs, means, settings.tolerance, spent=spent)
         measurement.judgement, measurement.verdict = judgement, judgement.verdict
         measurement.metrics = metrics_in_turn(measurement.runs, runs, settings)
-        return judgement.decided and (
-            len(pairs) >= settings.max_pairs or all(one.decided for one in measurement.metrics)
-        )
+        return judgement.decided and (spent or all(one.decided for one in measurement.metrics))
 
     try:
         while not look():

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..baselines.file import Store
 from ..baselines.schema import Entry, SpeedupEntry, StoredPair, StoredRun
-from ..report.words import listed
+from ..report import words
 from ..results.metrics import SECONDS, Metric
+from ..results.run import Run
 from ..settings import Settings
 
 if TYPE_CHECKING:
-    from ..gate import Peer, Rule, RunFigure  # numpy and scipy: only when a verdict is due
+    from ..gate import Judgement, Peer, Rule, RunFigure  # numpy and scipy: only when a verdict is due
 
 
 def rule_of(settings: Settings) -> Rule:
@@ -29,7 +31,7 @@ def is_comparable(entry: Entry | SpeedupEntry | None) -> bool:
 
 def other_estimator(runs: Sequence[StoredRun | StoredPair]) -> str:
     """What to do about a baseline whose figures cannot be compared."""
-    found = listed(sorted({repr(run.estimator) for run in runs}))
+    found = words.listed(sorted({repr(run.estimator) for run in runs}))
     return (
         f"its stored figures are of another estimator ({found}) and are not compared with today's:"
         " measure or record again, with --metal-update-baselines"
@@ -89,3 +91,25 @@ def _device_of(id: str) -> str:  # noqa: A002
     """`gpu` of `x[64px]@gpu:tensorflow`."""
     where = id.rpartition("@")[2]
     return where.rpartition(":")[0] or where
+
+
+def beside_means(
+    judgement: Judgement, runs: Sequence[Run], before: Sequence[tuple[float, float]], tolerance: float, *, spent: bool
+) -> Judgement:
+    """The judgement, with `within` taken back where the mean of all batches grew beside the runs' figure.
+
+    Args:
+        judgement: of those runs by their figures.
+        runs: the fresh ones.
+        before: figure and mean of each run that they are compared with.
+        tolerance: what is allowed, as a share.
+        spent: whether no more runs may be asked for.
+    """
+    from ..gate import hidden_slowdown  # numpy and scipy: only when a verdict is due
+
+    if judgement.verdict != "within":
+        return judgement
+    more = hidden_slowdown([(run.estimate.seconds, run.mean_but_one) for run in runs], before, tolerance)
+    if more is None:
+        return judgement
+    return replace(judgement, verdict="inconclusive", decided=spent, spread_next=not spent, reason=words.hidden(more))

@@ -192,6 +192,9 @@ class Fleet:
             workers = self.prepared([Request(workload, backend)] * side, plan, progress)
             try:
                 for worker in workers:
+                    worker.pause()  # who waits costs the one that measures nothing, so runs side by side are as a run alone
+                for worker in workers:
+                    worker.resume()
                     worker.ask(
                         "measure",
                         batches=plan.batches,

@@ -19,7 +19,6 @@ TURNS = (
     10  # per variant and pair, at least; a turn is one block. More pairs tell more than longer ones: processes differ
 )
 TURN_SECONDS = 0.25  # at least, so that what follows a switch weighs little, and a slow minute still has many turns
-SETTLE = 2  # untimed steps after each switch, so that clocks and caches are up
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def take_turns(
                 for variant in (0, 1) if rounds % 2 == 0 else (1, 0):
                     worker = workers[variant]
                     worker.resume()
-                    worker.ask("interleave", settle=SETTLE, least_seconds=seconds, locked=fleet.local)
+                    worker.ask("interleave", least_seconds=seconds, locked=fleet.local)
                     fleet.wait([worker], progress, plan.timeout)
                     worker.pause()
                     answer = worker.results["interleave"]

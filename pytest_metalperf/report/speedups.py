@@ -13,7 +13,7 @@ from .words import WORTH_TELLING, percent, plural, provenance, seconds, size, ve
 def failure(speedup: Speedup, command: str) -> str:
     """The failure text of a speedup that does not keep its promise, or shrank, or of which neither can be told."""
     unit = "s/example" if speedup.per_example else "s/batch"
-    over, of = (statistics.median([s for pair in speedup.pairs for s in pair[side]]) for side in (0, 1))
+    over, of = speedup.seconds
     rows = [
         (
             "now",

@@ -37,8 +37,9 @@ def seconds(value: float, beside: float | None = None) -> str:
 def hidden(more: float) -> str:
     """Why a figure that is within says too little."""
     return (
-        f"the mean of all batches grew by {percent(more)} beside the figure, which is of the faster half:"
-        " some steps became slower, as every k-th one would"
+        f"the mean of all batches grew by {percent(more)} beside the figure:"
+        " some steps became slower, as every k-th one would."
+        " Record with more --metal-batches, so that such a step comes four times in a run, and the figure shows it"
     )
 
 
@@ -389,10 +390,10 @@ def listed(names: Iterable[str], most: int = 5) -> str:
 
 def old_and_new(old: Entry | None, new: Entry) -> str:
     """`0.1604 -> 0.1832 s/batch (+14.2 %)` for an update."""
-    now = _middle([run.seconds_per_batch for run in new.runs])
+    now = statistics.geometric_mean(run.seconds_per_batch for run in new.runs)
     if old is None:
         return f"new {seconds(now)} s/batch ({plural(len(new.runs), 'run')})"
-    before = _middle([run.seconds_per_batch for run in old.runs])
+    before = statistics.geometric_mean(run.seconds_per_batch for run in old.runs)
     runs = f"{len(old.runs)} -> {plural(len(new.runs), 'run')}"
     return f"{seconds(before, now)} -> {seconds(now, before)} s/batch ({percent(now / before - 1, sign=True)}; {runs})"
 
@@ -436,10 +437,6 @@ def plan(expected: Sequence[Expected]) -> list[str]:
         for one in expected
     ]
     return aligned(rows, "llrrrr")
-
-
-def _middle(values: Sequence[float]) -> float:
-    return statistics.median(values) if values else math.nan
 
 
 def _runs(measurement: Measurement) -> str:

@@ -83,8 +83,10 @@ class Measurement:
 
     @property
     def seconds_per_batch(self) -> float:
-        """The median over runs of each run's estimate, in seconds."""
-        return statistics.median(run.estimate.seconds for run in self.runs)
+        """What the gate compares and the table shows: the geometric mean of the runs' figures, in seconds."""
+        if self.judgement is not None and self.verdict != "recorded":
+            return self.judgement.now_seconds  # of the runs that were judged: loaded ones may be left out
+        return statistics.geometric_mean(run.estimate.seconds for run in self.runs)
 
     @property
     def examples_per_second(self) -> float | None:
@@ -273,6 +275,16 @@ class Speedup:
     def pairs(self) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
         """Seconds per batch (per example where batches differ) of each block, one (over, of) tuple per fresh pair."""
         return [pair.samples for pair in self.runs]
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """Seconds per batch (per example where batches differ) of over and of: geometric means of the figures of their runs."""
+        from ..gate import estimate_run  # numpy and scipy: only when a verdict is due
+
+        over, of = (
+            statistics.geometric_mean(estimate_run(pair[side]).seconds for pair in self.pairs) for side in (0, 1)
+        )
+        return over, of
 
     @property
     def pair_results(self) -> list[PairFigure]:

@@ -15,7 +15,10 @@ from .values import Reported, checked
 
 Clock = Callable[[], float]
 
-OWN_BLOCK_SECONDS = 0.05  # a longer step is its own block
+BLOCK_SECONDS = (
+    0.1  # at least: a longer step is its own block, shorter ones share theirs with whatever is dearer now and then
+)
+NEARLY = 0.95  # of it will do, or a step of about that length would be one block now and half of one then
 OVERHEAD_SHARE = 0.01  # fences and clock reads may cost this share of a block
 LEAST_BLOCKS = 10
 LEAST_SECONDS = 1.0
@@ -84,11 +87,10 @@ def fence_seconds(trainable: Trainable, outputs: Any, clock: Clock) -> float:
     return min(costs)
 
 
-def block_length(step_seconds: float, overhead_seconds: float) -> int:
-    """Calls per block such that the fence costs under 1 % of it; a call over 50 ms is its own block."""
-    if step_seconds >= OWN_BLOCK_SECONDS:
-        return 1
-    return max(1, math.ceil(overhead_seconds / (OVERHEAD_SHARE * max(step_seconds, 1e-9))))
+def block_length(step_seconds: float, overhead_seconds: float, least_seconds: float = BLOCK_SECONDS) -> int:
+    """Calls per block, such that it takes `least_seconds` or nearly, or more, and the fence costs under 1 % of it."""
+    seconds = max(NEARLY * least_seconds, overhead_seconds / OVERHEAD_SHARE)
+    return max(1, math.ceil(seconds / max(step_seconds, 1e-9)))
 
 
 @contextlib.contextmanager
@@ -125,12 +127,15 @@ def measure(
 ) -> list[float]:
     """Time blocks until there are `batches` batches, `least_blocks` blocks and `least_seconds` seconds.
 
-    Returns seconds per batch of each block, in order. `progress` is called with batches done and expected, between blocks.
+    A block before them is untimed: after a wait, clocks and caches come back up. Returns seconds per batch of each block, in
+    order. `progress` is called with batches done and expected, between blocks.
     """
     per_block = steps_per_block * trainable.batches_per_step
     samples: list[float] = []
     spent = 0.0
     with undisturbed():
+        if least_seconds:
+            run_block(trainable, steps_per_block, clock)
         while len(samples) * per_block < batches or len(samples) < least_blocks or spent < least_seconds:
             seconds, reported = run_block(trainable, steps_per_block, clock)
             samples.append(seconds)

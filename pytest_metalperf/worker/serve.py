@@ -29,6 +29,7 @@ from .sources import Source, call_builder, check_imports, load, move, takes
 from .values import Reported, checked, reported
 
 SKIPPED_UPDATES = 20  # a loss scale that starts at 2**15 and halves with every update it skips is at its end by then
+SETTLING_STEPS = 2  # untimed, after each switch between the two of a pair: clocks and caches come back up
 LOOKS = (*[1] * SKIPPED_UPDATES, 12, 32)  # steps before each: a train step may gather gradients without saying so
 
 OF_A_MODEL = {"precision": "float32", "jit_compile": False, "remat": False, "input": "device"}
@@ -188,6 +189,7 @@ class Job:
             self.progress("measure", 0, batches, always=True)
             watch = self.backend.watch(self.device)
             joules: list[float | None] = []
+            block = self.steps_per_block if least_seconds else 1  # a smoke run wants no figure
 
             def progress(done: int, of: int) -> None:
                 if not joules:
@@ -199,7 +201,7 @@ class Job:
                 lambda: measure(
                     trainable,
                     batches=batches,
-                    steps_per_block=self.steps_per_block,
+                    steps_per_block=block,
                     clock=self.backend.clock,
                     progress=progress,
                     least_blocks=least_blocks,
@@ -209,7 +211,7 @@ class Job:
             )
             used = _between(joules[0], watch.joules())
             conditions = watch.conditions()
-            block, per_block = self.steps_per_block, self.steps_per_block * trainable.batches_per_step
+            per_block = block * trainable.batches_per_step
             conditions |= self._guarded(
                 lambda: per_batch(lambda: run_block(trainable, block, self.backend.clock), per_block), "measuring"
             )
@@ -225,8 +227,8 @@ class Job:
             "peak_memory_bytes": self.backend.peak_memory(),
         }
 
-    def interleave(self, settle: int, least_seconds: float, locked: bool) -> dict[str, Any]:
-        """Time one block of at least so many seconds, after `settle` untimed steps that bring clocks and caches back up.
+    def interleave(self, least_seconds: float, locked: bool) -> dict[str, Any]:
+        """Time one block of at least so many seconds, after untimed steps that bring clocks and caches back up.
 
         `locked` says that the asking process holds the machine's lock already, for both sides of a pair.
         """
@@ -238,8 +240,7 @@ class Job:
             if self.watch is None:  # one for all turns: it costs more than a block
                 self.watch = self.backend.watch(self.device)
             with undisturbed():
-                for _ in range(settle):
-                    self._guarded(lambda: trainable.fence(trainable.step()), "measuring")
+                self._guarded(lambda: run_block(trainable, SETTLING_STEPS, self.backend.clock), "measuring")
                 before = self.watch.joules()
                 seconds, values = self._guarded(lambda: run_block(trainable, steps, self.backend.clock), "measuring")
                 joules = _between(before, self.watch.joules())

@@ -2,9 +2,9 @@
 
 A run has a level: its workload's, times an effect of its session, times its own. Samples scatter about the level with
 autocorrelation (AR(1), 0.5) and a heavy right tail, by as much as runs differ, as recorded runs do, but by no less than
-1 %; and 3 % of them are spikes, on average half as slow again. What this module calls run sd is the relative standard
-deviation of a run's figure, the mean of the lower half of its samples, so the level's own is smaller by what samples
-add. ``tests/gates/gate_simulation.py`` simulates figures alone; here every tool gets samples.
+0.9 %; and 3 % of them are spikes, on average half as slow again. What this module calls run sd is the relative standard
+deviation of a run's figure, so the level's own is smaller by what samples add. ``tests/gates/gate_simulation.py`` simulates
+figures alone; here every tool gets samples.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from scipy.signal import lfilter
 from trial import RULE, Trial, TrialRun
 
 from pytest_metalperf.gate import RunFigure
+from pytest_metalperf.gate.estimate import shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,8 +35,8 @@ SPIKE_SIZE = 0.5
 SLOW_START = 0.02  # share of runs that a slow minute begins with
 SLOW_STAYS = 0.5  # of slow minutes last to the next run of the session
 SLOW = 1.3
-LEAST_SAMPLE_SD = 0.01
-FIGURE_SHARE = 0.271  # of the samples' sd is left in the figure of such a run
+LEAST_SAMPLE_SD = 0.009
+FIGURE_SHARE = 0.33  # of the samples' sd is left in the figure of such a run
 CHUNK = 250
 
 
@@ -68,7 +69,7 @@ class Machine:
         around = scatter(random, (count, sessions.size, BATCHES), sample_sd)
         samples = np.exp(levels + math.log(SLOW) * slow)[:, :, None] * around
         later = np.exp(levels + math.log(SLOW) * slow_later)[:, :, None] * around
-        figures = lower_half_means(samples)
+        figures = shared(samples)
         names = ["now" if session == now else f"session {session % len(self.layout)}" for session in sessions]
         for rows, seconds, rows_later in zip(samples, figures.tolist(), later[:, first:], strict=True):
             runs = [RunFigure(value, session) for value, session in zip(seconds, names, strict=True)]
@@ -82,12 +83,7 @@ class Machine:
 
 
 def _now(samples: NDArray) -> TrialRun:
-    return TrialRun(samples, RunFigure(float(lower_half_means(samples)), "now"), BATCHES)
-
-
-def lower_half_means(samples: NDArray) -> NDArray:
-    """The plugin's estimate of a run (``gate.estimate_run``), of many runs of equal length at once."""
-    return np.sort(samples, axis=-1)[..., : (samples.shape[-1] + 1) // 2].mean(axis=-1)
+    return TrialRun(samples, RunFigure(float(shared(samples)), "now"), BATCHES)
 
 
 def scatter(random: np.random.Generator, shape: tuple[int, ...], sd: float) -> NDArray:

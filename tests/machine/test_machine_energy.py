@@ -221,7 +221,7 @@ def test_turns_share_one_watch_and_tell_the_energy_of_their_block_alone(job):
     made.step_seconds = 0.025
     turns = []
     for _ in range(3):
-        turns.append(made.interleave(settle=2, least_seconds=0.25, locked=True))
+        turns.append(made.interleave(least_seconds=0.25, locked=True))
         device.use(100.0, 1.0)  # the partner's turn
     assert [turn["joules"] for turn in turns] == 3 * [pytest.approx(75.0)]
     assert {turn["batches_per_block"] for turn in turns} == {10}
@@ -240,7 +240,7 @@ def test_garbage_is_collected_before_the_steps_that_bring_clocks_up(job):
     made.trainable.step = lambda: order.append("step") or step()
     gc.callbacks.append(collected := lambda phase, info: order.append(phase))
     try:
-        made.interleave(settle=2, least_seconds=0.05, locked=True)
+        made.interleave(least_seconds=0.05, locked=True)
     finally:
         gc.callbacks.remove(collected)
     assert order[order.index("step") :] == 4 * ["step"]
@@ -251,7 +251,7 @@ def test_a_turn_that_goes_to_nan_is_told(job):
     made, _ = job()
     made.step_seconds, made.trainable.fence = 0.025, lambda value: math.nan
     with pytest.raises(Problem, match="nan in batch 10"):
-        made.interleave(settle=0, least_seconds=0.25, locked=True)
+        made.interleave(least_seconds=0.25, locked=True)
 
 
 def test_a_run_of_its_own_has_its_conditions_in_its_measurement(job):

@@ -41,7 +41,7 @@ def git(suite, *words: str) -> str:
     return subprocess.run([*own, *words], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def slow(suite, seconds: float = 0.12) -> None:
+def slow(suite, seconds: object = 0.12) -> None:
     file = suite.pytester.path / "own.py"
     then = file.stat().st_mtime
     file.write_text(BUILDER.format(seconds=seconds))
@@ -292,3 +292,16 @@ def test_a_file_that_git_does_not_know_is_named(repository):
     result = repository.run("--metal-against=HEAD")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*known     made.py is in the working tree and not in git, so a checkout lacks it*"])
+
+
+@pytest.mark.parametrize(("every", "words"), [(4, "1 slower"), (7, "1 inconclusive")])
+def test_a_dearer_kth_step_is_never_within(repository, every, words):
+    """Of 20 turns of one timed step every 4th or 7th is dearer, such that the mean grows by half."""
+    repository.ini(metal_batches=20)
+    slow(repository, 0.3)
+    git(repository, "commit", "-q", "-a", "-m", "longer")
+    slow(repository, f"0.3, cycle=({every}, {0.5 * every})")
+    result = repository.run("--metal-against=HEAD")
+    result.stdout.fnmatch_lines([f"1 gated: {words}"])
+    if "inconclusive" in words:
+        result.stdout.fnmatch_lines(["*the mean of all batches grew by * % beside the figure*"])

@@ -39,7 +39,7 @@ def test_short_steps_are_rounds_of_several_batches(suite):
     suite.set(seconds=0.001, jitter=0)
     _, (row,) = rows(suite)
     assert row["stats"]["mean"] == pytest.approx(0.001)
-    assert row["stats"]["rounds"] * row["stats"]["iterations"] == pytest.approx(1000, abs=20)
+    assert row["stats"]["rounds"] * row["stats"]["iterations"] == pytest.approx(1000, abs=60)
 
 
 def test_row_says_what_was_measured(suite):

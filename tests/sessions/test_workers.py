@@ -259,8 +259,8 @@ def test_module_that_cannot_be_imported_in_a_fresh_process(suite):
     [
         ({"nan": "fake-model"}, "the loss became nan in the first batch"),
         ({"nan": "fake-model", "from_step": 2}, "the loss became nan while warming up"),
-        ({"nan": "fake-model", "from_step": 6}, "the loss became nan in batch 3"),
-        ({"nan": "fake-model", "from_step": 14, "seconds": 0.2}, "the loss became nan in the last batch"),
+        ({"nan": "fake-model", "from_step": 7}, "the loss became nan in batch 3"),
+        ({"nan": "fake-model", "from_step": 15, "seconds": 0.2}, "the loss became nan in the last batch"),
         ({"frozen_weights": True}, "none of the 1 trainable weights of fake-model changed"),
     ],
 )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pytest_metalperf.gate import estimate_run, hidden_slowdown
 
 RUNS, STEPS = 5, 64
-FREEZES = 0.002  # of ten steps; at 0.01 it is seen in half of the cases
+FREEZES = 0.002  # of ten steps; at 0.01 it is seen in two of three cases
 
 
 def run(chance: Random, every: int, more: float, noise: float, *, fresh: bool = False) -> tuple[float, float]:
@@ -27,15 +27,15 @@ def run(chance: Random, every: int, more: float, noise: float, *, fresh: bool = 
     return estimate_run(samples).seconds, sum(samples) / len(samples)
 
 
-@pytest.mark.parametrize("every", [2, 4, 8, 32])
-def test_a_dearer_kth_step_is_seen(every):
+@pytest.mark.parametrize("every", [20, 24, 32])  # shorter cycles the figure itself shows
+def test_a_dearer_kth_step_that_the_figure_leaves_out_is_seen(every):
     chance = Random(every)
     found = 0
     for _ in range(200):
         stored = [run(chance, every, 0.0, 0.05) for _ in range(RUNS)]
         now = [run(chance, every, 0.5 * every, 0.05, fresh=True) for _ in range(2)]
         found += hidden_slowdown(now, stored, 0.05) is not None
-    assert found >= (180 if every < 32 else 90)  # of which two fit into a run, and the slowest block is left out
+    assert found >= 180  # though the slowest block is left out
 
 
 def test_unchanged_code_loses_hardly_a_verdict_by_it():
@@ -51,9 +51,9 @@ pairs = st.lists(st.tuples(st.floats(0.01, 1), st.floats(1.01, 3)), min_size=1, 
 
 
 @given(now=pairs, stored=pairs)
-def test_it_needs_every_fresh_run_above_every_stored_one(now, stored):
+def test_it_needs_every_fresh_run_above_most_stored_ones(now, stored):
     found = hidden_slowdown(now, stored, 0.05)
     if found is not None:
         assert len(stored) >= 2
-        assert found > 0.2
-        assert min(m / f for f, m in now) > max(m / f for f, m in stored)
+        assert found > 0.15
+        assert sum(min(m / f for f, m in now) > mean / figure for figure, mean in stored) >= len(stored) / 2

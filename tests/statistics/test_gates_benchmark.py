@@ -22,7 +22,7 @@ import estimators  # noqa: E402
 from covariates import shrunk_slopes  # noqa: E402
 from peers import GATES, OUR_GATE, PEERS  # noqa: E402
 from recordings import BadRecording, Store, read_runs  # noqa: E402
-from simulated import Machine, lower_half_means  # noqa: E402
+from simulated import Machine  # noqa: E402
 from trial import Trial, TrialRun  # noqa: E402
 
 from pytest_metalperf.gate import RunFigure, estimate_run  # noqa: E402
@@ -84,8 +84,9 @@ def test_sessions_differ_by_the_noise_that_their_row_names() -> None:
 
 
 def test_simulated_figures_are_the_plugins_own() -> None:
-    samples = np.random.default_rng(0).random((4, 21)) + 1
-    assert lower_half_means(samples) == pytest.approx([estimate_run(row).seconds for row in samples])
+    trial = next(Machine(0.02).trials("own", 1))
+    for run in (*trial.stored, *trial.fresh):
+        assert run.figure.seconds == pytest.approx(estimate_run(run.samples).seconds)
 
 
 def test_slow_minutes_meet_consecutive_runs() -> None:

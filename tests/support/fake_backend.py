@@ -54,10 +54,17 @@ def wish(name: str, default: Any) -> Any:
 
 
 class FakeModel:
-    """What a builder for this backend returns."""
+    """What a builder for this backend returns; every k-th step of it takes a share more where `cycle` says both."""
 
-    def __init__(self, seconds: float, batch_size: int = 8, work: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        batch_size: int = 8,
+        work: dict[str, Any] | None = None,
+        cycle: tuple[int, float] | None = None,
+    ) -> None:
         self.seconds = seconds
+        self.cycle = cycle
         self.work = wish("work", None) if work is None else work
         self.batch_size = batch_size
 
@@ -154,7 +161,7 @@ class Fake(Backend):
             wobble = wish("wobble", 0) if self.factor < 1 else 0
             JOULES[0] += wish("joules", None) or 0.0
             NOW[0] += seconds * (1 + wobble * (1 if steps[0] // 60 % 2 else -1))
-            every, more = wish("cycle", (1, 0.0))
+            every, more = built.cycle or wish("cycle", (1, 0.0))
             NOW[0] += more * seconds * (steps[0] % every == 0)
             NOW[0] += wish("first_seconds", 0.0) * (steps[0] == 1)
             NOW[0] += slowdown * seconds * (steps[0] >= slow_from)

@@ -73,11 +73,11 @@ def _flop(operation: Any) -> float:
         return 0.0
     from jax.extend.mlir.dialects import stablehlo  # what reads the attributes of its operations
 
-    first, second = (list(operand.type.shape) for operand in operation.operands)
-    out = list(operation.results[0].type.shape)
+    first, second = ([int(size) for size in operand.type.shape] for operand in operation.operands)
+    out = [int(size) for size in operation.results[0].type.shape]
     if operation.name == "stablehlo.dot_general":
         axes = stablehlo.DotDimensionNumbers(operation.attributes["dot_dimension_numbers"])
-        return 2.0 * math.prod(out) * math.prod(first[axis] for axis in axes.lhs_contracting_dimensions)
+        return 2.0 * math.prod(out) * math.prod([first[int(axis)] for axis in axes.lhs_contracting_dimensions])
     axes = stablehlo.ConvDimensionNumbers(operation.attributes["dimension_numbers"])
     zeros = math.prod(operation.attributes["lhs_dilation"]) if "lhs_dilation" in operation.attributes else 1
     return 2.0 * _multiplications(
