@@ -1,4 +1,4 @@
-"""What a conftest.py or another plugin may add: models, backends, machine facts, listeners."""
+"""What a conftest.py or another plugin may add: models, backends, preparation, machine facts, listeners."""
 
 from __future__ import annotations
 
@@ -23,6 +23,16 @@ def pytest_metalperf_backends() -> Mapping[str, Callable[[], Any]]:  # type: ign
 
     A worker imports the class from its file, so that file must be importable where the training runs. There the base
     class has another name; a backend that must also work without the plugin installed need not derive from it.
+    """
+
+
+@pytest.hookspec
+def pytest_metalperf_prepare() -> Callable[[], object]:  # type: ignore[empty-body]
+    """A function that sets a framework up: `return use_two_threads`.
+
+    Every worker calls it when the framework is imported and nothing is computed yet, before the builder's module is imported.
+    Workers import no conftest.py, so what one sets there holds in pytest's process alone. The function travels as a builder
+    does: one of a module is imported from its file. `metal_live` measures where the suite's own set-up is in force.
     """
 
 

@@ -324,14 +324,11 @@ def _open(config: pytest.Config) -> MetalSession:
             session = open_session(
                 config.stash[_settings],
                 config.rootpath,
-                *(
-                    _answers(hook, name)
-                    for name in (
-                        "pytest_metalperf_models",
-                        "pytest_metalperf_backends",
-                        "pytest_metalperf_machine_facts",
-                    )
-                ),
+                _answers(hook, "pytest_metalperf_models"),
+                _answers(hook, "pytest_metalperf_backends"),
+                _answers(hook, "pytest_metalperf_machine_facts"),
+                _answers(hook, "pytest_metalperf_prepare"),
+                _conftests(config),
             )
         except WorkloadError as error:
             raise pytest.UsageError(str(error)) from None
@@ -341,6 +338,12 @@ def _open(config: pytest.Config) -> MetalSession:
             session.show = live
         config.stash[_session] = session
     return session
+
+
+def _conftests(config: pytest.Config) -> list[Path]:
+    """The conftest.py files of the suite's folders, as far as they were loaded."""
+    files = (Path(getattr(plugin, "__file__", None) or "") for plugin in config.pluginmanager.get_plugins())
+    return sorted(file for file in files if file.name == "conftest.py")
 
 
 def _answers(hook: Any, name: str) -> list[Any]:

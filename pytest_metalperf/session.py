@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from .baselines.file import Store
 from .baselines.update import Updates
 from .measure.forecast import Took, took
 from .measure.plan import Plan, Progress
+from .measure.preparing import functions, set_by
 from .measure.waits import Waits
 from .references.git import Revision, refusal, revision
 from .results.measurement import Measurement, Speedup
@@ -54,6 +55,8 @@ class MetalSession:
         rootdir: of pytest; baselines and commits are its.
         models: by name.
         backends: name -> how a worker finds it (our own: the name alone).
+        prepare: how a worker finds the functions that set its framework up.
+        set_elsewhere: what conftest.py files set of frameworks, which no worker sees; empty where the suite prepares them.
         show: shows how far measuring is.
         results: every measurement and speedup, in order, one per call of a fixture.
         unavailable: places such as `gpu:tensorflow` that were skipped, with the reason.
@@ -68,6 +71,8 @@ class MetalSession:
     models: Mapping[str, Known]
     backends: Mapping[str, Mapping[str, Any] | str]
     extra_facts: Mapping[str, str] = field(default_factory=dict)
+    prepare: Sequence[Mapping[str, Any]] = ()
+    set_elsewhere: Sequence[str] = ()
     show: Callable[[Progress | None], None] = lambda progress: None
     on_measured: Listener = lambda measurement: None
 
@@ -105,7 +110,9 @@ class MetalSession:
         if self._fleet is None:
             from .measure.fleet import Fleet  # execnet: only when something is measured
 
-            self._fleet = Fleet(host=self.settings.host, timeout=self.settings.timeout, session=self.id)
+            self._fleet = Fleet(
+                host=self.settings.host, timeout=self.settings.timeout, session=self.id, prepare=self.prepare
+            )
         return self._fleet
 
     @property
@@ -407,18 +414,22 @@ def open_session(
     models: Iterable[Iterable[Model]],
     backends: Iterable[Mapping[str, Callable[[], Any]]],
     facts: Iterable[Mapping[str, str]],
+    prepare: Iterable[Callable[[], object]] = (),
+    conftests: Iterable[Path] = (),
 ) -> MetalSession:
-    """A session from what options and hooks say.
+    """A session from what options, hooks and the suite's conftest.py files say.
 
     Raises:
-        WorkloadError: in one sentence, for models or backends that cannot be.
+        WorkloadError: in one sentence, for models, backends or functions that cannot be.
     """
     extra: dict[str, str] = {}
     for more in facts:
         if not isinstance(more, Mapping):
             raise WorkloadError(f"pytest_metalperf_machine_facts: expected a dict of texts, got {type(more).__name__}")
         extra.update(more)
-    return MetalSession(settings, rootdir, known_models(models), known_backends(backends), extra)
+    calls = functions(prepare)
+    elsewhere = [] if calls else set_by(conftests)
+    return MetalSession(settings, rootdir, known_models(models), known_backends(backends), extra, calls, elsewhere)
 
 
 def _checked_device(device: object) -> str:

@@ -40,13 +40,17 @@ class Fleet:
         host: an execnet spec, or empty for this machine and this interpreter.
         timeout: seconds of silence after which a worker is killed.
         session: id that every run carries.
+        prepare: how a worker finds the functions that set its framework up.
     """
 
-    def __init__(self, *, host: str = "", timeout: float = 1200.0, session: str = "") -> None:
+    def __init__(
+        self, *, host: str = "", timeout: float = 1200.0, session: str = "", prepare: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
         import execnet
 
         self.timeout = timeout
         self.session = session
+        self._prepare = prepare
         self.local = not host or host.startswith("popen")
         self.host = host
         try:
@@ -139,6 +143,7 @@ class Fleet:
             device=workload.device,
             axes=dict(workload.axes),
             seed=workload.seed,
+            calls=[interpreter.source(source) for source in self._prepare],
             # a reference's files are elsewhere by intent, and another machine's too
             modules=user_modules(sys.modules) if self.local and interpreter == HERE else {},
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..worker.sources import interpreter_folders, is_below
+from ..worker.sources import interpreter_folders, is_below, moved
 
 # A worker's stdout is /dev/null and its stderr is pytest's capture file: both go to a log of its own, first thing.
 BOOTSTRAP = """
@@ -54,6 +54,12 @@ class Interpreter:
     python: str = ""
     package: Path = Path(__file__).parents[1]
     moved: tuple[str, str] | None = None
+
+    def source(self, source: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Where this interpreter finds what `source` describes: in its own checkout, if it is of the repository."""
+        if self.moved is None or "file" not in source:
+            return source
+        return {**source, **{key: moved(source[key], *self.moved) for key in ("file", "root") if source.get(key)}}
 
 
 HERE = Interpreter()

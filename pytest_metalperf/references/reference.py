@@ -52,12 +52,7 @@ class Reference:
 
     def moved(self, source: Mapping[str, Any] | str) -> Mapping[str, Any] | str:
         """Where the reference finds a backend: in its own checkout, if it is of the repository."""
-        if self.interpreter.moved is None or isinstance(source, str) or "file" not in source:
-            return source
-        return {
-            **source,
-            **{key: moved(source[key], *self.interpreter.moved) for key in ("file", "root") if source.get(key)},
-        }
+        return source if isinstance(source, str) else self.interpreter.source(source)
 
     def workload(self, workload: Workload) -> Workload:
         """`workload`, as the reference builds it.

@@ -218,6 +218,10 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
     out += [(f"{key}: {tail}", "yellow") for key, tail in tails.items() if tail]
     out += [(text, "yellow") for text in _trust([*measured, *speedups_compared])]
     out += _moved(measured)
+    if session.set_elsewhere and any(result.runs and result.device != "live" for result in measured):
+        names = words.listed(session.set_elsewhere, 3)
+        out.append((f"{names}: in pytest's process, and not where models train;", "yellow"))
+        out.append(("  name a function that sets it there by the hook pytest_metalperf_prepare", "yellow"))
     out += [(text, "yellow") for text in (*_renamed(session), *_unused(session))]
     used = words.versions(run.versions for result in measured for run in result.runs)
     if used:

@@ -12,7 +12,7 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -93,12 +93,14 @@ class Job:
         device: str,
         axes: Mapping[str, Any],
         seed: int,
+        calls: Sequence[Source] = (),
         modules: Mapping[str, str] = MappingProxyType({}),
     ) -> dict[str, Any]:
         """Import the framework, set the device up, build the model and its optimizer, put the data on the device.
 
         The builder's module is imported before anything is computed: it may set threads, devices or data formats, which a
-        framework takes no more once it has begun. `modules` are files of the user's as the asking process imported them.
+        framework takes no more once it has begun. `calls` are the suite's functions that set a framework up, and `modules`
+        files of the user's as the asking process imported them.
         """
         self.name, self.device = name, device
         self.examples = axes.get("batch_size")
@@ -109,6 +111,7 @@ class Job:
             self.progress("import", always=True)
             self.backend = _backend(backend)
             self.backend.hide(device)
+            self._guarded(lambda: [load(call)() for call in calls], "preparing")
             builder = self._guarded(lambda: load(source), "building")
             self.backend.set_up(device, str(axes.get("precision", "float32")), seed)
             imported = RealTime.perf_counter()

@@ -34,7 +34,7 @@ def source_of(function: Callable[..., Any], name: str) -> dict[str, Any]:
     if inspect.isclass(owner):  # a class method of the class that it was asked of, not of the one that defines it
         module, qualified = owner.__module__, f"{owner.__qualname__}.{function.__name__}"
     if module and qualified and inspect.isroutine(function) | inspect.isclass(function):
-        file = _file(module)
+        file = _file(module, function)
         if file is None:
             raise WorkloadError(f"{name}: {qualified} has no source file ({module}); put it into a module")
         described = {"module": module, "file": file, "name": qualified, "root": _root(module, file)}
@@ -94,8 +94,11 @@ def _declared(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter] |
         return None
 
 
-def _file(module: str) -> str | None:
-    file = getattr(sys.modules.get(module), "__file__", None)
+def _file(module: str, function: Callable[..., Any]) -> str | None:
+    """Of the module that made it: under its name there may be another by now, as there are several conftest.py."""
+    names = getattr(function, "__globals__", {})
+    own = names.get("__file__") if names.get("__name__") == module else None  # a wrapper's are its decorator's
+    file = own or getattr(sys.modules.get(module), "__file__", None)
     return str(Path(file).resolve()) if file and file.endswith(".py") else None
 
 
