@@ -11,7 +11,7 @@ import pytest
 
 from .judge.against_baseline import judged
 from .judge.against_reference import compared
-from .judge.speedup import compare, variants
+from .judge.speedup import NOT_WANTED, compare, variants
 from .judge.sustained import sustained, sustained_plan
 from .measure.home import home_of
 from .measure.live import LiveRuns, LiveWorkload
@@ -244,6 +244,7 @@ class MetalSpeedup(_OfTest):
         name: str | None = None,
         device: str | None = None,
         backend: str | None = None,
+        parity: bool = True,
         **keywords: Any,
     ) -> Speedup:
         """Compare variant `of` with variant `over`: by default the GPU with the CPU.
@@ -259,6 +260,7 @@ class MetalSpeedup(_OfTest):
             name: as for `metal_bench`.
             device: of both variants, where they do not name one.
             backend: of both variants, where they do not name one.
+            parity: False compares times alone, of variants that need not compute the same.
             keywords: axes of both variants, and settings.
 
         Returns:
@@ -301,7 +303,8 @@ class MetalSpeedup(_OfTest):
             raise Broken(words.broken(error.message, error.details), pytrace=False) from None
         if missing:
             refuse_or_skip(self._session, self._test.nodeid, missing, settings)
-        speedup = Speedup(of=faster, over=slower, at_least=at_least, nodeid=self._test.nodeid)
+        unwanted = "" if parity else NOT_WANTED
+        speedup = Speedup(of=faster, over=slower, at_least=at_least, nodeid=self._test.nodeid, parity=unwanted)
         compare(self._session, speedup, settings)
         self._session.finish(speedup)
         self._test.publish(speedup)

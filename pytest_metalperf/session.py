@@ -293,9 +293,16 @@ class MetalSession:
         """The fresh runs of this session so far, of this very builder: two closures may bear one name in turn."""
         return self._runs.setdefault((workload.id, repr(workload.source), repr(plan)), [])
 
-    def kept_pairs(self, id: str, plan: Plan, *workloads: Workload) -> list[tuple[Turns, Turns]]:  # noqa: A002
-        """The fresh pairs of this session so far, of these very builders."""
-        return self._pairs.setdefault((id, repr([workload.source for workload in workloads]), repr(plan)), [])
+    def kept_pairs(
+        self,
+        id: str,  # noqa: A002
+        plan: Plan,
+        *workloads: Workload,
+        unchecked: bool = False,
+    ) -> list[tuple[Turns, Turns]]:
+        """The fresh pairs of this session so far, of these very builders, their parity unchecked where that was wanted."""
+        sources = repr([unchecked, *(workload.source for workload in workloads)])
+        return self._pairs.setdefault((id, sources, repr(plan)), [])
 
     def runs(self, workload: Workload, plan: Plan, count: int) -> list[Run]:
         """At least `count` fresh runs of `workload`; those of an earlier test of this session count.

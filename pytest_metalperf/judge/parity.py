@@ -21,6 +21,7 @@ class StepValues(NamedTuple):
     loss: float
     gradient_norm: float
     batch: int | None = None  # a checksum of its data; None where nobody can look
+    drawn: bool = False  # whether the same variant computed something else the next time
 
 
 def other_work(of: Workload, over: Workload) -> list[str]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..gate import Judgement
     from ..measure.worker import Worker
 
-CHECKED = "checked"
+CHECKED, NOT_WANTED = "checked", "not wanted"
 Measure = Callable[[int], None]
 Judge = Callable[[Sequence[PairFigure]], "Judgement"]
 
@@ -195,7 +195,8 @@ def _measuring(session: MetalSession, speedup: Speedup, settings: Settings) -> M
     """What measures until there are so many fresh pairs; those of an earlier test of this session count."""
     plan = plan_of(settings)
     most = 1 if settings.metal == "smoke" else _most(settings)
-    taken = session.kept_pairs(speedup.id, plan, speedup.of, speedup.over)
+    unchecked = speedup.parity == NOT_WANTED
+    taken = session.kept_pairs(speedup.id, plan, speedup.of, speedup.over, unchecked=unchecked)
     over, of = (Request(variant, session.backend_source(variant.backend)) for variant in (speedup.over, speedup.of))
     different = other_work(speedup.of, speedup.over)
 
@@ -204,7 +205,7 @@ def _measuring(session: MetalSession, speedup: Speedup, settings: Settings) -> M
         session.on_progress(Progress(speedup.of.label, "speedup", phase, i, n, number, max(number, most)))
 
     def built(workers: Sequence[Worker]) -> None:
-        if not taken and not different:
+        if not taken and not different and not unchecked:
             _check_parity(session, speedup, workers, plan, progress)
 
     def measure(count: int) -> None:
@@ -236,7 +237,8 @@ def _check_parity(
     try:
         over.ask("parity", load="", save=file)
         fleet.wait([over], progress, plan.timeout)
-        if _step_values(over.results) is None:
+        first = _step_values(over.results)
+        if first is None or first.drawn:
             return
         of.ask("parity", load=file, save="")
         fleet.wait([of], progress, plan.timeout)
@@ -252,13 +254,18 @@ def _check_parity(
 def _step_values(answers: Mapping[str, Mapping[str, Any]]) -> StepValues | None:
     answer = answers.get("parity", {})
     loss, norm = answer.get("loss"), answer.get("gradient_norm")
-    return None if loss is None or norm is None else StepValues(loss, norm, answer.get("batch"))
+    if loss is None or norm is None:
+        return None
+    return StepValues(loss, norm, answer.get("batch"), bool(answer.get("drawn")))
 
 
 def _parity(speedup: Speedup, over: Turns, of: Turns) -> str:
     """`checked`, or why it was not: a pair that did not agree has not been measured."""
     for workload, variant in ((speedup.over, over), (speedup.of, of)):
-        if _step_values(variant.answers) is None:
+        values = _step_values(variant.answers)
+        if values is None:
             return speedups.no_model(workload.id)
+        if values.drawn:
+            return speedups.DRAWN
     batches = {values.batch for variant in (over, of) if (values := _step_values(variant.answers)) is not None}
     return CHECKED if len(batches) == 1 else speedups.OTHER_DATA

@@ -185,6 +185,10 @@ OTHER_DATA = "its builder makes other data on each side, and so another loss: dr
 """Why parity cannot be asked for where a framework drew the batch."""
 
 
+DRAWN = "the model draws at random, so it computes something else every time; parity=False says that you know"
+"""Why parity cannot be asked for of layers that draw beyond dropout, which is off."""
+
+
 def not_checked(speedup: Speedup) -> str:
     """What stands below the table where parity was not checked."""
     more = "; seconds per example are compared" if speedup.per_example else ""

@@ -41,6 +41,7 @@ class Trainable:
         last_loss: trains one more batch and returns its own loss, not a running mean; None where there is no loss.
         work: noise-free facts of a step, as plain values (see `worker/fingerprint.py`); None where there is nothing to look at.
         loss_and_gradient: the loss of the batch and the norm of its gradient with dropout off, training nothing.
+        redraw: lets the model draw other random numbers the next time.
         batch_checksum: a number that two batches of the same data have in common.
         save_weights: writes all weights to a file.
         load_weights: reads them back, into a model that another device or backend holds.
@@ -58,6 +59,7 @@ class Trainable:
     last_loss: Callable[[], float] | None = None
     work: Callable[[], dict[str, Any]] | None = None
     loss_and_gradient: Callable[[], tuple[float, float]] | None = None
+    redraw: Callable[[], None] | None = None
     batch_checksum: Callable[[], int] | None = None
     save_weights: Callable[[str], None] | None = None
     load_weights: Callable[[str], None] | None = None

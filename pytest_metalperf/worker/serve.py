@@ -13,6 +13,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -30,6 +31,7 @@ from .values import Reported, checked, reported
 
 SKIPPED_UPDATES = 20  # a loss scale that starts at 2**15 and halves with every update it skips is at its end by then
 SETTLING_STEPS = 2  # untimed, after each switch between the two of a pair: clocks and caches come back up
+SAME = 1e-3  # relative, of two computations of one thing on one device, which may add in another order
 LOOKS = (*[1] * SKIPPED_UPDATES, 12, 32)  # steps before each: a train step may gather gradients without saying so
 
 OF_A_MODEL = {"precision": "float32", "jit_compile": False, "remat": False, "input": "device"}
@@ -291,6 +293,8 @@ class Job:
     def parity(self, load: str, save: str) -> dict[str, Any]:
         """Tell the loss and the gradient's norm of the batch, dropout off; nothing where there is no model to look at.
 
+        Computed twice, they show whether the model draws at random all the same.
+
         Args:
             load: a file with the weights to compute them from, which is removed; empty for those that the model has.
             save: a file to write the weights to first; empty for none.
@@ -316,8 +320,13 @@ class Job:
                 if trainable.checksums is not None:  # what came from elsewhere is no training
                     self.before = trainable.checksums()
             loss, norm = self._guarded(trainable.loss_and_gradient, "check of parity")
+            again = loss, norm
+            if not load and trainable.redraw is not None:
+                self._guarded(trainable.redraw, "check of parity")
+                again = self._guarded(trainable.loss_and_gradient, "check of parity")
+            drawn = not all(map(partial(math.isclose, rel_tol=SAME), (loss, norm), again))
             batch = trainable.batch_checksum() if trainable.batch_checksum is not None else None
-        return {"loss": float(loss), "gradient_norm": float(norm), "batch": batch}
+        return {"loss": float(loss), "gradient_norm": float(norm), "batch": batch, "drawn": drawn}
 
     def _until_trained(self, steps: int) -> None:
         """Go on while no weight has changed: under float16 the loss scale must come down before updates count."""

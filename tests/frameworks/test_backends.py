@@ -357,3 +357,15 @@ def test_a_backend_that_is_not_installed(fleet, monkeypatch):
 def test_compilation_that_keras_takes_back_is_told(fleet):
     with pytest.raises(WorkerError, match="Keras does not compile small because of turned: leave jit_compile out"):
         small(fleet, "tensorflow", function="not_for_xla", fresh=True, jit_compile=True)
+
+
+@every_backend
+@pytest.mark.parametrize(("function", "drawn"), [("draws", True), ("small", False)])
+def test_a_model_that_draws_at_random_is_found_out(fleet, backend, function, drawn):
+    assert small(fleet, backend, parity(), *TRAINED, function=function)["parity"]["drawn"] == drawn
+
+
+@on("tensorflow", "jax")  # on PyTorch Keras' own fit fails with a stateful layer
+def test_a_stateful_layer_is_no_draw(fleet, backend):
+    found = small(fleet, backend, parity(), *TRAINED, function="stateful")
+    assert not found["parity"]["drawn"]

@@ -108,6 +108,29 @@ def test_a_bare_step_has_nothing_to_look_at(gpu, bare, which):
     )
 
 
+def test_a_model_that_draws_at_random_is_not_compared(gpu):
+    gpu.plant(draws=500_000, gpu_loss=0.5)
+    assert reason(gpu) == (
+        "the model draws at random, so it computes something else every time; parity=False says that you know"
+    )
+
+
+def test_parity_false_compares_times_alone(gpu):
+    gpu.plant(gpu_loss=0.5)
+    gpu.write(
+        """
+        def test_times(metal_speedup):
+            speedup = metal_speedup("fake-model", parity=False)
+            assert (speedup.parity, speedup.notes) == ("not wanted", [])
+        def test_more(metal_speedup):
+            metal_speedup("fake-model")
+        """
+    )
+    result = gpu.run()
+    result.assert_outcomes(passed=1, errors=1)  # pairs that nobody checked are not the second test's
+    result.stdout.fnmatch_lines(["*is fast but wrong*"])
+
+
 def test_data_that_each_side_draws_for_itself_say_nothing_of_a_kernel(gpu):
     gpu.plant(batches={"cpu": 1, "gpu": 2}, gpu_loss=0.5)
     assert reason(gpu) == (

@@ -140,7 +140,7 @@ class Fake(Backend):
             raise Problem("builder", f"the builder of {name} returned a {type(built).__name__}; it returns a FakeModel")
         run = 1 + random.SystemRandom().gauss(0, wish("jitter", 0.002))
         seconds = built.seconds * self.factor * max(run, 0.1)
-        weights, steps = [random.SystemRandom().randrange(10**6)], [0]
+        weights, steps, drawn = [random.SystemRandom().randrange(10**6)], [0], [0]
 
         slow_from, slowdown = wish("slows", (0, 0.0))
 
@@ -169,8 +169,12 @@ class Fake(Backend):
             return float("nan") if due and wish("nan", "") == name else 1.0
 
         def loss_and_gradient() -> tuple[float, float]:
+            weights_seen = weights[0] + drawn[0] * wish("draws", 0)
             wrong = (wish("gpu_loss", 1.0), wish("gpu_gradient", 1.0)) if self.where == "gpu" else (1.0, 1.0)
-            return (2.0 + weights[0]) * wrong[0], (3.0 + weights[0]) * wrong[1]
+            return (2.0 + weights_seen) * wrong[0], (3.0 + weights_seen) * wrong[1]
+
+        def redraw() -> None:
+            drawn[0] += 1
 
         def save(file: str) -> None:
             Path(file).write_text(json.dumps(weights))
@@ -198,6 +202,7 @@ class Fake(Backend):
             checksums=lambda: list(weights),
             last_loss=step,
             loss_and_gradient=loss_and_gradient if looked_at else None,
+            redraw=redraw,
             batch_checksum=lambda: wish("batches", {}).get(self.where, 0),
             save_weights=save if looked_at else None,
             load_weights=load if looked_at else None,

@@ -163,3 +163,35 @@ def half_trained(batch_size: int = 8):
 
     with keras.device("cpu:0"):
         return small(batch_size)
+
+
+def draws(batch_size: int = 8):
+    """Whole residuals are left out at random, which no dropout's rate turns off."""
+    import keras
+
+    class Depth(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.seed = keras.random.SeedGenerator(1)
+
+        def call(self, x, training=False):
+            kept = keras.random.uniform((keras.ops.shape(x)[0], 1), seed=self.seed) > 0.5
+            return x * keras.ops.cast(kept, x.dtype) if training else x
+
+    inputs = keras.Input((16, 16, 3))
+    h = Depth()(keras.layers.Dense(16, activation="relu")(keras.layers.Flatten()(inputs)))
+    model = keras.Model(inputs, keras.layers.Dense(CLASSES)(h))
+    model.compile(optimizer="adam", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model, batch(batch_size)
+
+
+def stateful(batch_size: int = 8):
+    """Its state goes on from batch to batch, and dropout is on: neither is a draw."""
+    import keras
+
+    inputs = keras.Input(batch_shape=(batch_size, 16, 48))
+    h = keras.layers.Dropout(0.5)(keras.layers.GRU(4, stateful=True)(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(CLASSES)(h))
+    model.compile(optimizer="adam", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    x, y = batch(batch_size)
+    return model, (x.reshape(batch_size, 16, 48), y)

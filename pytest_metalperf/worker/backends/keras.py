@@ -283,12 +283,21 @@ class KerasBackend(Backend):
         def loss_and_gradient() -> tuple[float, float]:
             stepper.release()
             loss, squares, scale = math.nan, math.nan, 1.0
+            kept = [(variable, self.to_host(variable)) for variable in model.non_trainable_variables]
             with _nothing_dropped(model):
                 for scale in SCALES if str(axes.get("precision")) == "mixed_float16" else (1.0,):
                     loss, squares = self.gradient(model, batch, scale)
                     if math.isfinite(squares):
                         break
+            for variable, array in kept:  # it is no training: moving averages and the state of layers stay
+                variable.assign(array)
             return loss, math.sqrt(squares) / scale
+
+        def redraw() -> None:
+            weights = {id(variable) for variable in model.weights}
+            for variable in model.non_trainable_variables:
+                if id(variable) not in weights:  # the state of a generator of random numbers
+                    variable.assign(self.to_host(variable) + 1)
 
         def batch_checksum() -> int:
             leaves = [leaf for leaf in tree.flatten(host) if leaf is not None]
@@ -331,6 +340,7 @@ class KerasBackend(Backend):
             last_loss=last_loss,
             work=work,
             loss_and_gradient=loss_and_gradient,
+            redraw=redraw,
             batch_checksum=batch_checksum,
             save_weights=save_weights,
             load_weights=load_weights,
