@@ -1,4 +1,4 @@
-"""What a framework says on stderr while it goes on: a GPU's work that failed, whose time is then no training's."""
+"""What a framework says on stderr while it goes on: a GPU's work that failed, or a loss of NaN; that time is no training's."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ _FAILED = re.compile(
     r"|device-side assert triggered"
     r"|an illegal memory access was encountered"
     r"|uncorrectable ECC error"
+    # libraries and XLA, of a kernel that did not run; where they try another one they say so in other words
+    r"|CU(?:DNN|BLAS)_STATUS_EXECUTION_FAILED"
+    r"|INTERNAL: Failed to (?:execute XLA Runtime executable|launch (?:CUDA|ROCm|XLA) kernel|enqueue async \w+)"
+    # a training that has gone to NaN, as PyTorch's anomaly detection and Keras' TerminateOnNaN say it
+    r"|Function '\w+' returned nan values in its \d+th output"
+    r"|Invalid loss, terminating training"
 )
 
 

@@ -51,7 +51,8 @@ class Reported(NamedTuple):
 def checked(values: Reported, when: str) -> float:
     """The loss that a step reports, or its first figure, if all that it reports are finite.
 
-    In an array of several elements, as predictions are, infinity may stand for "masked", and only NaN is refused.
+    In an array of several elements that is called no loss, as predictions are, infinity may stand for "masked", and only NaN
+    is refused.
 
     Args:
         values: what the step reported.
@@ -70,7 +71,8 @@ def checked(values: Reported, when: str) -> float:
             continue
         if math.isnan(first) or path == "loss":  # JAX sorts the keys of what a compiled step returns
             first = float(array.flat[0].real)
-        wrong = ~numpy.isfinite(array) if array.size == 1 else numpy.isnan(array)
+        finite = array.size == 1 or path.endswith("loss")
+        wrong = ~numpy.isfinite(array) if finite else numpy.isnan(array)
         if wrong.any():
             what = "the loss" if path in ("", "0", "loss") else f"`{path}`, which the step reports,"
             value = array.flat[int(wrong.argmax())]

@@ -55,7 +55,9 @@ def test_several_inputs_come_from_the_host_too(backend, kind):
 
 @every_backend
 def test_half_precision_that_nothing_computes_in_is_refused(backend):
-    assert "no layer of bfloat16_layer computes in float16" in outcomes(backend)["half"]
+    sentence = "parameters of {} are in layers that compute in float16, which precision mixed_float16 asks for"
+    assert f"0 of 145 {sentence.format('bfloat16_layer')}" in outcomes(backend)["half"]
+    assert f"513 of 9,217 {sentence.format('mostly_float32')}" in outcomes(backend)["mostly float32"]
 
 
 @every_backend

@@ -26,6 +26,10 @@ def build():
         (f"x: {MEMORY}", "Metal had no memory left*try a smaller batch_size"),
         ("F0000 CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered", ""),
         ("CUDA error: unspecified launch failure", ""),
+        ("E0000 gpu_executable.cc] INTERNAL: Failed to enqueue async memset operation", ""),
+        ("RuntimeError: cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", ""),
+        ("UserWarning: Function 'LogBackward0' returned nan values in its 0th output.", ""),
+        ("Batch 5: Invalid loss, terminating training", ""),
     ],
 )
 def test_of_a_worker(suite, monkeypatch, said, fix):

@@ -173,7 +173,77 @@ def moving_average():
     return model, (arrays(16), ones())
 
 
+def added_loss():
+    import keras
+
+    class Penalty(keras.layers.Layer):
+        def call(self, x):
+            self.add_loss(keras.ops.mean(x**2))
+            return x
+
+    inputs = keras.Input((16,))
+    model = keras.Model(inputs, keras.layers.Dense(1)(Penalty()(keras.layers.Dense(4)(inputs))))
+    model.compile("adam", "mse", metrics=["mae"])
+    return model, (arrays(16), ones())
+
+
+def losses_with_weights():
+    model, batch = two_inputs(dict)
+    model.compile("sgd", {"p": "mse", "q": "mae"}, loss_weights={"p": 0.1, "q": 2.0})
+    return model, batch
+
+
+def one_loss_of_two():
+    model, batch = two_inputs(dict)
+    model.compile("sgd", {"p": "mse", "q": None})
+    return model, batch
+
+
+def no_target():
+    import keras
+
+    class Rebuilds(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(16)
+
+        def call(self, x):
+            out = self.dense(x)
+            self.add_loss(keras.ops.mean((out - x) ** 2))
+            return out
+
+    model = Rebuilds()
+    model.compile("sgd")
+    return model, (arrays(16),)
+
+
+def dicts_in_dicts():
+    import keras
+
+    a, b = keras.Input((16,)), keras.Input((4,))
+    model = keras.Model({"u": {"v": a}, "w": b}, keras.layers.Dense(1)(keras.layers.Concatenate()([a, b])))
+    model.compile("sgd", "mse")
+    return model, ({"u": {"v": arrays(16)}, "w": arrays(4)}, ones())
+
+
+def run_eagerly():
+    import keras
+
+    model = dense(keras)
+    model.compile("sgd", "mse", run_eagerly=True)
+    return model, (arrays(16).astype("float64"), ones().astype("int64"))
+
+
 # what must not
+
+
+def mostly_float32():
+    import keras
+
+    layers = [keras.Input((16,)), keras.layers.Dense(512, dtype="float32"), keras.layers.Dense(1)]
+    model = keras.Sequential(layers)
+    model.compile("sgd", "mse")
+    return model, (arrays(16), ones())
 
 
 def diverges_behind_a_metric():
@@ -236,6 +306,52 @@ def a_dataset():
     return model, Batches()
 
 
+def a_generator():
+    import keras
+
+    model = dense(keras)
+    model.compile("sgd", "mse")
+    return model, ((arrays(16), ones()) for _ in range(9))
+
+
+def lists_of_numbers():
+    import keras
+
+    model = dense(keras)
+    model.compile("sgd", "mse")
+    return model, ([[0.5] * 16] * BATCH, [[1.0]] * BATCH)
+
+
+def nothing_to_train():
+    import keras
+
+    model = dense(keras)
+    model.trainable = False
+    model.compile("sgd", "mse")
+    return model, (arrays(16), ones())
+
+
+def learning_rate_0():
+    import keras
+
+    model = dense(keras)
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    return model, (arrays(16), ones())
+
+
+def a_loss_of_each_example():
+    import numpy as np
+
+    return lambda: {"loss": np.array([1.0, np.inf])}
+
+
+def a_coroutine():
+    async def step():
+        return 1.0
+
+    return step
+
+
 def sparse():
     import keras
     import scipy.sparse
@@ -258,7 +374,8 @@ def keras_2():
 
 TRAIN = (
     own_step_without_call, accumulates_4, accumulates_32, bfloat16_layer, inputs_in_a_list, inputs_in_a_tuple,
-    sample_weights, recurrent_and_stateful, moving_average,
+    sample_weights, recurrent_and_stateful, moving_average, added_loss, losses_with_weights, one_loss_of_two, no_target,
+    dicts_in_dicts, run_eagerly,
 )  # fmt: skip
 REFUSED = {
     diverges_behind_a_metric: "the loss became",
@@ -266,6 +383,12 @@ REFUSED = {
     weights_go_to_nan_behind_a_masked_loss: "weights of weights_go_to_nan_behind_a_masked_loss are no longer finite",
     bare_step_reports_nan: "`logs.1.norm`, which the step reports, became nan in batch",
     a_dataset: "returned a Batches, which yields batches; return one of them, `model, (x, y)`",
+    a_generator: "returned a generator, which yields batches; return one of them, `model, (x, y)`",
+    lists_of_numbers: "lists_of_numbers cannot train on its batch, x [[(), (), ",
+    nothing_to_train: "nothing_to_train has no trainable weights: there is nothing to train",
+    learning_rate_0: "none of the 2 trainable weights of learning_rate_0 changed while warming up",
+    a_loss_of_each_example: "the loss became inf in the first batch",
+    a_coroutine: "the step returned a coroutine, which is no number and no device value",
     sparse: "holds a csr_matrix, which would be made dense",
     keras_2: "returned a model of Keras 2 (tf_keras)",
 }
@@ -297,6 +420,7 @@ def main(backend):
     for kind in ("host", "pipeline"):
         found[f"dict {kind}"] = outcome(backend, inputs_in_a_list, input=kind)
     found["half"] = outcome(backend, bfloat16_layer, precision="mixed_float16")
+    found["mostly float32"] = outcome(backend, mostly_float32, precision="mixed_float16")
     found["half of a step"] = outcome(backend, bare_step_reports_nan, precision="mixed_float16")
     if backend == "tensorflow":
         found["unused"] = outcome(backend, unused_optimizer)

@@ -467,16 +467,21 @@ def _accumulated(optimizer: Any) -> int:
 
 
 def _check_precision(model: Any, name: str, precision: str) -> None:
-    """Layers that name their own dtype take no notice of the policy that the workload's name promises."""
+    """Layers that name their own dtype take no notice of the policy that the workload's name promises.
+
+    Some may do so, as a last layer does; most of the parameters must compute in what the name says.
+    """
     wanted = PRECISIONS.get(precision, "float32")
     if wanted == "float32":
         return
     layers = [layer for layer in model._flatten_layers() if layer.weights and not list(layer._layers)]
-    if layers and not any(layer.compute_dtype == wanted for layer in layers):
+    counts = [(layer.count_params(), layer.compute_dtype == wanted) for layer in layers]
+    whole, right = sum(count for count, _ in counts), sum(count for count, as_named in counts if as_named)
+    if right < whole / 2:
         raise Problem(
             "builder",
-            f"no layer of {name} computes in {wanted}, which precision {precision} asks for:"
-            " do its layers name a dtype of their own?",
+            f"{right:,} of {whole:,} parameters of {name} are in layers that compute in {wanted}, which precision {precision}"
+            " asks for: do its layers name a dtype of their own?",
         )
 
 
@@ -569,9 +574,15 @@ def _refused(name: str, model: Any, shapes: Batch, error: Exception) -> Problem:
     expects = f" (its input is {takes})" if takes else ""
     return Problem(
         "training",
-        f"{name} cannot train on its batch, x {x}, y {y}{expects}: {first_line(error)}",
+        f"{name} cannot train on its batch, x {_cut(x)}, y {_cut(y)}{expects}: {first_line(error)}",
         user_traceback(error),
     )
+
+
+def _cut(shapes: Any) -> str:
+    """A list of lists is a batch of thousands of inputs."""
+    text = str(shapes)
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _no_arguments(step: Any, name: str) -> None:
