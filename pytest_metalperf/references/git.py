@@ -18,8 +18,8 @@ OF_A_REPOSITORY = {
 """What git sets for its hooks (`git rev-parse --local-env-vars`); not its GIT_CONFIG_…, which may hold safe.directory."""
 
 
-def git(folder: Path, *words: str, seconds: float = GIT_SECONDS) -> str:
-    """What a git command prints.
+def git(folder: Path, *words: str, seconds: float = GIT_SECONDS, index: Path | None = None) -> str:
+    """What a git command prints; one that writes an index is given a file of our own for it.
 
     Raises:
         OSError: where there is no git.
@@ -31,7 +31,11 @@ def git(folder: Path, *words: str, seconds: float = GIT_SECONDS) -> str:
         text=True,
         timeout=seconds,
         check=True,
-        env={**_elsewhere(os.environ), "GIT_OPTIONAL_LOCKS": "0"},
+        env={
+            **_elsewhere(os.environ),
+            "GIT_OPTIONAL_LOCKS": "0",
+            **({} if index is None else {"GIT_INDEX_FILE": str(index)}),
+        },
     )
     return done.stdout.strip()
 
@@ -39,6 +43,20 @@ def git(folder: Path, *words: str, seconds: float = GIT_SECONDS) -> str:
 def _elsewhere(environment: Mapping[str, str]) -> dict[str, str]:
     """`environment` less the repository that it names: in a hook that is the hook's, whatever folder is asked about."""
     return {name: value for name, value in environment.items() if name not in OF_A_REPOSITORY}
+
+
+def check_out(top: Path, commit: str, tree: Path, seconds: float) -> None:
+    """Write the files of a commit to `tree`, a folder that is not there yet.
+
+    No worktree is added: the repository knows nothing of it, so nothing is left in it whenever we are killed.
+
+    Raises:
+        OSError: where there is no git.
+        subprocess.SubprocessError: when it fails or takes too long.
+    """
+    index = tree.with_name("index")
+    git(top, "read-tree", commit, seconds=seconds, index=index)
+    git(top, "checkout-index", "--all", f"--prefix={tree}{os.sep}", seconds=seconds, index=index)
 
 
 def asked(folder: Path, *words: str) -> str | None:

@@ -18,7 +18,7 @@ from packaging.version import Version
 from ..measure.interpreter import Interpreter
 from ..worker.sources import moved
 from ..workloads.workload import Workload, WorkloadError
-from .git import asked, commit_of, git, is_shallow, refusal
+from .git import asked, check_out, commit_of, git, is_shallow, refusal
 
 Imports = Mapping[str, Any]
 OURS = __package__.partition(".")[0]
@@ -137,9 +137,9 @@ class Reference:
         return ""
 
     def close(self) -> None:
-        """Remove the worktree, if there is one."""
-        if self._folder and self.interpreter.moved is not None:
-            _remove(Path(self.interpreter.moved[0]), self.interpreter.moved[1], self._folder)
+        """Remove the checkout, if there is one."""
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def find(text: str, rootdir: Path) -> Reference:
@@ -206,9 +206,9 @@ def _revision(text: str, commit: str, rootdir: Path) -> Reference:
     folder = tempfile.mkdtemp(prefix="pytest-metalperf-")
     tree = Path(folder).resolve() / top.name
     try:
-        git(top, "worktree", "add", "--detach", "--quiet", str(tree), commit, seconds=CHECKOUT_SECONDS)
+        check_out(top, commit, tree, CHECKOUT_SECONDS)
     except BaseException as error:
-        _remove(top, str(tree), folder)
+        shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, (OSError, subprocess.SubprocessError)):
             raise BadReference(f"--metal-against {text}: cannot be checked out ({_short(error)})") from None
         raise
@@ -227,12 +227,6 @@ def _modules(imports: Imports, repository: Path) -> Iterator[tuple[str, Path, bo
         if name.partition(".")[0] != OURS and ".zip" not in file:
             path = Path(file).resolve()
             yield name, path, path.is_relative_to(repository) and not path.is_relative_to(prefix)
-
-
-def _remove(top: Path, tree: str, folder: str) -> None:
-    asked(top, "worktree", "remove", "--force", tree)
-    shutil.rmtree(folder, ignore_errors=True)
-    asked(top, "worktree", "prune")
 
 
 def _holds(tree: Path, name: str) -> bool:

@@ -95,7 +95,7 @@ def test_a_slower_working_tree_fails(repository):
     result.stdout.no_fnmatch_line("*accept it with*")
 
 
-def test_the_same_code_is_within_and_the_worktree_goes_away(repository):
+def test_the_same_code_is_within_and_nothing_is_left_in_the_repository(repository):
     repository.run("--metal-against=HEAD").assert_outcomes(passed=1)
     assert len(git(repository, "worktree", "list").splitlines()) == 1
 

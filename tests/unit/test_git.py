@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from pytest_metalperf.references.git import revision
+from pytest_metalperf.references.git import check_out, revision
 
 
 def test_a_hook_of_another_repository_changes_nothing(tmp_path, monkeypatch):
@@ -30,3 +30,28 @@ def test_a_hook_of_another_repository_changes_nothing(tmp_path, monkeypatch):
     assert revision(mine / "sub") == expected
     monkeypatch.setenv("GIT_DIR", ".git")  # as a hook of a commit has it, relative
     assert revision(mine / "sub") == expected
+
+
+def test_a_checkout_leaves_nothing_in_the_repository(tmp_path):
+    """A worktree stayed registered where a CI's limit ended pytest by SIGTERM."""
+    mine, tree = tmp_path / "mine", tmp_path / "checkout" / "tree"
+    mine.mkdir()
+    tree.parent.mkdir()
+    script = mine / "script.sh"
+    script.write_text("first")
+    script.chmod(0o755)
+    who = ("-c", "user.name=n", "-c", "user.email=e")
+    for words in (("init", "-q"), ("add", "."), (*who, "commit", "-q", "-m", "first")):
+        subprocess.run(["git", "-C", str(mine), *words], check=True)
+    script.write_text("second")
+    subprocess.run(["git", "-C", str(mine), "add", "."], check=True)
+
+    def held():
+        return {path: path.read_bytes() for path in (mine / ".git").rglob("*") if path.is_file()}
+
+    before, commit = held(), revision(mine).commit
+    assert commit is not None
+    check_out(mine, commit, tree, 60.0)
+    assert (tree / "script.sh").read_text() == "first"
+    assert (tree / "script.sh").stat().st_mode & 0o100
+    assert held() == before
