@@ -240,7 +240,8 @@ class MetalSession:
         if isinstance(model, str):
             known = find(model, self.models)
             called = checked_name(model if name is None else name)
-            source, sized, takes = known.source, dict(known.sizes.get(settings.size, {})), known.takes
+            source, takes = known.source, known.takes
+            sized = {**known.own, **known.sizes.get(settings.size, {})}
             defaults = {key: value for key, value in known.defaults.items() if key not in sized}
         elif callable(model):
             if name is None and not hasattr(model, "__name__"):

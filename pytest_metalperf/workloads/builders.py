@@ -70,7 +70,7 @@ def parameters_of(function: Callable[..., Any]) -> frozenset[str] | None:
 def own_defaults(function: Callable[..., Any]) -> dict[str, Any]:
     """A builder's own defaults of axes whose meaning is ours: with them it trains where a test names none."""
     defaults = {name: parameter.default for name, parameter in (_declared(function) or {}).items()}
-    possible = {"precision": PRECISIONS, "input": INPUTS, "remat": (False, True)}
+    possible = {"precision": PRECISIONS, "input": INPUTS, "remat": (False, True), "jit_compile": (False, True)}
     found = {name: defaults[name] for name, values in possible.items() if defaults.get(name) in values}
     sizes = {name: defaults[name] for name in ("image_size", "batch_size") if type(defaults.get(name)) is int}
     return {**sizes, **found}

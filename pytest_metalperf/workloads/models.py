@@ -9,7 +9,7 @@ from typing import Any
 
 from ..settings import SIZES
 from ..worker.models import REFERENCE_MODELS
-from .builders import parameters_of, plain_defaults, source_of
+from .builders import own_defaults, parameters_of, plain_defaults, source_of
 from .workload import Axis, WorkloadError, checked_axes, checked_name
 
 
@@ -33,13 +33,23 @@ _SIZES = frozenset({"image_size", "batch_size"})
 
 @dataclass(frozen=True)
 class Known:
-    """A model as the plugin needs it: where its builder is, its sizes, which axes it takes (None: any), their defaults."""
+    """A model as the plugin needs it.
+
+    Attributes:
+        name: how tests ask for it.
+        source: how a worker finds its builder.
+        sizes: axes per size.
+        takes: the axes that its builder declares; None where it takes any.
+        defaults: the builder's own, of axes that are its alone.
+        own: its defaults of axes whose meaning is ours, such as `precision`: it trains so where a test names none.
+    """
 
     name: str
     source: Mapping[str, Any]
     sizes: Mapping[str, Mapping[str, int]]
     takes: frozenset[str] | None
     defaults: Mapping[str, Axis] = field(default_factory=dict)
+    own: Mapping[str, Axis] = field(default_factory=dict)
 
 
 def known_models(added: Iterable[Iterable[Model]]) -> dict[str, Known]:
@@ -57,7 +67,9 @@ def known_models(added: Iterable[Iterable[Model]]) -> dict[str, Known]:
         if name in found:
             raise WorkloadError(f"two models are named {name!r}: give one of them another name")
         build = model.build
-        found[name] = Known(name, source_of(build, name), model.sizes, parameters_of(build), plain_defaults(build))
+        own = {axis: value for axis, value in own_defaults(build).items() if axis not in _SIZES}  # which `sizes` say
+        takes, defaults = parameters_of(build), plain_defaults(build)
+        found[name] = Known(name, source_of(build, name), model.sizes, takes, defaults, own)
     return found
 
 

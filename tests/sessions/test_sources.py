@@ -6,6 +6,7 @@ import functools
 import sys
 
 import pytest
+from conftest import CONFTEST
 
 from pytest_metalperf.measure.interpreter import import_path, whole
 from pytest_metalperf.worker.sources import call_builder, load
@@ -486,3 +487,27 @@ def test_values_that_are_plain_by_inheritance_travel_and_are_named_as_plain_ones
         "build[b4]", "build[b8,lr=0.001]", "build[b8,optimizer=adam]", "build[b8,optimizer=lion]",
         "build[b8,optimizer=rmsprop]", "build[b8,width=2]",
     ]  # fmt: skip
+
+
+OWN_DEFAULTS = """
+from fake_backend import FakeModel
+
+def build(batch_size=8, precision="mixed_float16", jit_compile=True, input="host"):
+    return FakeModel(0.2)
+"""
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_what_a_builder_does_by_default_is_in_the_id(suite, by_name):
+    """A builder that compiles unless it is told not to was stored as one that does not."""
+    suite.pytester.makepyfile(own=OWN_DEFAULTS)
+    hook = "def pytest_metalperf_models():\n    from pytest_metalperf import Model\n    from own import build\n"
+    sizes = "{'standard': {'batch_size': 8}}"
+    suite.pytester.makeconftest(f"{CONFTEST}\n{hook}    return [Model('build', build, {sizes})]\n")
+    asked = "'build'" if by_name else "build"
+    suite.write(
+        f"from own import build\ndef test_it(metal_bench):\n    metal_bench({asked})\n"
+        f"def test_plain(metal_bench):\n    metal_bench({asked}, precision='float32', jit_compile=False, input='device')\n"
+    )
+    suite.run("--metal-update-baselines", "--metal-devices=cpu").assert_outcomes(passed=2)
+    assert sorted(suite.stored) == ["build[b8,mixed_float16,jit,input=host]@cpu:fake", "build[b8]@cpu:fake"]
