@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from .backends import BACKENDS
-from .backends.keras import PRECISIONS, KerasBackend
+from .backends import BACKENDS, PRECISIONS
+from .backends.keras import KerasBackend
 from .problems import Problem, first_line
 from .process import die_with_parent
 from .sources import load

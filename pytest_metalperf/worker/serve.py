@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from .backends import BACKENDS, Backend, variables
+from .backends import BACKENDS, PRECISIONS, Backend, variables
 from .clock import RealTime
 from .held import held_by
 from .log import check_log
@@ -48,6 +48,7 @@ class Job:
         self.name = ""
         self.device = "cpu"
         self.examples: int | None = None
+        self.precision = "float32"
         self.bare = False
         """Whether this is a step of the user's own, with no model to look at."""
         self.log: Path | None = None
@@ -115,7 +116,8 @@ class Job:
             self.backend.hide(device)
             self._guarded(lambda: [load(call)() for call in calls], "preparing")
             builder = self._guarded(lambda: load(source), "building")
-            self.backend.set_up(device, str(axes.get("precision", "float32")), seed)
+            self.precision = str(axes.get("precision", "float32"))
+            self.backend.set_up(device, self.precision, seed)
             imported = RealTime.perf_counter()
             self.progress("build", always=True)
             self.trainable = self._guarded(lambda: self._built(builder, name, axes), "building")
@@ -156,6 +158,7 @@ class Job:
             start = self.backend.clock()
             values = self._guarded(self._fenced_step, "first batch")
             seconds = self.backend.clock() - start
+            self._check_precision()
         self._check_device(values.outputs)
         self.first_loss = checked(values, "in the first batch")
         return {"first_batch_seconds": seconds, "first_loss": self.first_loss}
@@ -368,6 +371,17 @@ class Job:
                 "device",
                 f"{self.name} computes on {found}, and its name would say {self.device}: let the builder"
                 " declare an argument `device`, and put model and batch there",
+            )
+
+    def _check_precision(self) -> None:
+        """Whether a step of the user's own computes in the precision that its name says."""
+        if not self.bare or PRECISIONS.get(self.precision, "float32") == "float32":
+            return
+        if self._guarded(lambda: self.backend.computes_in(self.precision, self.trainable.step), "first batch") is False:
+            raise Problem(
+                "builder",
+                f"{self.name} takes precision {self.precision} and computes nothing in {PRECISIONS[self.precision]}: its time"
+                " would be stored under a wrong name",
             )
 
     def _log(self) -> str:

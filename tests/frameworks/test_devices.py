@@ -96,3 +96,38 @@ def test_a_plain_step_needs_no_keras(suite, monkeypatch):
         "    def test_it(metal_bench):\n        metal_bench(build, name='other')\n"
     )
     suite.run(*ONE).stdout.fnmatch_lines(["*returned a tuple, and Keras is not installed: *"])
+
+
+HALF = """
+    def build(device, precision, autocast=False):
+        import torch
+
+        model = torch.nn.Linear(8, 8).to(device)
+        optimizer = torch.optim.SGD(model.parameters(), 0.01)
+        x = torch.ones(4, 8, device=device)
+
+        def step():
+            optimizer.zero_grad()
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast and precision == "mixed_bfloat16"):
+                loss = model(x).square().mean()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return step
+
+    def test_it(metal_bench):
+        metal_bench(build, name="own", device="cpu", precision="mixed_bfloat16", autocast=AUTOCAST)
+"""
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("autocast", [True, False])
+def test_a_precision_that_a_step_takes_and_does_not_compute_in_is_an_error(suite, autocast):
+    suite.write(HALF.replace("AUTOCAST", str(autocast)))
+    result = suite.run("--metal", "smoke", "--metal-backend", "torch", "--metal-devices", "cpu")
+    if autocast:
+        result.assert_outcomes(passed=1)
+    else:
+        result.assert_outcomes(errors=1)
+        result.stdout.fnmatch_lines(["*own takes precision mixed_bfloat16 and computes nothing in bfloat16: *"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -15,6 +15,8 @@ from ..machine import Watch, heat
 from ..machine.counters import peak_footprint
 from ..machine.reading import fields, read
 
+PRECISIONS = {"float32": "float32", "mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}
+"""Keras' dtype policies, and what each computes in."""
 BACKENDS: dict[str, str] = {"tensorflow": "tensorflow:TensorFlow", "torch": "torch:Torch", "jax": "jax:Jax"}
 """Backends of this package: name -> module and class below `backends`. Plugins add theirs by a hook."""
 
@@ -105,6 +107,10 @@ class Backend(ABC):
     def weights_of(self, value: Any) -> Iterable[Any]:  # noqa: ARG002
         """The trainable weights of a model or an optimizer of this framework; none of anything else."""
         return ()
+
+    def computes_in(self, precision: str, step: Callable[[], Any]) -> bool | None:  # noqa: ARG002
+        """Whether a step of the user's own computes anything in the dtype of `precision`, by one more; None is unknown."""
+        return None
 
     @abstractmethod
     def trainable(self, built: Any, name: str, axes: Mapping[str, Any]) -> Trainable:

@@ -23,11 +23,9 @@ from ..fence import read_back
 from ..loop import Trainable
 from ..problems import Problem, first_line, out_of_memory, user_traceback
 from ..values import Reported, checked
-from . import Backend, remat
+from . import PRECISIONS, Backend, remat
 
 RETURNS = "a builder returns a compiled keras.Model with one batch, `return model, (x, y)`, or a zero-argument step"
-PRECISIONS = {"float32": "float32", "mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}
-"""Keras' dtype policies, and what each computes in."""
 SCALES = (1024.0, 32.0, 1.0)
 """Of the loss, so that half precision's gradients neither vanish nor overflow: the first that keeps them finite."""
 AHEAD = 2

@@ -10,12 +10,12 @@ import re
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 from ..fingerprint import facts
-from . import process_peak_memory
+from . import PRECISIONS, process_peak_memory
 from .keras import AHEAD, Batch, KerasBackend, Stepper, loss_of, named, parameters_of
 
 _FALLBACK = re.compile(r"The operator '(?:aten::)?([^']+)' is not currently supported on the MPS backend")
@@ -152,6 +152,11 @@ class Torch(KerasBackend):
                 raise ready
             yield tree.map_structure(lambda t: None if t is None else t.to(self.where, non_blocking=True), ready)
 
+    def computes_in(self, precision: str, step: Callable[[], Any]) -> bool | None:
+        with _dtypes(self.torch) as seen:
+            step()
+        return getattr(self.torch, PRECISIONS[precision]) in seen.found
+
     def gradient(self, model: Any, batch: Batch, scale: float) -> tuple[float, float]:
         model.zero_grad()
         # eagerly under jit_compile too: torch.compile takes Keras' whole step, and fails at this function
@@ -217,6 +222,24 @@ class _Stepper(Stepper):
             flop=float(flop.get_total_flops()) or None,
             parameters=parameters,
         )
+
+
+def _dtypes(torch: Any) -> Any:
+    """A mode that gathers the dtypes of what operations return."""
+    from torch.utils import _pytree as pytree
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Dtypes(TorchDispatchMode):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.found: set[Any] = set()
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            out = func(*args, **(kwargs or {}))
+            self.found |= {leaf.dtype for leaf in pytree.tree_leaves(out) if isinstance(leaf, torch.Tensor)}
+            return out
+
+    return Dtypes()
 
 
 def convolution_backward_flop(
