@@ -111,7 +111,11 @@ class MetalSession:
             from .measure.fleet import Fleet  # execnet: only when something is measured
 
             self._fleet = Fleet(
-                host=self.settings.host, timeout=self.settings.timeout, session=self.id, prepare=self.prepare
+                host=self.settings.host,
+                timeout=self.settings.timeout,
+                patience=self.settings.wait,
+                session=self.id,
+                prepare=self.prepare,
             )
         return self._fleet
 

@@ -348,6 +348,14 @@ class Settings:
         _seconds,
         metavar="SECONDS",
     )
+    wait: float = _option(
+        "--metal-wait",
+        1800.0,
+        "wait so long for another measurement on this machine; then it is an error that names it",
+        _seconds,
+        metavar="SECONDS",
+        marker=False,
+    )
     machine: str = _option(
         "--metal-machine",
         "",

@@ -30,8 +30,8 @@ from ..report.terminal import Live
 from ..results.run import Run
 from ..session import MetalSession, open_session
 from ..settings import QUICK, Settings, complete, options
+from ..worker.lock import machine_lock
 from ..worker.problems import Problem, first_line
-from ..worker.process import machine_lock
 from ..worker.sources import load
 from ..workloads.workload import Workload, WorkloadError
 from .report import report

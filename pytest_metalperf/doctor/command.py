@@ -19,10 +19,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ..worker.lock import machine_lock
 from ..worker.machine import Watch, machine_facts, slug
 from ..worker.machine.macos import metal_family
 from ..worker.observers import unobserved
-from ..worker.process import machine_lock
 from . import checks
 from .checks import Finding
 from .environment import FRAMEWORKS, Environment, environment

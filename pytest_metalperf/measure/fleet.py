@@ -16,6 +16,7 @@ from typing import Any
 from ..results.metrics import PREPARED_BESIDE
 from ..results.run import Run, run_of
 from ..worker.clock import RealTime
+from ..worker.lock import WAIT_SECONDS
 from ..workloads.workload import Workload
 from .capacity import fitting, gpu_share, memory_share, side_by_side
 from .interpreter import HERE, Interpreter, archive, user_modules
@@ -39,17 +40,25 @@ class Fleet:
     Args:
         host: an execnet spec, or empty for this machine and this interpreter.
         timeout: seconds of silence after which a worker is killed.
+        patience: seconds that another measurement on the machine is waited for.
         session: id that every run carries.
         prepare: how a worker finds the functions that set its framework up.
     """
 
     def __init__(
-        self, *, host: str = "", timeout: float = 1200.0, session: str = "", prepare: Sequence[Mapping[str, Any]] = ()
+        self,
+        *,
+        host: str = "",
+        timeout: float = 1200.0,
+        patience: float = WAIT_SECONDS,
+        session: str = "",
+        prepare: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         import execnet
 
         self.timeout = timeout
         self.session = session
+        self.patience = patience
         self._prepare = prepare
         self.local = not host or host.startswith("popen")
         self.host = host
@@ -78,6 +87,7 @@ class Fleet:
             self.folder,
             self._archive(interpreter.package),
             self.timeout,
+            self.patience,
         )
         worker = Worker(launch, f"worker-{self._started}.log", interpreter, self._forget)
         self._workers.append(worker)

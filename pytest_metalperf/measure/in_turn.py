@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..worker.process import machine_lock, waiting_for
+from ..worker.lock import machine_lock, waiting_for
+from ..worker.problems import Problem
 from .fleet import Fleet
 from .plan import OnProgress, Plan, Request
-from .worker import kill
+from .worker import WorkerError, kill
 
 if TYPE_CHECKING:
     from .worker import Worker
@@ -115,8 +116,20 @@ def _per_batch(joules: Sequence[float | None], batches: int) -> float | None:
     return (sum(known) / batches or None) if len(known) == len(joules) else None
 
 
-def _alone(fleet: Fleet, progress: OnProgress) -> AbstractContextManager[None]:
-    """The machine's lock for the whole pair: another session's runs between its blocks would part neighbours."""
+@contextmanager
+def _alone(fleet: Fleet, progress: OnProgress) -> Iterator[None]:
+    """The machine's lock for the whole pair: another session's runs between its blocks would part neighbours.
+
+    Raises:
+        WorkerError: when it is held for longer than the session waits.
+    """
     if not fleet.local:
-        return nullcontext()
-    return machine_lock(exclusive=True, waiting=lambda seconds: progress(waiting_for(), int(seconds), 0, 0))
+        yield
+        return
+    try:
+        with machine_lock(
+            exclusive=True, waiting=lambda seconds: progress(waiting_for(), int(seconds), 0, 0), limit=fleet.patience
+        ):
+            yield
+    except Problem as problem:
+        raise WorkerError(problem.kind, problem.message, problem.traceback) from None

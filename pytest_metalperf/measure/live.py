@@ -20,12 +20,13 @@ from ..settings import Settings
 from ..worker.backends import Backend, variables
 from ..worker.clock import RealTime
 from ..worker.fence import read_back
+from ..worker.lock import WAITING
 from ..worker.log import check_log, recorded_stderr
 from ..worker.loop import Trainable
 from ..worker.machine import keep_awake, system_versions
 from ..worker.observers import observer, unobserved
 from ..worker.problems import Problem
-from ..worker.process import WAITING, die_with_parent
+from ..worker.process import die_with_parent
 from ..worker.serve import Job
 from ..workloads.workload import Workload
 from .plan import Plan, Progress
@@ -121,7 +122,7 @@ class LiveWorkload:
             WorkerError: when the step fails.
         """
         try:
-            return here(self.step, self.workload, self.plan, self.session, self.on_progress)
+            return here(self.step, self.workload, self.plan, self.session, self.on_progress, self.settings.wait)
         except Problem as problem:
             raise WorkerError(problem.kind, problem.message, problem.traceback) from None
         finally:
@@ -146,7 +147,7 @@ class LiveWorkload:
     def _child(self) -> Run:
         with tempfile.TemporaryDirectory(prefix="pytest-metalperf-") as folder:
             result, log = Path(folder) / "run.json", Path(folder) / "log"
-            limit = self.settings.timeout + (self.settings.sustained or 0.0)
+            limit = self.settings.timeout + self.settings.wait + (self.settings.sustained or 0.0)
             wish = {"label": self.workload.label, "result": str(result), "parent": os.getpid()}
             command = [sys.executable, "-m", "pytest", *self.how.target, *self.how.arguments()]
             command += [argument.format(folder) for argument in self.how.apart]
@@ -190,8 +191,9 @@ def here(
     plan: Plan,
     session: str,
     on_progress: Callable[[Progress | None], None],
+    wait: float,
 ) -> Run:
-    """Measure `step` in this process, by the same code that measures in a worker.
+    """Measure `step` in this process, by the same code that measures in a worker; `wait` seconds at most for the machine.
 
     Raises:
         Problem: when the step fails, returns nothing to wait for, or diverges.
@@ -202,7 +204,7 @@ def here(
 
     keep_awake()
     job = Job(progress)
-    job.stoppable = True
+    job.stoppable, job.wait = True, wait
     job.name, job.device, job.backend = workload.name, workload.device, _Here()
     batch_size = workload.axes.get("batch_size")
     job.trainable = Trainable(step, read_back, examples=batch_size if isinstance(batch_size, int) else None)

@@ -31,6 +31,7 @@ class Launch:
         folder: where local workers find their code and leave their logs.
         archive: the name and the bytes of the zip of their code.
         timeout: seconds of silence after which a worker is killed.
+        patience: seconds that it waits for another measurement on the machine.
     """
 
     group: Any
@@ -40,6 +41,7 @@ class Launch:
     folder: Path
     archive: tuple[str, bytes]
     timeout: float
+    patience: float
 
 
 class Process:
@@ -68,6 +70,7 @@ class Process:
                     "zip": name,
                     "archive": b"" if launch.local else data,
                     "log": log,
+                    "wait": launch.patience,
                     "parent": os.getpid() if launch.local else None,
                     "own": launch.own,
                     "path": _import_path(launch),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..worker.clock import RealTime
-from ..worker.process import WAITING
+from ..worker.lock import WAITING
 from .plan import Progress
 
 

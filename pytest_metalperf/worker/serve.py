@@ -13,6 +13,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -21,11 +22,12 @@ from typing import Any
 from .backends import BACKENDS, PRECISIONS, Backend, variables
 from .clock import RealTime
 from .held import held_by
+from .lock import WAIT_SECONDS, machine_lock, waiting_for
 from .log import check_log
 from .loop import Trainable, block_length, fence_seconds, measure, run_block, undisturbed
 from .machine import Watch, cool_down, keep_awake, machine_facts, per_batch, system_versions, user_interactive
 from .problems import Problem, first_line, out_of_memory, user_traceback
-from .process import die_with_parent, machine_lock, own_group, waiting_for
+from .process import die_with_parent, own_group
 from .sources import Source, call_builder, check_imports, load, move, takes
 from .values import Reported, checked, reported
 
@@ -62,6 +64,8 @@ class Job:
         self.first_loss = 0.0
         self.before: list[int] | None = None
         self.last_sent = 0.0
+        self.wait = WAIT_SECONDS
+        """Seconds that another measurement on the machine is waited for."""
 
     def progress(self, phase: str, i: int = 0, n: int = 0, *, always: bool = False) -> None:
         """Tell the parent how far we are, at most four times a second."""
@@ -72,6 +76,9 @@ class Job:
 
     def waiting(self, seconds: float) -> None:
         self.progress(waiting_for(), int(seconds), 0, always=True)
+
+    def _machine(self, *, exclusive: bool) -> AbstractContextManager[None]:
+        return machine_lock(exclusive=exclusive, waiting=self.waiting, limit=self.wait)
 
     def cooling(self, heat: str, seconds: float) -> None:
         self.progress(f"cool down ({heat})", int(seconds), 0, always=True)
@@ -109,7 +116,7 @@ class Job:
         self.examples = axes.get("batch_size")
         keep_awake()
         user_interactive()  # this thread, which drives the training; before a framework sets anything of its own
-        with machine_lock(exclusive=False, waiting=self.waiting):
+        with self._machine(exclusive=False):
             start, set_by_user = RealTime.perf_counter(), variables()
             self.progress("import", always=True)
             self.backend = _backend(backend)
@@ -153,7 +160,7 @@ class Job:
 
     def first_batch(self) -> dict[str, Any]:
         """Trace, compile and train the first batch; its time is its own figure."""
-        with machine_lock(exclusive=False, waiting=self.waiting):
+        with self._machine(exclusive=False):
             self.progress("first batch", always=True)
             start = self.backend.clock()
             values = self._guarded(self._fenced_step, "first batch")
@@ -170,7 +177,7 @@ class Job:
     def warm_up(self, batches: int) -> dict[str, Any]:
         """Train untimed batches, check that weights change, and choose the length of a block."""
         trainable, clock = self.trainable, self.backend.clock
-        with machine_lock(exclusive=False, waiting=self.waiting):
+        with self._machine(exclusive=False):
             steps = max(1, -(-batches // trainable.batches_per_step))
             times = []
             for i in range(steps):
@@ -192,7 +199,7 @@ class Job:
         still rested.
         """
         trainable = self.trainable
-        with machine_lock(exclusive=True, waiting=self.waiting):
+        with self._machine(exclusive=True):
             cool_down(lambda: self.backend.heat(self.device), self.cooling)
             self.progress("measure", 0, batches, always=True)
             watch = self.backend.watch(self.device)
@@ -243,7 +250,7 @@ class Job:
         trainable = self.trainable
         steps = max(self.steps_per_block, math.ceil(least_seconds / max(self.step_seconds, 1e-9)))
         batches = steps * trainable.batches_per_step
-        alone = contextlib.nullcontext() if locked else machine_lock(exclusive=True, waiting=self.waiting)
+        alone = contextlib.nullcontext() if locked else self._machine(exclusive=True)
         with alone:
             if self.watch is None:  # one for all turns: it costs more than a block
                 self.watch = self.backend.watch(self.device)
@@ -271,7 +278,7 @@ class Job:
         """
         conditions = {} if self.watch is None else self.watch.conditions()
         conditions.update({key: None for key in ("other_load", "gpu_other") if key in conditions})
-        with machine_lock(exclusive=False, waiting=self.waiting):  # it computes, and another session may be measuring
+        with self._machine(exclusive=False):  # it computes, and another session may be measuring
             self.progress("last batch", always=True)
             last_loss = self.trainable.last_loss
             loss = self._guarded(last_loss, "last batch") if last_loss is not None else None
@@ -308,7 +315,7 @@ class Job:
         saver, loader = trainable.save_weights, trainable.load_weights
         if trainable.loss_and_gradient is None or (save and saver is None) or (load and loader is None):
             return {"loss": None, "gradient_norm": None}
-        with machine_lock(exclusive=False, waiting=self.waiting):
+        with self._machine(exclusive=False):
             self.progress("parity", always=True)
             if save and saver is not None:
                 saved = str(Path(tempfile.gettempdir()) / save)
@@ -442,8 +449,8 @@ def serve(channel: Any, setup: Mapping[str, Any]) -> None:
 
     `setup` holds `parent` (its process id, or None when it lives on another machine), `own` (whether this is the
     parent's interpreter), `path` (then the parent's import path, else what of it is the user's, before and after the
-    interpreter's), `log` (the file that stdout and stderr go to) and `moved` (a folder and
-    the one that takes its place, or None).
+    interpreter's), `log` (the file that stdout and stderr go to), `wait` (seconds for the machine's lock) and `moved` (a
+    folder and the one that takes its place, or None).
     """
     own_group()
     if setup.get("parent"):
@@ -457,7 +464,7 @@ def serve(channel: Any, setup: Mapping[str, Any]) -> None:
     if setup.get("moved"):
         move(*setup["moved"])
     job = Job(channel.send)
-    job.log = Path(setup["log"])
+    job.log, job.wait = Path(setup["log"]), setup["wait"]
     channel.send({"done": "hello", "result": {"pid": os.getpid(), "python": sys.version.split()[0]}})
     for request in channel:
         if request["do"] == "close":

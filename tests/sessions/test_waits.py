@@ -13,7 +13,7 @@ from pytest_metalperf import suspects
 from pytest_metalperf.measure import waits
 from pytest_metalperf.measure.plan import Progress
 from pytest_metalperf.measure.waits import Waits
-from pytest_metalperf.worker.process import WAITING, waiting_for
+from pytest_metalperf.worker.lock import WAITING, waiting_for
 
 
 @contextmanager
