@@ -113,6 +113,17 @@ class Process:
         except psutil.Error:
             return None
 
+    def has_ended(self) -> bool:
+        """Whether a local process is gone, though a child of it may hold its end of the channel open."""
+        import psutil
+
+        if not self._local or self.pid is None:
+            return False
+        try:
+            return bool(psutil.Process(self.pid).status() == psutil.STATUS_ZOMBIE)
+        except psutil.Error:
+            return True
+
     def signal(self, name: str) -> None:
         """Signal a local process and its group, where the system has that signal."""
         if self._local and self.pid is not None and hasattr(signal, name):

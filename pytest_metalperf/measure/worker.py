@@ -88,7 +88,9 @@ class Worker:
         self.results[message["done"]] = message["result"]
 
     def check_silence(self, timeout: float) -> None:
-        """Raise when no message came for `timeout` seconds."""
+        """Raise when the process is gone, or no message came for `timeout` seconds."""
+        if self._process.has_ended() and self.inbox.empty():
+            raise self._died()
         silent = RealTime.monotonic() - self.last_message
         if silent > timeout:
             details = self.tail()

@@ -6,9 +6,22 @@ import re
 import traceback
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 _HERE = str(Path((lambda: None).__code__.co_filename).parent)  # as frames say it: compiled code is from elsewhere
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # Keras colours its messages, also where there is no terminal
+
+
+MOST_TEXT = 20_000
+
+
+def sendable(value: Any) -> Any:
+    """`value` with texts that a channel can carry: half a surrogate pair, as of a file name that is no UTF-8, is escaped."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {sendable(key): sendable(one) for key, one in value.items()}
+    return [sendable(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 class Problem(Exception):
@@ -16,7 +29,8 @@ class Problem(Exception):
 
     Args:
         kind: ``builder`` (the user's function), ``training`` (what it built), ``device`` (not there or not able),
-            ``backend`` (framework missing or unusable), ``memory`` (full), ``worker`` (the process itself).
+            ``backend`` (framework missing or unusable), ``memory`` (full), ``lock`` (of the machine), ``worker`` (the
+            process itself).
         message: one sentence that names the place and, where there is one, the remedy.
         traceback: the user's own frames, formatted; empty when the sentence says all.
     """
@@ -28,8 +42,8 @@ class Problem(Exception):
         self.traceback = traceback
 
     def as_message(self) -> dict[str, str]:
-        """The problem as plain values that any channel can carry."""
-        return {"kind": self.kind, "message": self.message, "traceback": self.traceback}
+        """The problem as plain values that any channel can carry, of a length that somebody reads."""
+        return {"kind": self.kind, "message": self.message[:MOST_TEXT], "traceback": self.traceback[-MOST_TEXT:]}
 
 
 def user_traceback(error: BaseException) -> str:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
+from .problems import Problem
+
+FORKED_SECONDS = 0.5
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -15,6 +20,38 @@ def own_group() -> None:
     """Leave the terminal's process group: Ctrl-C reaches pytest alone, and a whole worker can be killed at once."""
     with contextlib.suppress(OSError, AttributeError):
         os.setsid()
+
+
+_forks = [0]
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=lambda: _forks.__setitem__(0, _forks[0] + 1))
+
+
+@contextlib.contextmanager
+def returns_once(name: str) -> Iterator[None]:
+    """End a process that was forked inside and comes out as well: it would go on measuring beside its parent.
+
+    Raises:
+        Problem: of kind ``training``, in the process that entered.
+    """
+    me, before = os.getpid(), _forks[0]
+    read, write = os.pipe()
+    try:
+        try:
+            yield
+        finally:
+            if os.getpid() != me:
+                os.write(write, b".")
+                os._exit(0)
+        # a data loader's worker stays inside; one that came out says so at once
+        if _forks[0] > before and select.select([read], [], [], FORKED_SECONDS)[0]:
+            raise Problem(
+                "training",
+                f"the step of {name} forked, and returned in both processes: end the child inside the step (os._exit)",
+            )
+    finally:
+        os.close(read)
+        os.close(write)
 
 
 def die_with_parent(parent: int) -> None:

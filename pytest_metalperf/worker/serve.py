@@ -26,8 +26,8 @@ from .lock import WAIT_SECONDS, machine_lock, waiting_for
 from .log import check_log
 from .loop import Trainable, block_length, fence_seconds, measure, run_block, undisturbed
 from .machine import Watch, cool_down, keep_awake, machine_facts, per_batch, system_versions, user_interactive
-from .problems import Problem, first_line, out_of_memory, user_traceback
-from .process import die_with_parent, own_group
+from .problems import Problem, first_line, out_of_memory, sendable, user_traceback
+from .process import die_with_parent, own_group, returns_once
 from .sources import Source, call_builder, check_imports, load, move, takes
 from .values import Reported, checked, reported
 
@@ -72,7 +72,7 @@ class Job:
         now = RealTime.monotonic()
         if always or now - self.last_sent > 0.25:
             self.last_sent = now
-            self.send({"progress": phase, "i": i, "n": n})
+            self.send(sendable({"progress": phase, "i": i, "n": n}))
 
     def waiting(self, seconds: float) -> None:
         self.progress(waiting_for(), int(seconds), 0, always=True)
@@ -163,8 +163,9 @@ class Job:
         with self._machine(exclusive=False):
             self.progress("first batch", always=True)
             start = self.backend.clock()
-            values = self._guarded(self._fenced_step, "first batch")
-            seconds = self.backend.clock() - start
+            with returns_once(self.name):
+                values = self._guarded(self._fenced_step, "first batch")
+                seconds = self.backend.clock() - start
             self._check_precision()
         self._check_device(values.outputs)
         self.first_loss = checked(values, "in the first batch")
@@ -469,7 +470,7 @@ def serve(channel: Any, setup: Mapping[str, Any]) -> None:
     for request in channel:
         if request["do"] == "close":
             return
-        message = answer(job, request)
+        message = sendable(answer(job, request))
         channel.send(message)
         if "error" in message:
             return

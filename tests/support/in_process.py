@@ -57,6 +57,9 @@ class InProcess:
     def failed(self) -> str:
         return ""
 
+    def has_ended(self) -> bool:
+        return False
+
     def exit_code(self) -> None:
         return None
 
