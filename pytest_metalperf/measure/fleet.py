@@ -22,6 +22,7 @@ from .capacity import fitting, gpu_share, memory_share, side_by_side
 from .interpreter import HERE, Interpreter, archive, user_modules
 from .plan import OnProgress, Plan, Request
 from .process import Launch
+from .watcher import Watcher
 from .worker import Worker, WorkerError, kill
 
 
@@ -71,6 +72,7 @@ class Fleet:
         self._fitting: dict[str, int] = {}
         self._workers: list[Worker] = []
         self._started = 0
+        self._watcher = Watcher()
 
     def start(self, interpreter: Interpreter = HERE) -> Worker:
         """A fresh worker of an interpreter; `wait` takes its hello, so that several import their code at once.
@@ -88,6 +90,7 @@ class Fleet:
             self._archive(interpreter.package),
             self.timeout,
             self.patience,
+            self._watcher,
         )
         worker = Worker(launch, f"worker-{self._started}.log", interpreter, self._forget)
         self._workers.append(worker)
@@ -272,6 +275,7 @@ class Fleet:
         """End all workers and remove their logs."""
         kill(self._workers)
         self._workers.clear()
+        self._watcher.end()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

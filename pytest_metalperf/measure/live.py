@@ -31,6 +31,7 @@ from ..worker.serve import Job
 from ..workloads.workload import Workload
 from .plan import Plan, Progress
 from .waits import Waits
+from .watcher import Watcher
 from .worker import WorkerError
 
 CHILD = "PYTEST_METALPERF_LIVE"  # tells a child what to measure and where to leave it
@@ -152,9 +153,9 @@ class LiveWorkload:
             command = [sys.executable, "-m", "pytest", *self.how.target, *self.how.arguments()]
             command += [argument.format(folder) for argument in self.how.apart]
             command += [f"--metal={'smoke' if self.settings.metal == 'smoke' else 'on'}"]
-            environment = {**unobserved(os.environ), CHILD: json.dumps(wish)}
-            environment.pop("PYTEST_ADDOPTS", None)  # what it says is among the arguments
-            with log.open("wb") as output:
+            with log.open("wb") as output, Watcher() as watcher:
+                environment = {**unobserved(os.environ), **watcher.variables(), CHILD: json.dumps(wish)}
+                environment.pop("PYTEST_ADDOPTS", None)  # what it says is among the arguments
                 code = _ended(command, self.how.cwd, output, environment, limit)
             if code is None:
                 raise WorkerError(

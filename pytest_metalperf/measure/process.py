@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from ..worker.observers import without_observers
 from ..worker.sources import interpreter_folders
 from .interpreter import BOOTSTRAP, Interpreter, import_path, whole
+from .watcher import Watcher
 
 START_SECONDS = 120.0
 
@@ -32,6 +33,7 @@ class Launch:
         archive: the name and the bytes of the zip of their code.
         timeout: seconds of silence after which a worker is killed.
         patience: seconds that it waits for another measurement on the machine.
+        watcher: ends what it leaves.
     """
 
     group: Any
@@ -42,6 +44,7 @@ class Launch:
     archive: tuple[str, bytes]
     timeout: float
     patience: float
+    watcher: Watcher
 
 
 class Process:
@@ -60,10 +63,13 @@ class Process:
         self._gateway: Any = None
         name, data = launch.archive
         try:
-            with _deadline(min(START_SECONDS, launch.timeout)), without_observers():
+            mark = launch.watcher.variables() if launch.local else {}
+            with _deadline(min(START_SECONDS, launch.timeout)), without_observers(), _variables(mark):
                 self._gateway = launch.group.makegateway(f"{launch.spec}//execmodel=main_thread_only")
             self._channel = self._gateway.remote_exec(BOOTSTRAP)
             self.pid = self._channel.receive(timeout=START_SECONDS)
+            if launch.local and self.pid is not None:
+                launch.watcher.watch(self.pid)
             self._channel.send(
                 {
                     "folder": str(launch.folder) if launch.local else None,
@@ -150,6 +156,21 @@ def _import_path(launch: Launch) -> Any:
     if launch.own:
         return [whole(entry) for entry in sys.path]
     return import_path(sys.path, interpreter_folders()) if launch.local else ([], [])
+
+
+@contextlib.contextmanager
+def _variables(more: Mapping[str, str]) -> Iterator[None]:
+    """More of them while a process is started: execnet's own are set in it later, where the system does not show them."""
+    before = {name: os.environ.get(name) for name in more}
+    os.environ.update(more)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager

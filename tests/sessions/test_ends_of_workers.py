@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import time
 
+import psutil
 import pytest
 
 pytestmark = pytest.mark.processes
@@ -65,3 +69,65 @@ def test_a_step_whose_children_stay_inside_it_is_measured(suite):
         "    return step\n" + TEST
     )
     suite.run("--metal-timeout=40", "--metal-update-baselines", "--metal-runs=1").assert_outcomes(passed=1)
+
+
+LEAVES = (
+    HEAD
+    + """
+def left(how):
+    if how == "spawned":
+        import subprocess
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"]).pid
+    else:
+        child = os.fork()
+        if not child:
+            if how == "setsid":
+                os.setsid()
+            time.sleep(300)
+            os._exit(0)
+    with open("left", "a") as file:
+        file.write(f"{child}\\n")
+
+def leave():
+    for how in ("forked", "setsid", "spawned"):
+        left(how)
+"""
+)
+BENCH = LEAVES + "\ndef build():\n    leave()\n    END\n    return FakeModel(0.1)\n" + TEST
+
+
+def alive(pids: list[int]) -> list[int]:
+    """Those that still run, after five seconds at most."""
+    until = time.monotonic() + 5
+    while (left := [pid for pid in pids if psutil.pid_exists(pid) and runs(pid)]) and time.monotonic() < until:
+        time.sleep(0.05)
+    return left
+
+
+def runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def pids(suite) -> list[int]:
+    file = suite.pytester.path / "left"
+    return [int(pid) for pid in file.read_text().split()] if file.exists() else []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems show no environments: groups alone end there")
+@pytest.mark.parametrize("end", ["SIGKILL", "SIGTERM", "well"])
+def test_what_a_builder_started_ends_with_pytest(suite, end):
+    suite.write(BENCH.replace("END", "pass" if end == "well" else "time.sleep(300)"))
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--metal-devices=cpu", "--metal-runs=1"]
+    with subprocess.Popen(command, cwd=suite.pytester.path, stdout=subprocess.DEVNULL) as session:
+        until = time.monotonic() + 60
+        while len(pids(suite)) < 3 and time.monotonic() < until and session.poll() is None:
+            time.sleep(0.02)
+        if end == "well":
+            session.wait(60)
+        else:
+            session.send_signal(getattr(signal, end))
+    assert len(pids(suite)) >= 3
+    assert not alive(pids(suite))
