@@ -70,7 +70,7 @@ class TestOwn(unittest.TestCase):
         with self.subTest("one"):
             assert True
 """
-EXPECTED = {"moving": "slower", "steady": "within", "live step": "within", "steady over cpu": "within"}
+EXPECTED = {"moving": "slower", "steady": "within", "live step": "within|inconclusive", "steady over cpu": "within"}
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ COMPANY = (
     Company("-x", ("-x", "-p", "no:randomly"), chosen=("steady", "moving")),
     Company("--lf", ("--lf",)),
     Company("-k", ("-k", "moving or other"), chosen=("moving",)),
-    Company("-W error", ("-W", "error")),
+    Company("-W error", ("-W", "error", "-p", "no:asyncio")),  # which warns of its own
     Company("importlib", ("--import-mode=importlib",), environment={"PYTHONPATH": "."}),
     Company("strict markers", ("--strict-markers", "--strict-config")),
     Company("tb=no -qq", ("--tb=no", "-qq")),
@@ -208,7 +208,9 @@ def tried(company: Company, parent: Path) -> tuple[str, str, str]:
     same = {path: path.read_bytes() for path in folder.glob("**/kept/*.json")} == stored
     wanted = {name: verdict for name, verdict in EXPECTED.items() if name in company.chosen}
     differ = [
-        f"{name}: {found.get(name, 'not measured')}" for name, verdict in wanted.items() if found.get(name) != verdict
+        f"{name}: {found.get(name, 'not measured')}"
+        for name, verdict in wanted.items()
+        if not re.fullmatch(verdict, found.get(name, ""))
     ]
     if "INTERNALERROR" in output or "Traceback" in output.partition("training performance")[2]:
         differ.append("INTERNALERROR")

@@ -214,3 +214,25 @@ def test_it_need_not_be_installed(hidden):
 def test_without_it_a_suite_under_xdist_has_no_warning(hidden):
     hidden.write("def test_plain(): pass")
     hidden.pytester.runpytest_subprocess("-n", "1", "-W", "error").assert_outcomes(passed=1)
+
+
+def test_a_row_that_cannot_be_made_costs_the_measurement_nothing(suite):
+    """pytest-benchmark fails where cProfile watches the test, as pytest-profiling has it."""
+    suite.write(
+        """
+        import pytest
+
+        def refuse(self, *_, **__):
+            self._mode = "benchmark.pedantic(...)"
+            raise TypeError("'Profile' object is not callable")
+
+        @pytest.fixture
+        def watched(benchmark, monkeypatch):
+            monkeypatch.setattr(type(benchmark), "pedantic", refuse)
+
+        def test_it(watched, metal_bench):
+            metal_bench("fake-model")
+        """
+    )
+    assert suite.run("--metal-update-baselines").parseoutcomes() == {"passed": 1}
+    assert len(suite.stored) == 1
