@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import queue
 import shlex
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from .capacity import fitting, gpu_share, memory_share, side_by_side
 from .interpreter import HERE, Interpreter, archive, user_modules
 from .plan import OnProgress, Plan, Request
 from .process import Launch
+from .temporary import made, removed
 from .watcher import Watcher
 from .worker import Worker, WorkerError, kill
 
@@ -64,7 +64,7 @@ class Fleet:
         self.local = not host or host.startswith("popen")
         self.host = host
         try:
-            self.folder = Path(tempfile.mkdtemp(prefix="pytest-metalperf-"))
+            self.folder = made()
         except OSError as error:
             raise _unwritable(tempfile.gettempdir(), error) from None
         self._group = execnet.Group()
@@ -276,7 +276,7 @@ class Fleet:
         kill(self._workers)
         self._workers.clear()
         self._watcher.end()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        removed(self.folder)
 
 
 def _unwritable(folder: object, error: OSError) -> WorkerError:

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from ..worker.process import die_with_parent
 from ..worker.serve import Job
 from ..workloads.workload import Workload
 from .plan import Plan, Progress
+from .temporary import made, removed
 from .waits import Waits
 from .watcher import Watcher
 from .worker import WorkerError
@@ -146,8 +146,9 @@ class LiveWorkload:
         return list(self.runs)
 
     def _child(self) -> Run:
-        with tempfile.TemporaryDirectory(prefix="pytest-metalperf-") as folder:
-            result, log = Path(folder) / "run.json", Path(folder) / "log"
+        folder = made()
+        try:
+            result, log = folder / "run.json", folder / "log"
             limit = self.settings.timeout + self.settings.wait + (self.settings.sustained or 0.0)
             wish = {"label": self.workload.label, "result": str(result), "parent": os.getpid()}
             command = [sys.executable, "-m", "pytest", *self.how.target, *self.how.arguments()]
@@ -173,6 +174,8 @@ class LiveWorkload:
                 )
             answer = json.loads(result.read_text())
             self._waited(*answer["waited"])
+        finally:
+            removed(folder)
         if "error" in answer:
             raise WorkerError(*answer["error"])
         plain = answer["run"]

@@ -66,17 +66,19 @@ class Watcher:
         """The mark, for the environment of a process that must not outlive this one; starts the watcher's own process."""
         if os.name != "posix":
             return {}
-        if self._process is None:
-            command = [sys.executable, "-I", "-S", "-c", _SOURCE, f"{MARK}={self._value}", str(os.getpid())]
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                cwd="/",
-            )
+        if self._process is None or self._process.poll() is not None:
+            self._process = self._started()
         return {MARK: self._value}
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _SOURCE, f"{MARK}={self._value}", str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd="/",
+        )
 
     def watch(self, pid: int) -> None:
         """Name a process group that must not outlive this process."""
@@ -89,6 +91,8 @@ class Watcher:
         """End what still carries the mark, now."""
         process, self._process = self._process, None
         if process is not None:
+            if process.poll() is not None:  # somebody ended it, and what it watched goes on
+                process = self._started()
             with process, contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
                 process.communicate(timeout=5)
 

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from packaging.version import Version
 
 from ..measure.interpreter import Interpreter
+from ..measure.temporary import made, removed
 from ..worker.sources import moved
 from ..workloads.workload import Workload, WorkloadError
 from .git import asked, check_out, commit_of, git, is_shallow, refusal
@@ -48,7 +48,7 @@ class Reference:
     interpreter: Interpreter
     python: str
     own_package: bool = False
-    _folder: str = field(default="", repr=False)
+    _folder: Path | None = field(default=None, repr=False)
 
     def moved(self, source: Mapping[str, Any] | str) -> Mapping[str, Any] | str:
         """Where the reference finds a backend: in its own checkout, if it is of the repository."""
@@ -138,8 +138,8 @@ class Reference:
 
     def close(self) -> None:
         """Remove the checkout, if there is one."""
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder is not None:
+            removed(self._folder)
 
 
 def find(text: str, rootdir: Path) -> Reference:
@@ -203,12 +203,12 @@ def _revision(text: str, commit: str, rootdir: Path) -> Reference:
         top = Path(git(rootdir, "rev-parse", "--show-toplevel")).resolve()
     except (OSError, subprocess.SubprocessError) as error:
         raise BadReference(f"--metal-against {text}: is of no repository ({_short(error)})") from None
-    folder = tempfile.mkdtemp(prefix="pytest-metalperf-")
-    tree = Path(folder).resolve() / top.name
+    folder = made()
+    tree = folder.resolve() / top.name
     try:
         check_out(top, commit, tree, CHECKOUT_SECONDS)
     except BaseException as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        removed(folder)
         if isinstance(error, (OSError, subprocess.SubprocessError)):
             raise BadReference(f"--metal-against {text}: cannot be checked out ({_short(error)})") from None
         raise

@@ -10,6 +10,8 @@ import time
 import psutil
 import pytest
 
+from pytest_metalperf.measure.temporary import made, removed
+
 pytestmark = pytest.mark.processes
 
 HEAD = """
@@ -131,3 +133,26 @@ def test_what_a_builder_started_ends_with_pytest(suite, end):
             session.send_signal(getattr(signal, end))
     assert len(pids(suite)) >= 3
     assert not alive(pids(suite))
+
+
+def test_the_next_session_removes_the_folder_of_a_killed_one(suite, monkeypatch, tmp_path):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    suite.write(BENCH.replace("END", "time.sleep(300)"))
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--metal-devices=cpu", "--metal-runs=1"]
+    with subprocess.Popen(command, cwd=suite.pytester.path, stdout=subprocess.DEVNULL) as session:
+        until = time.monotonic() + 60
+        while len(pids(suite)) < 3 and time.monotonic() < until:
+            time.sleep(0.02)
+        held = set(temporary.glob("pytest-metalperf-session-*"))
+        living = made()  # by a session that goes on, while the other does
+        assert held <= set(temporary.glob("pytest-metalperf-session-*"))
+        session.kill()
+    alive(pids(suite))
+    removed(made())
+    assert held
+    assert set(temporary.iterdir()) == {living}
+    removed(living)
+    assert not list(temporary.iterdir())
