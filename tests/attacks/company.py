@@ -124,7 +124,8 @@ COMPANY = (
     Company("junit", ("--junitxml=out.xml",)),
     Company("no git", git=False),
     Company("read-only rootdir", read_only=True),
-    Company("another rootdir", ("--rootdir=elsewhere", "-c", "tox.ini"), files={"elsewhere/.keep": ""}),
+    # whose folder of baselines is another one
+    Company("another rootdir", ("--rootdir=elsewhere", "-c", "tox.ini"), files={"elsewhere/.keep": ""}, chosen=()),
     Company("frozen clock", (), ("freezegun",), files={"conftest.py": CONFTEST + """
 @pytest.fixture(autouse=True)
 def frozen():

@@ -26,6 +26,8 @@ ENVIRONMENTS = {
     "doctor",
     "speed",
     "gate",
+    "company",
+    "faults",
     "extras",
     "lint",
 }
