@@ -19,7 +19,7 @@ def made() -> Path:
     Raises:
         OSError: where none can be made.
     """
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, AttributeError):  # a system without users
         _sweep(Path(tempfile.gettempdir()))
     unlocked = Path(tempfile.mkdtemp(prefix=f"new-{PREFIX}"))
     descriptor = _locked(str(unlocked))
