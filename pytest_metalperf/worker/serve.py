@@ -29,7 +29,7 @@ from .machine import Watch, cool_down, keep_awake, machine_facts, per_batch, sys
 from .problems import Problem, first_line, out_of_memory, sendable, user_traceback
 from .process import die_with_parent, own_group, returns_once
 from .sources import Source, call_builder, check_imports, load, move, takes
-from .values import Reported, checked, reported
+from .values import Reported, checked, is_finite, reported
 
 SKIPPED_UPDATES = 20  # a loss scale that starts at 2**15 and halves with every update it skips is at its end by then
 SETTLING_STEPS = 2  # untimed, after each switch between the two of a pair: clocks and caches come back up
@@ -369,7 +369,7 @@ class Job:
             return
         held = list(held_by(self.trainable.step))
         where_is = self.backend.where_is
-        weights = {where_is(weight) for one in held for weight in self.backend.weights_of(one)} - {""}
+        weights = {where_is(weight) for weight in self._held_weights()} - {""}
         values = {where_is(value) for value in (*(leaf for _, leaf in reported(outputs)), *held)} - {""}
         asked = self.device.removesuffix(":0")
         # a loss may be fetched to the host, and a batch come from there; weights that train elsewhere compute elsewhere
@@ -404,12 +404,21 @@ class Job:
 
     def _check_weights(self) -> None:
         """A loss may be clipped or masked while what it trains has gone to NaN."""
-        if self.trainable.broken_weights is not None and (broken := self.trainable.broken_weights()):
+        if self.trainable.broken_weights is not None:
+            broken = self.trainable.broken_weights()
+        else:  # of a step of the user's own, as far as it shows its model or optimizer
+            broken = [f"of shape {tuple(weight.shape)}" for weight in self._held_weights() if not is_finite(weight)]
+        if broken:
             raise Problem(
                 "training",
                 f"{len(broken)} trainable weights of {self.name} are no longer finite at the end of its run"
                 f" ({broken[0]}): a training that diverges measures nothing",
             )
+
+    def _held_weights(self) -> list[Any]:
+        """The weights of models and optimizers that a step of the user's own refers to, each once."""
+        weights = (weight for one in held_by(self.trainable.step) for weight in self.backend.weights_of(one))
+        return list({id(weight): weight for weight in weights}.values())
 
     def _guarded(self, work: Callable[[], Any], phase: str) -> Any:
         try:

@@ -41,6 +41,19 @@ def numbers(leaf: Any) -> Any:
         return None
 
 
+def is_finite(weight: Any) -> bool:
+    """Whether all of a weight's values are, as far as NumPy can read them."""
+    import numpy
+
+    if hasattr(weight, "detach"):
+        weight = weight.detach().cpu()
+        weight = weight.float() if weight.is_floating_point() else weight
+    try:
+        return bool(numpy.isfinite(numpy.asarray(weight)).all())
+    except (TypeError, ValueError, RuntimeError, NotImplementedError):
+        return True
+
+
 class Reported(NamedTuple):
     """What a step returned, and the value that was read back to wait for it."""
 

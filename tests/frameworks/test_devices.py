@@ -131,3 +131,35 @@ def test_a_precision_that_a_step_takes_and_does_not_compute_in_is_an_error(suite
     else:
         result.assert_outcomes(errors=1)
         result.stdout.fnmatch_lines(["*own takes precision mixed_bfloat16 and computes nothing in bfloat16: *"])
+
+
+MASKED = """
+    def build(device):
+        import torch
+
+        model = torch.nn.Linear(8, 8).to(device)
+        optimizer = torch.optim.SGD(model.parameters(), 1e30)
+        x = torch.full((4, 8), 1e10, device=device)
+
+        def step():
+            optimizer.zero_grad()
+            loss = model(x).square().mean()
+            loss.backward()
+            optimizer.step()
+            return torch.nan_to_num(loss.detach(), 0.0, 0.0, 0.0)
+
+        return step
+
+    def test_it(metal_bench):
+        metal_bench(build, name="own", device="cpu")
+"""
+
+
+@pytest.mark.torch
+def test_weights_of_a_plain_step_that_went_to_nan_behind_a_masked_loss_are_an_error(suite):
+    suite.write(MASKED)
+    result = suite.run("--metal", "smoke", "--metal-backend", "torch", "--metal-devices", "cpu")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["*2 trainable weights of own are no longer finite at the end of its run (of shape (8, 8)): *"]
+    )
