@@ -15,9 +15,7 @@ from .values import Reported, checked
 
 Clock = Callable[[], float]
 
-BLOCK_SECONDS = (
-    0.1  # at least: a longer step is its own block, shorter ones share theirs with whatever is dearer now and then
-)
+BLOCK_SECONDS = 0.1  # at least, so that short steps share a block with what is dearer now and then
 NEARLY = 0.95  # of it will do, or a step of about that length would be one block now and half of one then
 OVERHEAD_SHARE = 0.01  # fences and clock reads may cost this share of a block
 LEAST_BLOCKS = 10
