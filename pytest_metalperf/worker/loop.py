@@ -6,6 +6,7 @@ import contextlib
 import gc
 import math
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,7 +40,7 @@ class Trainable:
         last_loss: trains one more batch and returns its own loss, not a running mean; None where there is no loss.
         work: noise-free facts of a step, as plain values (see `worker/fingerprint.py`); None where there is nothing to look at.
         loss_and_gradient: the loss of the batch and the norm of its gradient with dropout off, training nothing.
-        redraw: lets the model draw other random numbers the next time.
+        redrawn: lets the model draw other random numbers while it lasts.
         batch_checksum: a number that two batches of the same data have in common.
         save_weights: writes all weights to a file.
         load_weights: reads them back, into a model that another device or backend holds.
@@ -57,7 +58,7 @@ class Trainable:
     last_loss: Callable[[], float] | None = None
     work: Callable[[], dict[str, Any]] | None = None
     loss_and_gradient: Callable[[], tuple[float, float]] | None = None
-    redraw: Callable[[], None] | None = None
+    redrawn: Callable[[], AbstractContextManager[None]] | None = None
     batch_checksum: Callable[[], int] | None = None
     save_weights: Callable[[str], None] | None = None
     load_weights: Callable[[str], None] | None = None

@@ -332,9 +332,9 @@ class Job:
                     self.before = trainable.checksums()
             loss, norm = self._guarded(trainable.loss_and_gradient, "check of parity")
             again = loss, norm
-            if not load and trainable.redraw is not None:
-                self._guarded(trainable.redraw, "check of parity")
-                again = self._guarded(trainable.loss_and_gradient, "check of parity")
+            if not load and trainable.redrawn is not None:
+                with trainable.redrawn():
+                    again = self._guarded(trainable.loss_and_gradient, "check of parity")
             drawn = not all(map(partial(math.isclose, rel_tol=SAME), (loss, norm), again))
             batch = trainable.batch_checksum() if trainable.batch_checksum is not None else None
         return {"loss": float(loss), "gradient_norm": float(norm), "batch": batch, "drawn": drawn}

@@ -19,6 +19,7 @@ place, unknown for a place that it does not name.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -173,8 +174,10 @@ class Fake(Backend):
             wrong = (wish("gpu_loss", 1.0), wish("gpu_gradient", 1.0)) if self.where == "gpu" else (1.0, 1.0)
             return (2.0 + weights_seen) * wrong[0], (3.0 + weights_seen) * wrong[1]
 
-        def redraw() -> None:
+        @contextlib.contextmanager
+        def redrawn() -> Any:
             drawn[0] += 1
+            yield
 
         def save(file: str) -> None:
             Path(file).write_text(json.dumps(weights))
@@ -202,7 +205,7 @@ class Fake(Backend):
             checksums=lambda: list(weights),
             last_loss=step,
             loss_and_gradient=loss_and_gradient if looked_at else None,
-            redraw=redraw,
+            redrawn=redrawn,
             batch_checksum=lambda: wish("batches", {}).get(self.where, 0),
             save_weights=save if looked_at else None,
             load_weights=load if looked_at else None,

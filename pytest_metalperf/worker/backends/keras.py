@@ -291,11 +291,19 @@ class KerasBackend(Backend):
                 variable.assign(array)
             return loss, math.sqrt(squares) / scale
 
-        def redraw() -> None:
+        @contextlib.contextmanager
+        def redrawn() -> Iterator[None]:
             weights = {id(variable) for variable in model.weights}
-            for variable in model.non_trainable_variables:
-                if id(variable) not in weights:  # the state of a generator of random numbers
-                    variable.assign(self.to_host(variable) + 1)
+            # what is no weight is the state of a generator of random numbers
+            seeds = [variable for variable in model.non_trainable_variables if id(variable) not in weights]
+            kept = [(variable, self.to_host(variable)) for variable in seeds]
+            for variable, array in kept:
+                variable.assign(array + 1)
+            try:
+                yield
+            finally:
+                for variable, array in kept:
+                    variable.assign(array)
 
         def batch_checksum() -> int:
             leaves = [leaf for leaf in tree.flatten(host) if leaf is not None]
@@ -338,7 +346,7 @@ class KerasBackend(Backend):
             last_loss=last_loss,
             work=work,
             loss_and_gradient=loss_and_gradient,
-            redraw=redraw,
+            redrawn=redrawn,
             batch_checksum=batch_checksum,
             save_weights=save_weights,
             load_weights=load_weights,
