@@ -297,7 +297,7 @@ def test_a_file_that_git_does_not_know_is_named(repository):
 @pytest.mark.parametrize(("every", "words"), [(4, "1 slower"), (7, "1 inconclusive")])
 def test_a_dearer_kth_step_is_never_within(repository, every, words):
     """Of 20 turns of one timed step every 4th or 7th is dearer, such that the mean grows by half."""
-    repository.ini(metal_batches=20)
+    repository.ini(metal_batches=20, metal_max_runs=2)
     slow(repository, 0.3)
     git(repository, "commit", "-q", "-a", "-m", "longer")
     slow(repository, f"0.3, cycle=({every}, {0.5 * every})")
