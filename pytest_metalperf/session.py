@@ -55,7 +55,7 @@ class MetalSession:
         rootdir: of pytest; baselines and commits are its.
         models: by name.
         backends: name -> how a worker finds it (our own: the name alone).
-        prepare: how a worker finds the functions that set its framework up.
+        calls: how a worker finds the functions that set its framework up.
         set_elsewhere: what conftest.py files set of frameworks, which no worker sees; empty where the suite prepares them.
         show: shows how far measuring is.
         results: every measurement and speedup, in order, one per call of a fixture.
@@ -71,7 +71,7 @@ class MetalSession:
     models: Mapping[str, Known]
     backends: Mapping[str, Mapping[str, Any] | str]
     extra_facts: Mapping[str, str] = field(default_factory=dict)
-    prepare: Sequence[Mapping[str, Any]] = ()
+    calls: Sequence[Mapping[str, Any]] = ()
     set_elsewhere: Sequence[str] = ()
     show: Callable[[Progress | None], None] = lambda progress: None
     on_measured: Listener = lambda measurement: None
@@ -113,9 +113,9 @@ class MetalSession:
             self._fleet = Fleet(
                 host=self.settings.host,
                 timeout=self.settings.timeout,
-                patience=self.settings.wait,
+                wait_seconds=self.settings.wait,
                 session=self.id,
-                prepare=self.prepare,
+                calls=self.calls,
             )
         return self._fleet
 

@@ -254,7 +254,11 @@ def main(arguments: Sequence[str]) -> int:
         code = 130
     if sessions:
         _print("judging and simulating")
-        with machine_lock(exclusive=False, waiting=lambda seconds: None):  # nobody's measurement is disturbed by it
+        with contextlib.ExitStack() as stack:
+            try:  # nobody's measurement is disturbed by it
+                stack.enter_context(machine_lock(exclusive=False, waiting=lambda seconds: None))
+            except Problem as problem:  # hours of measuring are not lost by it
+                _print(f"calibrate: {problem.message}")
             text = report(gathered(workloads, sessions, settings.warmup), rule_of(settings), side_by_side())
         used = words.versions(run.versions for session in sessions for runs in session.values() for run in runs)
         plan = f"size {settings.size}, --metal-batches {settings.batches} --metal-warmup {settings.warmup}"

@@ -23,6 +23,7 @@ from ..worker.lock import machine_lock
 from ..worker.machine import Watch, machine_facts, slug
 from ..worker.machine.macos import metal_family
 from ..worker.observers import unobserved
+from ..worker.problems import Problem
 from . import checks
 from .checks import Finding
 from .environment import FRAMEWORKS, Environment, environment
@@ -207,6 +208,8 @@ def examine(
             watched(names, asked.timeout, finished)
     except _Busy:
         found(checks.note("backends", "not tried: a measurement runs on this machine", "again when it has ended"))
+    except Problem as problem:  # what lies in the lock's place
+        found(checks.note("backends", f"not tried: {problem.message}"))
 
 
 def main(arguments: Sequence[str]) -> int:

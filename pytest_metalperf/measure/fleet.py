@@ -41,9 +41,9 @@ class Fleet:
     Args:
         host: an execnet spec, or empty for this machine and this interpreter.
         timeout: seconds of silence after which a worker is killed.
-        patience: seconds that another measurement on the machine is waited for.
+        wait_seconds: seconds that another measurement on the machine is waited for.
         session: id that every run carries.
-        prepare: how a worker finds the functions that set its framework up.
+        calls: how a worker finds the functions that set its framework up.
     """
 
     def __init__(
@@ -51,16 +51,16 @@ class Fleet:
         *,
         host: str = "",
         timeout: float = 1200.0,
-        patience: float = WAIT_SECONDS,
+        wait_seconds: float = WAIT_SECONDS,
         session: str = "",
-        prepare: Sequence[Mapping[str, Any]] = (),
+        calls: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         import execnet
 
         self.timeout = timeout
         self.session = session
-        self.patience = patience
-        self._prepare = prepare
+        self.wait_seconds = wait_seconds
+        self._calls = calls
         self.local = not host or host.startswith("popen")
         self.host = host
         try:
@@ -89,7 +89,7 @@ class Fleet:
             self.folder,
             self._archive(interpreter.package),
             self.timeout,
-            self.patience,
+            self.wait_seconds,
             self._watcher,
         )
         worker = Worker(launch, f"worker-{self._started}.log", interpreter, self._forget)
@@ -156,7 +156,7 @@ class Fleet:
             device=workload.device,
             axes=dict(workload.axes),
             seed=workload.seed,
-            calls=[interpreter.source(source) for source in self._prepare],
+            calls=[interpreter.source(source) for source in self._calls],
             # a reference's files are elsewhere by intent, and another machine's too
             modules=user_modules(sys.modules) if self.local and interpreter == HERE else {},
         )

@@ -128,7 +128,9 @@ def _alone(fleet: Fleet, progress: OnProgress) -> Iterator[None]:
         return
     try:
         with machine_lock(
-            exclusive=True, waiting=lambda seconds: progress(waiting_for(), int(seconds), 0, 0), limit=fleet.patience
+            exclusive=True,
+            waiting=lambda seconds: progress(waiting_for(), int(seconds), 0, 0),
+            limit=fleet.wait_seconds,
         ):
             yield
     except Problem as problem:

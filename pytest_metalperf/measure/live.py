@@ -195,9 +195,9 @@ def here(
     plan: Plan,
     session: str,
     on_progress: Callable[[Progress | None], None],
-    wait: float,
+    wait_seconds: float,
 ) -> Run:
-    """Measure `step` in this process, by the same code that measures in a worker; `wait` seconds at most for the machine.
+    """Measure `step` in this process, by the same code that measures in a worker; `wait_seconds` at most for the machine.
 
     Raises:
         Problem: when the step fails, returns nothing to wait for, or diverges.
@@ -208,7 +208,7 @@ def here(
 
     keep_awake()
     job = Job(progress)
-    job.stoppable, job.wait = True, wait
+    job.stoppable, job.wait_seconds = True, wait_seconds
     job.name, job.device, job.backend = workload.name, workload.device, _Here()
     batch_size = workload.axes.get("batch_size")
     job.trainable = Trainable(step, read_back, examples=batch_size if isinstance(batch_size, int) else None)

@@ -32,7 +32,7 @@ class Launch:
         folder: where local workers find their code and leave their logs.
         archive: the name and the bytes of the zip of their code.
         timeout: seconds of silence after which a worker is killed.
-        patience: seconds that it waits for another measurement on the machine.
+        wait_seconds: seconds that it waits for another measurement on the machine.
         watcher: ends what it leaves.
     """
 
@@ -43,7 +43,7 @@ class Launch:
     folder: Path
     archive: tuple[str, bytes]
     timeout: float
-    patience: float
+    wait_seconds: float
     watcher: Watcher
 
 
@@ -76,7 +76,7 @@ class Process:
                     "zip": name,
                     "archive": b"" if launch.local else data,
                     "log": log,
-                    "wait": launch.patience,
+                    "wait_seconds": launch.wait_seconds,
                     "parent": os.getpid() if launch.local else None,
                     "own": launch.own,
                     "path": _import_path(launch),

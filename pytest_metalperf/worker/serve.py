@@ -12,7 +12,7 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -64,7 +64,7 @@ class Job:
         self.first_loss = 0.0
         self.before: list[int] | None = None
         self.last_sent = 0.0
-        self.wait = WAIT_SECONDS
+        self.wait_seconds = WAIT_SECONDS
         """Seconds that another measurement on the machine is waited for."""
 
     def progress(self, phase: str, i: int = 0, n: int = 0, *, always: bool = False) -> None:
@@ -78,7 +78,7 @@ class Job:
         self.progress(waiting_for(), int(seconds), 0, always=True)
 
     def _machine(self, *, exclusive: bool) -> AbstractContextManager[None]:
-        return machine_lock(exclusive=exclusive, waiting=self.waiting, limit=self.wait)
+        return machine_lock(exclusive=exclusive, waiting=self.waiting, limit=self.wait_seconds)
 
     def cooling(self, heat: str, seconds: float) -> None:
         self.progress(f"cool down ({heat})", int(seconds), 0, always=True)
@@ -369,7 +369,7 @@ class Job:
             return
         held = list(held_by(self.trainable.step))
         where_is = self.backend.where_is
-        weights = {where_is(weight) for weight in self._held_weights()} - {""}
+        weights = {where_is(weight) for weight in self._weights_in(held)} - {""}
         values = {where_is(value) for value in (*(leaf for _, leaf in reported(outputs)), *held)} - {""}
         asked = self.device.removesuffix(":0")
         # a loss may be fetched to the host, and a batch come from there; weights that train elsewhere compute elsewhere
@@ -407,7 +407,8 @@ class Job:
         if self.trainable.broken_weights is not None:
             broken = self.trainable.broken_weights()
         else:  # of a step of the user's own, as far as it shows its model or optimizer
-            broken = [f"of shape {tuple(weight.shape)}" for weight in self._held_weights() if not is_finite(weight)]
+            weights = self._weights_in(held_by(self.trainable.step))
+            broken = [f"of shape {tuple(weight.shape)}" for weight in weights if not is_finite(weight)]
         if broken:
             raise Problem(
                 "training",
@@ -415,9 +416,9 @@ class Job:
                 f" ({broken[0]}): a training that diverges measures nothing",
             )
 
-    def _held_weights(self) -> list[Any]:
-        """The weights of models and optimizers that a step of the user's own refers to, each once."""
-        weights = (weight for one in held_by(self.trainable.step) for weight in self.backend.weights_of(one))
+    def _weights_in(self, held: Iterable[Any]) -> list[Any]:
+        """The weights of models and optimizers among what a step of the user's own refers to, each once."""
+        weights = (weight for one in held for weight in self.backend.weights_of(one))
         return list({id(weight): weight for weight in weights}.values())
 
     def _guarded(self, work: Callable[[], Any], phase: str) -> Any:
@@ -459,7 +460,7 @@ def serve(channel: Any, setup: Mapping[str, Any]) -> None:
 
     `setup` holds `parent` (its process id, or None when it lives on another machine), `own` (whether this is the
     parent's interpreter), `path` (then the parent's import path, else what of it is the user's, before and after the
-    interpreter's), `log` (the file that stdout and stderr go to), `wait` (seconds for the machine's lock) and `moved` (a
+    interpreter's), `log` (the file that stdout and stderr go to), `wait_seconds` (for the machine's lock) and `moved` (a
     folder and the one that takes its place, or None).
     """
     own_group()
@@ -474,7 +475,7 @@ def serve(channel: Any, setup: Mapping[str, Any]) -> None:
     if setup.get("moved"):
         move(*setup["moved"])
     job = Job(channel.send)
-    job.log, job.wait = Path(setup["log"]), setup["wait"]
+    job.log, job.wait_seconds = Path(setup["log"]), setup["wait_seconds"]
     channel.send({"done": "hello", "result": {"pid": os.getpid(), "python": sys.version.split()[0]}})
     for request in channel:
         if request["do"] == "close":

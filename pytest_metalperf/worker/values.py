@@ -25,11 +25,11 @@ def reported(outputs: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str
             yield from reported(part, f"{path}.{key}" if path else str(key), depth + 1)
 
 
-def numbers(leaf: Any) -> Any:
+def numbers(leaf: Any, most: float = MOST_ELEMENTS) -> Any:
     """A leaf's figures as an array of NumPy's, whatever framework computed them; None where it holds none."""
     import numpy  # here: `metal_live` reads this module in the pytest process, which does without NumPy as long as it can
 
-    if leaf is None or isinstance(leaf, (str, bytes)) or math.prod(getattr(leaf, "shape", ()) or ()) > MOST_ELEMENTS:
+    if leaf is None or isinstance(leaf, (str, bytes)) or math.prod(getattr(leaf, "shape", ()) or ()) > most:
         return None
     try:
         if hasattr(leaf, "detach"):  # PyTorch's, whose bfloat16 NumPy does not know
@@ -45,13 +45,8 @@ def is_finite(weight: Any) -> bool:
     """Whether all of a weight's values are, as far as NumPy can read them."""
     import numpy
 
-    if hasattr(weight, "detach"):
-        weight = weight.detach().cpu()
-        weight = weight.float() if weight.is_floating_point() else weight
-    try:
-        return bool(numpy.isfinite(numpy.asarray(weight)).all())
-    except (TypeError, ValueError, RuntimeError, NotImplementedError):
-        return True
+    array = numbers(weight, math.inf)
+    return array is None or bool(numpy.isfinite(array).all())
 
 
 class Reported(NamedTuple):

@@ -20,19 +20,8 @@ import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SUPPORT = Path(__file__).parents[1] / "support"
-CONFTEST = f"""
-import sys
-sys.path.append({str(SUPPORT)!r})
-import pytest
-import pytest_metalperf.suspects
+from suites import CONFTEST
 
-pytest_metalperf.suspects.PATIENCE = 0.0  # no minute's wait before a second look
-
-def pytest_metalperf_backends():
-    from fake_backend import Fake
-    return {{"fake": Fake}}
-"""
 BUILDERS = """
 import os
 from fake_backend import FakeModel

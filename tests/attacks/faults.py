@@ -21,21 +21,11 @@ from collections import Counter
 from pathlib import Path
 
 import psutil
+from suites import CONFTEST
 
 from pytest_metalperf.baselines.errors import BaselineError
 from pytest_metalperf.baselines.reading import parse
 
-SUPPORT = Path(__file__).parents[1] / "support"
-CONFTEST = f"""
-import sys
-sys.path.append({str(SUPPORT)!r})
-import pytest_metalperf.suspects
-pytest_metalperf.suspects.PATIENCE = 0.0
-
-def pytest_metalperf_backends():
-    from fake_backend import Fake
-    return {{"fake": Fake}}
-"""
 TESTS = """
 import os, sys, time
 import pytest

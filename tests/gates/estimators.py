@@ -31,13 +31,17 @@ RUNS = Path(__file__).parent / "runs"
 RATIOS = (1.00, 1.10, 1.20)
 
 
+def lower_half_mean(samples: Samples) -> float:
+    return float(np.sort(samples)[: (samples.size + 1) // 2].mean())
+
+
 def lower_quarter_mean(samples: Samples) -> float:
     return float(np.sort(samples)[: (samples.size + 3) // 4].mean())
 
 
 ESTIMATES: dict[str, Callable[[Samples], float]] = {
     "shared by quarters": our_estimate,
-    "mean of the lower half": lambda samples: float(np.sort(samples)[: (samples.size + 1) // 2].mean()),
+    "mean of the lower half": lower_half_mean,
     "mean of the lower quarter": lower_quarter_mean,
     "median": lambda samples: float(np.median(samples)),
     "lower quartile": lambda samples: float(np.quantile(samples, 0.25)),

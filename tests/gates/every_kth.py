@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from estimators import lower_half_mean
 
 from pytest_metalperf.gate import estimate_run, hidden_slowdown
 from pytest_metalperf.worker.loop import BLOCK_SECONDS, LEAST_BLOCKS, LEAST_SECONDS, block_length
@@ -31,13 +32,9 @@ def blocks(step: float, cycle: int, growth: float, least_block: float, seed: int
     return steps.reshape(count, length).mean(axis=1)
 
 
-def lower_half(samples: np.ndarray) -> float:
-    return float(np.sort(samples)[: (samples.size + 1) // 2].mean())
-
-
 def found(step: float, cycle: int) -> tuple[float, float, bool]:
     """How far today's figure and the one before grow, and whether the mean beside today's is seen to."""
-    before, now = (lower_half(blocks(step, cycle, growth, 0.0)) for growth in (0.0, GROWTH))
+    before, now = (lower_half_mean(blocks(step, cycle, growth, 0.0)) for growth in (0.0, GROWTH))
     stored, fresh = ([blocks(step, cycle, growth, BLOCK_SECONDS, seed) for seed in (1, 2)] for growth in (0.0, GROWTH))
     old, new = ([estimate_run(run.tolist()).seconds for run in runs] for runs in (stored, fresh))
     means = [(figure, float(run.mean())) for figure, run in zip(old, stored, strict=True)]

@@ -43,6 +43,11 @@ class Holder:
     def says(self) -> str:
         return self.process.stdout.readline().strip()
 
+    def says_after_waiting(self) -> str:
+        while (said := self.says()) == "waiting":
+            pass
+        return said
+
     def end(self) -> None:
         self.process.stdin.close()
 
@@ -82,10 +87,7 @@ def test_exclusive_waits_and_says_so(holder, first):
     assert two.says() == "waiting"
     one.end()
     assert one.says() == "freed"
-    said = two.says()
-    while said == "waiting":
-        said = two.says()
-    assert said == "held"
+    assert two.says_after_waiting() == "held"
 
 
 def test_shared_waits_for_exclusive(holder):
@@ -201,20 +203,17 @@ def test_those_who_prepare_do_not_starve_one_who_measures(holder, tmp_path):
     assert late.says() == "waiting"
     first.end()
     assert first.says() == "freed"
-    while (said := measuring.says()) == "waiting":
-        pass
-    assert said == "held"
+    assert measuring.says_after_waiting() == "held"
     measuring.end()
-    while (said := late.says()) == "waiting":
-        pass
-    assert said == "held"
+    assert late.says_after_waiting() == "held"
 
 
-def test_a_forked_process_gives_it_up_and_does_not_unlock_its_parents(tmp_path):
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_a_process_that_was_forked_while_it_was_held_does_not_keep_it(tmp_path, exclusive):
     """A data loader's worker outlived the worker that had forked it, and every later session waited for ever."""
     path = tmp_path / "lock"
     report, write = os.pipe()
-    with machine_lock(exclusive=True, waiting=never, path=path):
+    with machine_lock(exclusive=exclusive, waiting=never, path=path):
         forked = os.fork()
         if not forked:
             held = [one for one in lock._File.open_ones if one.descriptor is not None]
@@ -223,7 +222,7 @@ def test_a_forked_process_gives_it_up_and_does_not_unlock_its_parents(tmp_path):
             os._exit(0)
         assert os.read(report, 4) == b"none"
         with pytest.raises(Problem), machine_lock(exclusive=True, waiting=lambda s: None, limit=0.2, path=path):
-            pass
+            pass  # nor does it unlock its parent's
     try:
         with machine_lock(exclusive=True, waiting=never, path=path):
             pass
@@ -253,22 +252,6 @@ def test_machine_without_a_place_for_locks_measures_all_the_same(monkeypatch, tm
     monkeypatch.setattr(lock, "lock_path", lambda: tmp_path / "not there" / "lock")
     with machine_lock(exclusive=True, waiting=never):
         pass
-
-
-def test_a_process_that_was_forked_while_it_was_held_does_not_keep_it(tmp_path):
-    """A data loader's worker, or a pool that a builder starts."""
-    path = tmp_path / "lock"
-    with machine_lock(exclusive=False, waiting=never, path=path):
-        forked = os.fork()
-        if not forked:
-            time.sleep(100)  # killed below
-            os._exit(0)
-    try:
-        with machine_lock(exclusive=True, waiting=never, path=path):
-            pass
-    finally:
-        os.kill(forked, signal.SIGKILL)
-        os.waitpid(forked, 0)
 
 
 def test_where_files_cannot_be_locked_nobody_waits(tmp_path, monkeypatch):

@@ -153,9 +153,9 @@ class Torch(KerasBackend):
             yield tree.map_structure(lambda t: None if t is None else t.to(self.where, non_blocking=True), ready)
 
     def computes_in(self, precision: str, step: Callable[[], Any]) -> bool | None:
-        with _dtypes(self.torch) as seen:
+        with _operations(on_gpu=False) as seen:
             step()
-        return getattr(self.torch, PRECISIONS[precision]) in seen.found
+        return getattr(self.torch, PRECISIONS[precision]) in seen.dtypes
 
     def gradient(self, model: Any, batch: Batch, scale: float) -> tuple[float, float]:
         model.zero_grad()
@@ -214,7 +214,7 @@ class _Stepper(Stepper):
         backend = self._backend
         convolution = backend.torch.ops.aten.convolution_backward
         flop = FlopCounterMode(display=False, custom_mapping={convolution: convolution_backward_flop})
-        with flop, _operations(backend.device != "cpu") as seen:
+        with flop, _operations(on_gpu=backend.device != "cpu") as seen:
             backend.fence(self.model.train_function([batch]))
         return facts(
             operations=seen.operations,
@@ -222,24 +222,6 @@ class _Stepper(Stepper):
             flop=float(flop.get_total_flops()) or None,
             parameters=parameters,
         )
-
-
-def _dtypes(torch: Any) -> Any:
-    """A mode that gathers the dtypes of what operations return."""
-    from torch.utils import _pytree as pytree
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    class Dtypes(TorchDispatchMode):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.found: set[Any] = set()
-
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            out = func(*args, **(kwargs or {}))
-            self.found |= {leaf.dtype for leaf in pytree.tree_leaves(out) if isinstance(leaf, torch.Tensor)}
-            return out
-
-    return Dtypes()
 
 
 def convolution_backward_flop(
@@ -259,8 +241,8 @@ def convolution_backward_flop(
     return int(2 * positions * math.prod(kernel[1:]) * sum(map(bool, mask[:2])))
 
 
-def _operations(on_gpu: bool) -> Any:
-    """A mode that counts operations as they are dispatched, and those whose results lie on the CPU."""
+def _operations(*, on_gpu: bool) -> Any:
+    """A mode that counts operations as they are dispatched, those whose results lie on the CPU, and the dtypes of results."""
     import torch
     from torch.utils import _pytree as pytree
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -270,12 +252,14 @@ def _operations(on_gpu: bool) -> Any:
             super().__init__()
             self.operations: Counter[str] = Counter()
             self.on_cpu: Counter[str] = Counter()
+            self.dtypes: set[Any] = set()
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             out = func(*args, **(kwargs or {}))
             name = func.overloadpacket._qualified_op_name.removeprefix("aten::")
             self.operations[name] += 1
             tensors = [leaf for leaf in pytree.tree_leaves(out) if isinstance(leaf, torch.Tensor)]
+            self.dtypes |= {tensor.dtype for tensor in tensors}
             if on_gpu and any(tensor.device.type == "cpu" and tensor.dim() for tensor in tensors):
                 self.on_cpu[name] += 1
             return out
