@@ -438,6 +438,10 @@ def open_session(
     for more in facts:
         if not isinstance(more, Mapping):
             raise WorkloadError(f"pytest_metalperf_machine_facts: expected a dict of texts, got {type(more).__name__}")
+        if odd := [
+            pair for pair in more.items() if not all(isinstance(one, str) and one.isprintable() for one in pair)
+        ]:
+            raise WorkloadError(f"pytest_metalperf_machine_facts: expected printable texts, got {str(odd[0])[:100]}")
         extra.update(more)
     calls = functions(prepare)
     elsewhere = [] if calls else set_by(conftests)

@@ -226,7 +226,7 @@ def here(
             "measure": job.measure(plan.batches, plan.least_blocks, plan.least_seconds),
             "finish": job.finish(),
         }
-    check_log("".join(written), workload.name)
+    check_log("".join(written).splitlines(), workload.name)
     return run_of(answers, session)
 
 

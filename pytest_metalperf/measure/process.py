@@ -20,6 +20,10 @@ from .watcher import Watcher
 START_SECONDS = 120.0
 
 
+class NotText(Exception):
+    """One sentence about a name that no channel carries: half a surrogate pair stands for a byte that is no UTF-8."""
+
+
 @dataclass(frozen=True)
 class Launch:
     """What a fresh process is started with.
@@ -70,7 +74,7 @@ class Process:
             self.pid = self._channel.receive(timeout=START_SECONDS)
             if launch.local and self.pid is not None:
                 launch.watcher.watch(self.pid)
-            self._channel.send(
+            self._send(
                 {
                     "folder": str(launch.folder) if launch.local else None,
                     "zip": name,
@@ -96,8 +100,22 @@ class Process:
 
         Raises:
             OSError: when the process is gone.
+            NotText: for a file's name that cannot be told.
         """
-        self._channel.send(request)
+        self._send(request)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        import execnet
+
+        try:
+            self._channel.send(message)
+        except execnet.DumpError:
+            name = _not_text(message)
+            if name is None:
+                raise
+            raise NotText(
+                f"{name!r} is no UTF-8 text, and a worker cannot be told of it: rename that file or folder"
+            ) from None
 
     def failed(self) -> str:
         """Why the channel ended, where our bootstrap failed; empty where the process ended."""
@@ -150,6 +168,14 @@ class Process:
 
             with contextlib.suppress(psutil.Error):
                 psutil.Process(self.pid).wait(timeout=10)
+
+
+def _not_text(value: Any) -> str | None:
+    """The first text in `value` that is no UTF-8."""
+    if isinstance(value, str):
+        return None if value.isascii() or value.encode(errors="replace").decode() == value else value
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return next((found for found in map(_not_text, parts) if found is not None), None)
 
 
 def _import_path(launch: Launch) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import signal
 from collections.abc import Callable, Sequence
@@ -11,10 +12,12 @@ from typing import Any
 from ..doctor.symptoms import diagnosis
 from ..results.fingerprint import FingerprintError, fingerprint
 from ..worker.clock import RealTime
+from ..worker.problems import readable
 from .interpreter import Interpreter
-from .process import Launch, Process
+from .process import Launch, NotText, Process
 
 TAIL_LINES = 12
+LOG_BYTES = 100_000
 _END = object()
 _OF_THE_ENVIRONMENT = ("backend", "device", "worker")
 _OUR_FRAMES = (".zip/pytest_metalperf/", 'File "<string>"', 'File "<remote exec>"')  # of a native crash's traceback
@@ -53,6 +56,10 @@ class Worker:
         self._gone = False
         try:
             self._process = Process(launch, log, interpreter)
+        except NotText as error:
+            self._gone = True
+            ended(self)
+            raise WorkerError("worker", str(error)) from None
         except Exception as error:  # execnet raises what its transport raises
             self._gone = True
             ended(self)
@@ -68,10 +75,17 @@ class Worker:
         self.inbox.put(message)
 
     def ask(self, what: str, **arguments: Any) -> None:
-        """Queue a request; `Fleet.wait` collects its answer into `results[what]`."""
+        """Queue a request; `Fleet.wait` collects its answer into `results[what]`.
+
+        Raises:
+            WorkerError: for a name that cannot be told.
+        """
         self.asked.append(what)
-        with contextlib.suppress(OSError):  # a dead worker is told by its end marker, with its phase and signal
-            self._process.send({"do": what, **arguments})
+        try:
+            with contextlib.suppress(OSError):  # a dead worker is told by its end marker, with its phase and signal
+                self._process.send({"do": what, **arguments})
+        except NotText as error:
+            raise WorkerError("worker", str(error)) from None
 
     def take(self, message: Any) -> None:
         """Take an answer, an error or the end."""
@@ -135,9 +149,14 @@ class Worker:
         return f"was ended by {name}{hint}"
 
     def _logged(self) -> str:
-        """The worker's log, where it can be read."""
+        """The beginning and the end of the worker's log, where it can be read."""
+        if not self._local:
+            return ""
         try:
-            return self.log.read_text(errors="replace") if self._local else ""
+            with self.log.open("rb") as log:
+                beginning, size = log.read(LOG_BYTES), log.seek(0, os.SEEK_END)
+                log.seek(max(len(beginning), size - LOG_BYTES))
+                return (beginning + log.read()).decode(errors="replace")
         except OSError:
             return ""
 
@@ -145,7 +164,7 @@ class Worker:
         """The end of the worker's log."""
         lines = self._logged().strip().splitlines()
         theirs = [line for line in lines if not any(mark in line for mark in _OUR_FRAMES)]
-        return "\n".join(theirs[-TAIL_LINES:])
+        return readable("\n".join(theirs[-TAIL_LINES:]))
 
     def kill(self) -> None:
         """End the process and its children now; measuring is over, or it hangs."""

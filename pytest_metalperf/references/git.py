@@ -21,23 +21,27 @@ OF_A_REPOSITORY = {
 def git(folder: Path, *words: str, seconds: float = GIT_SECONDS, index: Path | None = None) -> str:
     """What a git command prints; one that writes an index is given a file of our own for it.
 
+    Git speaks in bytes, and a file's name may be any: it comes as the system's names do (PEP 383).
+
     Raises:
         OSError: where there is no git.
-        subprocess.SubprocessError: when it fails or takes too long.
+        subprocess.SubprocessError: when it fails or takes too long; its `stderr` is text.
     """
     done = subprocess.run(
         ["git", "-C", str(folder), *words],
         capture_output=True,
-        text=True,
         timeout=seconds,
-        check=True,
+        check=False,
         env={
             **_elsewhere(os.environ),
             "GIT_OPTIONAL_LOCKS": "0",
             **({} if index is None else {"GIT_INDEX_FILE": str(index)}),
         },
     )
-    return done.stdout.strip()
+    if done.returncode:
+        said = done.stderr.decode(errors="replace")
+        raise subprocess.CalledProcessError(done.returncode, done.args, os.fsdecode(done.stdout), said)
+    return os.fsdecode(done.stdout).removesuffix("\n")
 
 
 def _elsewhere(environment: Mapping[str, str]) -> dict[str, str]:

@@ -183,6 +183,7 @@ def _interpreter(text: str, python: Path) -> Reference:
             [str(python), "-c", _ASK],
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=ASK_SECONDS,
             check=True,
             stdin=subprocess.DEVNULL,

@@ -7,7 +7,8 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TextIO
 
 from .problems import Problem
 
@@ -33,18 +34,23 @@ _FAILED = re.compile(
 )
 
 
-def failed_work(text: str) -> str:
+def lines_of(log: TextIO) -> Iterator[str]:
+    """The lines of a log one by one, a very long one in pieces: logs may be larger than the memory."""
+    return iter(lambda: log.readline(65_536), "")
+
+
+def failed_work(lines: Iterable[str]) -> str:
     """The first line that tells of a GPU's work which failed; empty where none does."""
-    return next((line.strip()[:300] for line in text.splitlines() if _FAILED.search(line)), "")
+    return next((line.strip()[:300] for line in lines if _FAILED.search(line)), "")
 
 
-def check_log(text: str, name: str) -> None:
+def check_log(lines: Iterable[str], name: str) -> None:
     """Raise for a log that tells of failed work: the steps that it cost are fast, and trained nothing.
 
     Raises:
         Problem: of kind ``device``, with the line.
     """
-    if line := failed_work(text):
+    if line := failed_work(lines):
         raise Problem(
             "device",
             f"work of {name} failed on its device, and the framework went on: its steps are no training ({line})",

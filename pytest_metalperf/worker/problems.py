@@ -12,7 +12,17 @@ _HERE = str(Path((lambda: None).__code__.co_filename).parent)  # as frames say i
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # Keras colours its messages, also where there is no terminal
 
 
-MOST_TEXT = 20_000
+MOST_LINES = 60
+MOST_OF_A_LINE = 300
+
+
+def readable(text: str) -> str:
+    """`text` as long as somebody reads: the beginning and the end of its lines, each cut."""
+    lines = text.splitlines()
+    if len(lines) > MOST_LINES:
+        half = MOST_LINES // 2
+        lines = [*lines[:half], f"… {len(lines) - 2 * half} lines …", *lines[-half:]]
+    return "\n".join(line if len(line) <= MOST_OF_A_LINE else f"{line[:MOST_OF_A_LINE]}…" for line in lines)
 
 
 def sendable(value: Any) -> Any:
@@ -43,7 +53,7 @@ class Problem(Exception):
 
     def as_message(self) -> dict[str, str]:
         """The problem as plain values that any channel can carry, of a length that somebody reads."""
-        return {"kind": self.kind, "message": self.message[:MOST_TEXT], "traceback": self.traceback[-MOST_TEXT:]}
+        return {"kind": self.kind, "message": readable(self.message), "traceback": readable(self.traceback)}
 
 
 def user_traceback(error: BaseException) -> str:

@@ -23,7 +23,7 @@ from .backends import BACKENDS, PRECISIONS, Backend, variables
 from .clock import RealTime
 from .held import held_by
 from .lock import WAIT_SECONDS, machine_lock, waiting_for
-from .log import check_log
+from .log import check_log, lines_of
 from .loop import Trainable, block_length, fence_seconds, measure, run_block, undisturbed
 from .machine import Watch, cool_down, keep_awake, machine_facts, per_batch, system_versions, user_interactive
 from .problems import Problem, first_line, out_of_memory, sendable, user_traceback
@@ -285,7 +285,7 @@ class Job:
             loss = self._guarded(last_loss, "last batch") if last_loss is not None else None
             if loss is not None:
                 checked(Reported(loss, loss), "in the last batch")
-            check_log(self._log(), self.name)
+            self._check_log()
             peak = self.backend.peak_memory()  # before anything that is no training
             self._check_weights()
             work, why_not = None, ""
@@ -392,15 +392,14 @@ class Job:
                 " would be stored under a wrong name",
             )
 
-    def _log(self) -> str:
-        """What was written to this worker's stdout and stderr so far."""
+    def _check_log(self) -> None:
+        """Look at what was written to this worker's stdout and stderr so far."""
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):
                 stream.flush()
-        try:
-            return self.log.read_text(errors="replace") if self.log is not None else ""
-        except OSError:
-            return ""
+        if self.log is not None:
+            with contextlib.suppress(OSError), self.log.open(errors="replace") as log:
+                check_log(lines_of(log), self.name)
 
     def _check_weights(self) -> None:
         """A loss may be clipped or masked while what it trains has gone to NaN."""
