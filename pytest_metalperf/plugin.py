@@ -5,8 +5,11 @@ Nothing heavy is imported here: a suite that has the plugin installed and does n
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import signal
+import threading
 import traceback
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -390,6 +393,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     except (BaselineError, BadReference, WorkerError) as error:
         raise pytest.UsageError(str(error)) from None
     opened.whole_suite = whole(config)
+    _sigterm_is_ctrl_c(config)
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None and config.stash[_settings].metal != "smoke":
         from .judge.plan import expectations
@@ -400,6 +404,22 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if config.stash[_settings].plan:
             for line in words.plan(expected):
                 reporter.write_line(line)
+
+
+def _sigterm_is_ctrl_c(config: pytest.Config) -> None:
+    """A cancelled CI job ends by SIGTERM: what was measured until then is printed too. A second one ends at once."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        return
+    mine = os.getpid()
+
+    def end(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if os.getpid() != mine:  # a fork of this process, which its parent ends
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
+    config.add_cleanup(lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -18,8 +18,11 @@ try:
 except ImportError:  # no system that a GPU framework of ours trains on
     fcntl = None  # type: ignore[assignment]
 
-UNFINISHED = ".unfinished"
-"""The folder beside the file in which a new one is written; git never adds what it holds."""
+UNFINISHED = f".unfinished-{os.getuid() if hasattr(os, 'getuid') else 0}"
+"""The folder beside the file in which a new one is written; git never adds what it holds.
+
+Each user has one: what a kill left there is not another's to remove, and must not keep anyone from writing.
+"""
 
 SECONDS = 60.0
 """How long a session waits for another one that writes."""

@@ -135,6 +135,36 @@ def test_what_a_builder_started_ends_with_pytest(suite, end):
     assert not alive(pids(suite))
 
 
+def test_a_cancelled_ci_job_prints_what_it_has_measured(suite):
+    """They end by SIGTERM, after which pytest itself says nothing."""
+    suite.write(
+        HEAD + "def build(number):\n"
+        "    if number:\n"
+        "        open('second', 'w').close()\n"
+        "        time.sleep(300)\n"
+        "    return FakeModel(0.1)\n\n"
+        "def test_first(metal_bench):\n    metal_bench(build, name='first', number=0)\n\n"
+        "def test_second(metal_bench):\n    metal_bench(build, name='second', number=1)\n"
+    )
+    command = [sys.executable, "-m", "pytest", "--metal-update-baselines", "--metal-runs=1", "--metal-devices=cpu"]
+    with subprocess.Popen(command, cwd=suite.pytester.path, stdout=subprocess.PIPE, text=True) as session:
+        until = time.monotonic() + 60
+        while not (suite.pytester.path / "second").exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        session.send_signal(signal.SIGTERM)
+        out, _ = session.communicate(timeout=30)
+    pytest.LineMatcher(out.splitlines()).fnmatch_lines(
+        [
+            "*= training performance =*",
+            "first*recorded",
+            "stored in test-machine.json:",
+            "*KeyboardInterrupt*",
+            "*1 passed*",
+        ]
+    )
+    assert session.returncode == pytest.ExitCode.INTERRUPTED
+
+
 def test_the_next_session_removes_the_folder_of_a_killed_one(suite, monkeypatch, tmp_path):
     temporary = tmp_path / "temporary"
     temporary.mkdir()
