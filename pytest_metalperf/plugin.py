@@ -418,8 +418,11 @@ def _sigterm_is_ctrl_c(config: pytest.Config) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
         raise KeyboardInterrupt
 
+    def restore() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
     signal.signal(signal.SIGTERM, end)
-    config.add_cleanup(lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    config.add_cleanup(restore)
 
 
 @pytest.hookimpl(tryfirst=True)
