@@ -17,25 +17,43 @@ OF_A_REPOSITORY = {
 }  # fmt: skip
 """What git sets for its hooks (`git rev-parse --local-env-vars`); not its GIT_CONFIG_…, which may hold safe.directory."""
 
+_OBJECTS = ("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES")
 
-def git(folder: Path, *words: str, seconds: float = GIT_SECONDS, index: Path | None = None) -> str:
-    """What a git command prints; one that writes an index is given a file of our own for it.
+
+def git(
+    folder: Path,
+    *words: str,
+    seconds: float = GIT_SECONDS,
+    index: Path | None = None,
+    objects: tuple[Path, Path] | None = None,
+) -> str:
+    """What a git command prints; no hook runs.
 
     Git speaks in bytes, and a file's name may be any: it comes as the system's names do (PEP 383).
+
+    Args:
+        folder: that it is asked of.
+        words: of the command.
+        seconds: after which it is ended.
+        index: a file of our own, for a command that writes an index.
+        objects: a folder of our own, for one that writes objects, and that of the repository's.
 
     Raises:
         OSError: where there is no git.
         subprocess.SubprocessError: when it fails or takes too long; its `stderr` is text.
     """
     done = subprocess.run(
-        ["git", "-C", str(folder), *words],
+        ["git", "-c", f"core.hooksPath={os.devnull}", "-c", "core.fsmonitor=false", "-C", str(folder), *words],
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=seconds,
         check=False,
         env={
             **_elsewhere(os.environ),
             "GIT_OPTIONAL_LOCKS": "0",
+            "GIT_TERMINAL_PROMPT": "0",
             **({} if index is None else {"GIT_INDEX_FILE": str(index)}),
+            **({} if objects is None else dict(zip(_OBJECTS, map(str, objects), strict=True))),
         },
     )
     if done.returncode:

@@ -1,0 +1,131 @@
+"""The code that was measured: a digest of it, and the revision that holds the same.
+
+People edit, record, and then commit code and baseline together; a squash merge loses the commit that was recorded. So a baseline
+names its code by what the files hold: any commit with the same files is that code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+from ..worker.sources import interpreter_folders, is_below
+from .git import asked, git
+from .stack_file import FOLDER as STACKS
+
+MOST_CANDIDATES = 50
+_CODE = {".py", ".pyc", ".pyi", ".pyx", ".so", ".pyd", ".dylib", ".pth"}
+_TOOLS = {"__pycache__", "build", "dist", "node_modules"}
+
+
+def top_of(folder: Path) -> Path | None:
+    """The top of the repository that `folder` lies in; None outside git."""
+    found = asked(folder, "rev-parse", "--show-toplevel")
+    return Path(found).resolve() if found else None
+
+
+def digest_of_tree(top: Path, baselines: Path, imported: Iterable[str] = ()) -> str | None:
+    """A digest of the working tree: of all files that git tracks, as they are now, and of those imported beside them.
+
+    Baselines and stacks are left out, since recording changes them. Files that git ignores are no code of the repository's.
+
+    Args:
+        top: of the repository.
+        baselines: the folder of the baseline files.
+        imported: files of modules, of which those count that git could add.
+
+    Returns:
+        64 hexadecimal digits; None where git cannot say, as in the middle of a merge.
+    """
+    with contextlib.suppress(OSError, subprocess.SubprocessError), tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        index, objects = folder / "index", folder / "objects"
+        objects.mkdir()
+        theirs = top / git(top, "rev-parse", "--git-path", "index")
+        if theirs.exists():  # with the times of files, so that only what changed is read
+            shutil.copy(theirs, index)
+        store = top / git(top, "rev-parse", "--git-path", "objects")
+        new = _untracked(top, imported)
+        for words in (["add", "--update", "--", "."], *([["add", "--", *new]] if new else [])):
+            git(top, *words, index=index, objects=(objects, store))
+        return _digest(_entries(git(top, "ls-files", "--stage", "-z", index=index)), _left_out(top, baselines))
+    return None
+
+
+def digest_of_commit(top: Path, commit: str, baselines: Path) -> str | None:
+    """The same of a commit; None where the repository has not all of it."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        listed = git(top, "ls-tree", "-r", "-z", "--full-tree", commit)
+        return _digest(_entries(listed), _left_out(top, baselines))
+    return None
+
+
+def commit_with(top: Path, digest: str, recorded: str | None, file: Path) -> str | None:
+    """A commit whose files have that digest; None where none is found.
+
+    Args:
+        top: of the repository.
+        digest: of the code as measured.
+        recorded: the commit on which it was measured, perhaps with changes.
+        file: the baseline file, whose changes name more commits: code and baseline are committed together, or squashed.
+    """
+    words = ["log", "--format=%H", f"--max-count={MOST_CANDIDATES}"]
+    found = [
+        *([recorded] if recorded is not None else []),
+        *(asked(top, *words, f"-S{digest}", "--", str(file)) or "").split(),
+        *(asked(top, *words, "--", str(file)) or "").split(),
+    ]
+    return next((one for one in dict.fromkeys(found) if digest_of_commit(top, one, file.parent) == digest), None)
+
+
+def link_data(top: Path, tree: Path) -> None:
+    """Link into a checkout what lies in the working tree and git does not hold, such as data sets, unless it is code."""
+    for name in (asked(top, "ls-files", "--others", "--directory", "--no-empty-directory", "-z") or "").split("\0"):
+        here, there = top / name, tree / name
+        if name and not _is_code(here) and not there.exists() and there.parent.is_dir():
+            with contextlib.suppress(OSError):
+                there.symlink_to(here, target_is_directory=here.is_dir())
+
+
+def _is_code(path: Path) -> bool:
+    if path.name.startswith(".") or path.name in _TOOLS or path.suffix in {*_CODE, ".egg-info"}:
+        return True
+    return path.is_dir() and ((path / "pyvenv.cfg").exists() or any(one.suffix in _CODE for one in path.iterdir()))
+
+
+def _untracked(top: Path, files: Iterable[str]) -> list[str]:
+    """Those below `top`, outside the interpreter's own folders, that git neither tracks nor ignores."""
+    own = interpreter_folders()
+    inside = [os.path.relpath(file, top) for file in files if Path(file).resolve().is_relative_to(top)]
+    mine = sorted({name for name in inside if not is_below(str(top / name), own)})
+    if not mine:
+        return []
+    return [one for one in git(top, "ls-files", "--others", "--exclude-standard", "-z", "--", *mine).split("\0") if one]
+
+
+def _left_out(top: Path, baselines: Path) -> PurePosixPath:
+    return PurePosixPath(Path(os.path.relpath(baselines.resolve(), top)).as_posix())
+
+
+def _entries(listed: str) -> Iterator[tuple[str, str, str]]:
+    """Path, mode and object of each file that `ls-tree -r -z` (mode, type, object) or `ls-files --stage -z` lists."""
+    for line in filter(None, listed.split("\0")):
+        facts, _, path = line.partition("\t")
+        mode, second, third = facts.split()
+        yield path, mode, third if second in ("blob", "commit") else second
+
+
+def _digest(entries: Iterable[tuple[str, str, str]], baselines: PurePosixPath) -> str:
+    found = hashlib.sha256()
+    for path, mode, of_object in sorted(entries):
+        where = PurePosixPath(path)
+        stored = where.parent == baselines and where.suffix == ".json"
+        if not stored and where.parent != baselines / STACKS:
+            found.update(os.fsencode(f"{mode} {of_object} {path}\0"))
+    return found.hexdigest()
