@@ -11,6 +11,7 @@ import pytest
 
 from .judge.against_baseline import judged
 from .judge.against_reference import compared
+from .judge.replay import system_differs
 from .judge.speedup import NOT_WANTED, compare, variants
 from .judge.sustained import sustained, sustained_plan
 from .measure.home import home_of
@@ -18,7 +19,7 @@ from .measure.live import LiveRuns, LiveWorkload
 from .measure.plan import plan_of
 from .measure.worker import WorkerError
 from .report import metrics as gated
-from .report import speedups, words
+from .report import replays, speedups, words
 from .report import sustained as long_run
 from .results.measurement import Measurement, Speedup
 from .results.run import Run
@@ -334,17 +335,18 @@ def failures(session: MetalSession, measurement: Measurement, settings: Settings
     """Why a test fails whose measurement did not break, a text for each reason; empty where it passes."""
     texts = []
     long = measurement.sustained
+    kind = words if measurement.replayed is None else replays
     if measurement.verdict == "slower":
-        texts.append(
-            words.slower(measurement, command) if long is None else long_run.slower(measurement, long, command)
-        )
+        texts.append(kind.slower(measurement, command) if long is None else long_run.slower(measurement, long, command))
     if measurement.verdict == "inconclusive" and settings.strict:
         text = (
-            words.inconclusive(measurement, command)
+            kind.inconclusive(measurement, command)
             if long is None
             else long_run.inconclusive(measurement, long, command)
         )
         texts.append(text)
+    if measurement.verdict == "machine" and settings.strict and (differs := system_differs(measurement)):
+        texts.append(replays.on_another_system(measurement, differs, command))
     if measurement.verdict == "no baseline" and settings.fails_on_missing:
         store = session.store
         near = "" if settings.machine else store.near()  # a name that a person gave says nothing of memory

@@ -509,7 +509,7 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
     if report.failed and "error" in verdicts:
         return "error", "E", "ERROR"
     if report.passed:
-        for word, letter in (("inconclusive", "i"), ("no baseline", "n")):
+        for word, letter in (("inconclusive", "i"), ("no baseline", "n"), ("machine", "m")):
             if word in verdicts:
                 return word, letter, word.upper()
     return None

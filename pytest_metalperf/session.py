@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .measure.in_turn import Turns
     from .measure.worker import WorkerError
     from .references.reference import Reference
+    from .references.replay import Recipes, Today
 
 Listener = Callable[[Measurement | Speedup], None]
 
@@ -94,6 +95,7 @@ class MetalSession:
         self._runs: dict[tuple[str, str, str], list[Run]] = {}
         self._pairs: dict[tuple[str, str, str], list[tuple[Turns, Turns]]] = {}
         self._reference: Reference | None = None
+        self._recipes: Recipes | None = None
         self._claims: dict[str, _Claim] = {}
         self._revision: Revision | None = None
 
@@ -163,6 +165,31 @@ class MetalSession:
 
             self._reference = find(self.settings.against, self.rootdir)
         return self._reference
+
+    @property
+    def recipes(self) -> Recipes:
+        """How the baselines of this session's folder are trained again."""
+        if self._recipes is None:
+            from .references.replay import Recipes  # git, and packaging: only where a recipe is stored or followed
+
+            self._recipes = Recipes(self.rootdir, self.store.path.parent)
+        return self._recipes
+
+    def today(self, workload: Workload, runs: Iterable[Run]) -> Today | None:
+        """What the runs of a workload trained with, by the one whose worker was asked; None where none was."""
+        asked = next((run for run in runs if run.loaded is not None), None)
+        return None if asked is None else self.recipes.today(workload, asked)
+
+    def _needs_recipe(self, workload: Workload) -> bool:
+        """Whether a run of it must tell what it had loaded: to be stored, or to be compared with what is."""
+        if (
+            not self.local
+            or workload.source.get("kind") not in ("import", "reference")
+            or self.settings.metal == "smoke"
+        ):
+            return False
+        stored = self.store.workloads.get(workload.id)
+        return self.settings.update_baselines or (stored is not None and stored.accepted is not None)
 
     def missing_device(self, device: str, backend: str) -> str:
         """Why `device` cannot be used with `backend`, or nothing if it can. The CPU is always there.
@@ -325,8 +352,9 @@ class MetalSession:
                 )
 
             since, before = RealTime.monotonic(), len(runs)
+            backend, look = self.backend_source(workload.backend), not runs and self._needs_recipe(workload)
             try:
-                for run in self.fleet.run(workload, self.backend_source(workload.backend), plan, missing, progress):
+                for run in self.fleet.run(workload, backend, plan, missing, progress, look=look):
                     runs.append(run)
             finally:
                 self.on_progress(None)
@@ -407,6 +435,8 @@ class MetalSession:
         finally:
             if self._reference is not None:
                 self._reference.close()
+            if self._recipes is not None:
+                self._recipes.close(unused=bool(self.updates.recorded))
 
 
 def known_backends(added: Iterable[Mapping[str, Callable[[], Any]]]) -> dict[str, Mapping[str, Any] | str]:

@@ -280,6 +280,14 @@ class Settings:
     max_runs: int = _option(
         "--metal-max-runs", 5, "fresh runs that the gate may spend on one verdict", _at_least_two, metavar="N"
     )
+    confirm: str = _option(
+        "--metal-confirm",
+        "auto",
+        "what a first look leaves open is answered by training the baseline's own code in turn with today's (auto), by"
+        " further runs against the stored figures (stored); replay trains in turn whatever the first look says",
+        _one_of("auto", "replay", "stored"),
+        metavar="auto|replay|stored",
+    )
     on_missing: str = _option(
         "--metal-on-missing",
         "auto",

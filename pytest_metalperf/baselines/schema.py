@@ -106,14 +106,15 @@ class Fingerprint(Value, frozen=True, kw_only=True):
 
 
 class Accepted(Value, frozen=True, kw_only=True, omit_defaults=True):
-    """What is needed to train the accepted code again; nothing fills it yet, and what is there is kept.
+    """What is needed to train the accepted code again.
 
-    `commit` is hexadecimal digits, `digest` that of the code as measured, `file` the builder's, relative to the repository,
-    `qualified_name` its name there, `stack` the file of its packages.
+    `commit` is hexadecimal digits, `digest` that of the code as measured, `added` what belongs to it and git did not track
+    yet, `file` the builder's, relative to the repository, `qualified_name` its name there, `stack` the file of its packages.
     """
 
     commit: Commit | None = None
     digest: str | None = None
+    added: list[str] = msgspec.field(default_factory=list)
     file: str | None = None
     qualified_name: str | None = None
     axes: dict[str, Condition | int] | None = None

@@ -19,6 +19,7 @@ from ..results.measurement import Measurement, Speedup
 from .errors import BaselineError
 from .file import Store
 from .schema import (
+    Accepted,
     Anchor,
     AnyEntry,
     Entry,
@@ -105,6 +106,7 @@ class Updates:
         fingerprint: Fingerprint | None = None,
         examples: int | None = None,
         force: bool = False,
+        accept: Callable[[], Accepted | None] = lambda: None,
     ) -> Entry:
         """Store `runs` as the baseline of a workload: beside what is there, instead of it, or with it as the new anchor.
 
@@ -118,6 +120,8 @@ class Updates:
             fingerprint: of their work.
             examples: in one batch.
             force: whether they may stand beside runs of other work.
+            accept: makes the recipe of what is accepted, under the file's lock; runs that only stand beside others keep
+                theirs.
 
         Raises:
             BaselineError: when the file cannot be written, or holds runs of other work beside which they would stand.
@@ -142,7 +146,7 @@ class Updates:
                 runs=[*(kept.runs if kept is not None else ()), *runs],
                 fingerprint=fingerprint if kept is None else beside(kept.fingerprint, fingerprint),
                 examples=sizes.pop() if len(sizes) == 1 else None,
-                accepted=kept.accepted if kept is not None else None,
+                accepted=kept.accepted if kept is not None else accept(),
             )
 
         return self._put(store, id, "workloads", len(runs), mode, facts, after)

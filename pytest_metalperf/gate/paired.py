@@ -7,6 +7,8 @@ In the code's order:
 1. Fewer than ``LEAST_PAIRS`` decide nothing: two pairs hardly know how processes differ.
 2. ``slower``, ``faster``, ``within`` and the smallest visible slowdown are those of ``verdict``, with a pair in the place
    of a fresh run: the same rates, spent over looks in the same way.
+3. ``within`` also needs a 95 % interval that ends below twice the tolerance: where pairs differ so much that it does not,
+   nothing can be promised, and the answer is ``inconclusive``. A tolerance of zero promises nothing of the kind.
 """
 
 from __future__ import annotations
@@ -48,7 +50,9 @@ def judge_pairs(now: Sequence[Sequence[float]], reference: Sequence[Sequence[flo
 
     enough = pairs >= LEAST_PAIRS
     spent = pairs >= max(rule.max_runs, LEAST_PAIRS)
-    blind = rule.is_blind(relative(visible))
+    blind = rule.is_blind(relative(visible)) or (
+        rule.tolerance > 0 and change + margin >= math.log1p(2 * rule.tolerance)
+    )
     verdict, decided, reason = "inconclusive", spent, ""
     if enough and change >= beyond and median_low(each) >= tolerance:
         verdict, decided = "slower", True

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from .. import suspects
 from ..baselines.errors import BaselineError
-from ..baselines.schema import Entry, SpeedupEntry
+from ..baselines.schema import Accepted, Entry, SpeedupEntry
 from ..baselines.update import mode_of_change, stores_changes, stores_everything
 from ..measure.capacity import side_by_side
+from ..measure.plan import plan_of
 from ..measure.worker import WorkerError
 from ..report import words
 from ..results.conditions import least_loaded, refusal, under_conditions, under_known_conditions, under_load
@@ -22,6 +23,7 @@ from ..settings import Settings
 from ..workloads.workload import Workload
 from .evidence import beside_means, is_comparable, other_estimator, peers, rule_of, runs_for_the_gate
 from .metrics import gate_metrics
+from .replay import is_spared, replay_of, replayed
 
 if TYPE_CHECKING:
     from ..gate import Judgement
@@ -153,6 +155,14 @@ def _gate(
     if first_look is not None and not again and look([first_look()]) and measurement.verdict == "within":
         return
     done = look(measure(1))
+    replay = None
+    if first_look is None and not is_spared(measurement, settings):
+        if later and not done and measurement.judgement is not None and measurement.judgement.spread_next:
+            session.suspects.put_off(measurement.nodeid, words.suspected(measurement))
+        replay = replay_of(session, measurement, stored, settings)
+        if replay is not None and replay.reference is not None:
+            replayed(session, measurement, stored, settings, replay)
+            return
     if not done and measurement.judgement is not None and measurement.judgement.spread_next:
         session.wait_since_look(measurement.workload, 0.0 if later else suspects.PATIENCE)
         if later:
@@ -162,6 +172,8 @@ def _gate(
         done = look(measure(min(settings.max_runs, len(measurement.runs) + side_by_side())))
     if measurement.beyond_total:
         measurement.verdict = "slower"
+    elif measurement.verdict == "slower" and replay is not None:
+        measurement.verdict = "machine"  # the same code, packages and variables: what is slower is no code
 
 
 def _look_again_at_work(measurement: Measurement, settings: Settings, measure: Callable[[int], list[Run]]) -> None:
@@ -186,16 +198,23 @@ def _record(
         measurement.verdict, measurement.error = "", words.refused(why)
         return
     examples = {run.examples for run in measurement.runs}
+    workload, (commit, clean) = measurement.workload, session.revision
+    today = session.today(workload, session.kept(workload, plan_of(settings)))
+
+    def accept() -> Accepted | None:
+        return None if today is None else session.recipes.accepted(workload, today, commit)
+
     session.updates.record(
         session.store,
-        measurement.workload.id,
-        [run.stored(*session.revision) for run in measurement.runs],
+        workload.id,
+        [run.stored(commit, clean) for run in measurement.runs],
         geometric_mean(run.estimate.seconds for run in runs),
         settings.update_mode,
         session.stored_facts,
         fingerprint=measurement.fingerprint,
         examples=examples.pop() if len(examples) == 1 else None,
         force=settings.force,
+        accept=accept,
     )
     measurement.verdict = "recorded"
     measurement.metrics = [replace(one, verdict="recorded", worse=False) for one in measurement.metrics]

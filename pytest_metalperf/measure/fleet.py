@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..results.metrics import PREPARED_BESIDE
-from ..results.run import Run, run_of
+from ..results.run import LOADED, Run, run_of
 from ..worker.clock import RealTime
 from ..worker.lock import WAIT_SECONDS
 from ..workloads.workload import Workload
@@ -193,12 +193,27 @@ class Fleet:
         return workers
 
     def run(
-        self, workload: Workload, backend: Mapping[str, Any] | str, plan: Plan, count: int, progress: OnProgress
+        self,
+        workload: Workload,
+        backend: Mapping[str, Any] | str,
+        plan: Plan,
+        count: int,
+        progress: OnProgress,
+        *,
+        look: bool = False,
     ) -> Iterator[Run]:
         """`count` fresh runs: prepared side by side, unless the plan forbids it, and measured one after the other.
 
         On a GPU the first is alone, and tells how many its memory holds: where it is short, frameworks choose other
         algorithms, with less workspace, and runs of the same code differ.
+
+        Args:
+            workload: what to train.
+            backend: how a worker finds it.
+            plan: of each run.
+            count: of runs.
+            progress: called with what is going on.
+            look: whether the first run is asked what it had loaded, once all is measured.
 
         Raises:
             WorkerError: when one of them breaks; the rest are ended.
@@ -220,6 +235,9 @@ class Fleet:
                         least_seconds=plan.least_seconds,
                     )
                     worker.ask("finish")
+                    for what in LOADED if look else ():
+                        worker.ask(what)
+                    look = False
                     self.wait([worker], progress, plan.timeout)
                     worker.kill()
                     worker.results["measure"].setdefault("conditions", {})[PREPARED_BESIDE] = side - 1.0

@@ -8,7 +8,7 @@ import io
 import marshal
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +48,14 @@ class Interpreter:
         package: this package, as the worker gets it.
         moved: a folder and the one that stands instead of it, such as a repository and a checkout of another revision;
             None where nothing is moved.
+        variables: environment variables that its workers start with; None is unset.
     """
 
     name: str = ""
     python: str = ""
     package: Path = Path(__file__).parents[1]
     moved: tuple[str, str] | None = None
+    variables: Mapping[str, str | None] = field(default_factory=dict)
 
     def source(self, source: Mapping[str, Any]) -> Mapping[str, Any]:
         """Where this interpreter finds what `source` describes: in its own checkout, if it is of the repository."""

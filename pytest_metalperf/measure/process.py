@@ -68,7 +68,11 @@ class Process:
         name, data = launch.archive
         try:
             mark = launch.watcher.variables() if launch.local else {}
-            with _deadline(min(START_SECONDS, launch.timeout)), without_observers(), _variables(mark):
+            with (
+                _deadline(min(START_SECONDS, launch.timeout)),
+                without_observers(),
+                _variables({**mark, **interpreter.variables}),
+            ):
                 self._gateway = launch.group.makegateway(f"{launch.spec}//execmodel=main_thread_only")
             self._channel = self._gateway.remote_exec(BOOTSTRAP)
             self.pid = self._channel.receive(timeout=START_SECONDS)
@@ -185,18 +189,22 @@ def _import_path(launch: Launch) -> Any:
 
 
 @contextlib.contextmanager
-def _variables(more: Mapping[str, str]) -> Iterator[None]:
+def _variables(more: Mapping[str, str | None]) -> Iterator[None]:
     """More of them while a process is started: execnet's own are set in it later, where the system does not show them."""
     before = {name: os.environ.get(name) for name in more}
-    os.environ.update(more)
+    _set(more)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        _set(before)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 @contextlib.contextmanager

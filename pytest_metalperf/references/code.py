@@ -12,7 +12,8 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..worker.sources import interpreter_folders, is_below
@@ -30,8 +31,21 @@ def top_of(folder: Path) -> Path | None:
     return Path(found).resolve() if found else None
 
 
-def digest_of_tree(top: Path, baselines: Path, imported: Iterable[str] = ()) -> str | None:
-    """A digest of the working tree: of all files that git tracks, as they are now, and of those imported beside them.
+@dataclass(frozen=True)
+class Code:
+    """The code of a working tree.
+
+    Attributes:
+        digest: 64 hexadecimal digits.
+        added: files that are imported and that git does not track yet, relative to the repository's top.
+    """
+
+    digest: str
+    added: tuple[str, ...] = ()
+
+
+def code_of_tree(top: Path, baselines: Path, imported: Iterable[str] = ()) -> Code | None:
+    """The code of the working tree: all files that git tracks, as they are now, and those imported beside them.
 
     Baselines and stacks are left out, since recording changes them. Files that git ignores are no code of the repository's.
 
@@ -41,7 +55,7 @@ def digest_of_tree(top: Path, baselines: Path, imported: Iterable[str] = ()) -> 
         imported: files of modules, of which those count that git could add.
 
     Returns:
-        64 hexadecimal digits; None where git cannot say, as in the middle of a merge.
+        None where git cannot say.
     """
     with contextlib.suppress(OSError, subprocess.SubprocessError), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -51,37 +65,52 @@ def digest_of_tree(top: Path, baselines: Path, imported: Iterable[str] = ()) -> 
         if theirs.exists():  # with the times of files, so that only what changed is read
             shutil.copy(theirs, index)
         store = top / git(top, "rev-parse", "--git-path", "objects")
-        new = _untracked(top, imported)
-        for words in (["add", "--update", "--", "."], *([["add", "--", *new]] if new else [])):
+        added = _untracked(top, imported)
+        for words in (["add", "--update", "--", "."], *([["add", "--", *added]] if added else [])):
             git(top, *words, index=index, objects=(objects, store))
-        return _digest(_entries(git(top, "ls-files", "--stage", "-z", index=index)), _left_out(top, baselines))
+        listed = git(top, "ls-files", "--stage", "-z", index=index)
+        return Code(_digest(_entries(listed), _left_out(top, baselines)), tuple(added))
     return None
 
 
-def digest_of_commit(top: Path, commit: str, baselines: Path) -> str | None:
-    """The same of a commit; None where the repository has not all of it."""
+def digest_of_commit(top: Path, commit: str, baselines: Path, without: Collection[str] = ()) -> str | None:
+    """The digest of a commit's files but some; None where the repository has not all of it."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         listed = git(top, "ls-tree", "-r", "-z", "--full-tree", commit)
-        return _digest(_entries(listed), _left_out(top, baselines))
+        entries = [entry for entry in _entries(listed) if entry[0] not in without]
+        return _digest(entries, _left_out(top, baselines))
     return None
 
 
-def commit_with(top: Path, digest: str, recorded: str | None, file: Path) -> str | None:
-    """A commit whose files have that digest; None where none is found.
+def commit_with(top: Path, code: Code, recorded: str | None, file: Path) -> str | None:
+    """A commit that holds that code; None where none is found.
+
+    A commit may hold more: files that were new in the working tree too, and that nothing imported.
 
     Args:
         top: of the repository.
-        digest: of the code as measured.
+        code: as measured.
         recorded: the commit on which it was measured, perhaps with changes.
         file: the baseline file, whose changes name more commits: code and baseline are committed together, or squashed.
     """
     words = ["log", "--format=%H", f"--max-count={MOST_CANDIDATES}"]
     found = [
         *([recorded] if recorded is not None else []),
-        *(asked(top, *words, f"-S{digest}", "--", str(file)) or "").split(),
+        *(asked(top, *words, f"-S{code.digest}", "--", str(file)) or "").split(),
         *(asked(top, *words, "--", str(file)) or "").split(),
     ]
-    return next((one for one in dict.fromkeys(found) if digest_of_commit(top, one, file.parent) == digest), None)
+    return next((one for one in dict.fromkeys(found) if _holds(top, one, code, recorded, file.parent)), None)
+
+
+def _holds(top: Path, commit: str, code: Code, recorded: str | None, baselines: Path) -> bool:
+    if digest_of_commit(top, commit, baselines) == code.digest:
+        return True
+    for base in filter(None, (recorded, f"{commit}^")):
+        new = asked(top, "diff", "--name-only", "--diff-filter=A", "--no-renames", "-z", base, commit)
+        beside = {*(new or "").split("\0")} - {"", *code.added}
+        if beside and digest_of_commit(top, commit, baselines, beside) == code.digest:
+            return True
+    return False
 
 
 def link_data(top: Path, tree: Path) -> None:

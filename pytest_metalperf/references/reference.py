@@ -202,8 +202,22 @@ def _interpreter(text: str, python: Path) -> Reference:
 def _revision(text: str, commit: str, rootdir: Path) -> Reference:
     try:
         top = Path(git(rootdir, "rev-parse", "--show-toplevel")).resolve()
-    except (OSError, subprocess.SubprocessError) as error:
-        raise BadReference(f"--metal-against {text}: is of no repository ({_short(error)})") from None
+        return at_commit(text if commit.startswith(text) else f"{text} ({commit[:10]})", commit, top)
+    except (BadReference, OSError, subprocess.SubprocessError) as error:
+        raise BadReference(f"--metal-against {text}: {_short(error)}") from None
+
+
+def at_commit(name: str, commit: str, top: Path) -> Reference:
+    """A commit of a repository, laid out in a folder of its own.
+
+    Args:
+        name: for messages.
+        commit: as hexadecimal digits.
+        top: of the repository.
+
+    Raises:
+        BadReference: where it cannot be checked out.
+    """
     folder = made()
     tree = folder.resolve() / top.name
     try:
@@ -211,12 +225,11 @@ def _revision(text: str, commit: str, rootdir: Path) -> Reference:
     except BaseException as error:
         removed(folder)
         if isinstance(error, (OSError, subprocess.SubprocessError)):
-            raise BadReference(f"--metal-against {text}: cannot be checked out ({_short(error)})") from None
+            raise BadReference(f"cannot be checked out ({_short(error)})") from None
         raise
     package = Path(__file__).parents[1].resolve()
     theirs = Path(moved(str(package), str(top), str(tree)))
     own = theirs != package and (theirs / "worker" / "serve.py").exists()
-    name = text if commit.startswith(text) else f"{text} ({commit[:10]})"
     interpreter = Interpreter(name=name, package=theirs if own else package, moved=(str(top), str(tree)))
     return Reference(name, interpreter, sys.version.split()[0], own, folder)
 
@@ -240,4 +253,5 @@ def _holds(tree: Path, name: str) -> bool:
 def _short(error: BaseException) -> str:
     stderr = getattr(error, "stderr", None)
     lines = stderr.strip().splitlines() if isinstance(stderr, str) else []
-    return lines[-1][:200] if lines else f"{type(error).__name__}: {error}"[:200]
+    plain = str(error) if isinstance(error, BadReference) else f"{type(error).__name__}: {error}"
+    return (lines[-1] if lines else plain)[:200]

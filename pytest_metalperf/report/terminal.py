@@ -6,7 +6,7 @@ import contextlib
 import re
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..baselines.file import devices_of, hours, orphans
@@ -18,7 +18,7 @@ from ..results.metrics import WORDS
 from ..session import MetalSession
 from ..worker.clock import RealTime
 from . import metrics as gated
-from . import speedups, sustained, sweeps, words
+from . import replays, speedups, sustained, sweeps, words
 from .tables import aligned
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 OLD_DAYS = 90
 _COLOURS = {
     "slower": "red", "error": "red", "inconclusive": "yellow", "no baseline": "yellow", "faster": "green",
-    "within": "green", "recorded": "cyan",
+    "within": "green", "recorded": "cyan", "machine": "yellow",
 }  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def line(progress: Progress, seconds: float) -> str:
 
 def table(results: Sequence[Measurement | Speedup]) -> list[tuple[str, str]]:
     """The closing table as (line, colour) pairs; the first line is the head."""
-    against = any(isinstance(result, Measurement) and result.reference is not None for result in results)
+    against = any(isinstance(result, Measurement) and result.reference and not result.replayed for result in results)
     head = ("workload", "device", "now", "reference" if against else "baseline", "change", "visible", "verdict")
     rows: list[tuple[str, ...]] = [head]
     totals, colours = ["since anchor"], [""]
@@ -209,6 +209,8 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
             out.append((f"{result.workload.id} over {sustained.span(result.runs[0])}:", ""))
             out += [(text, "") for text in sustained.profile(result.runs[0], result.sustained)]
     out += [(text, "") for text in sweeps.lines(measured)]
+    lines = {result.workload.id: replays.line(result) for result in measured}
+    out += [(text, "yellow") for text in lines.values() if text]
     out += [(text, "yellow") for text in _conditions(measured)]
     unclear = {result.workload.id: words.remarks(result) for result in measured if result.verdict == "inconclusive"}
     out += [(f"{key}: {'; '.join(found)}", "yellow") for key, found in unclear.items() if found]
@@ -226,10 +228,12 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
     used = words.versions(run.versions for result in measured for run in result.runs)
     if used:
         out.append((f"measured on {session.facts.id} with {used}", ""))
-    compared = [result.reference for result in measured if result.reference is not None]
-    if compared:
-        theirs = words.versions(run.versions for reference in compared for run in reference.runs)
-        out.append((f"in turn with {compared[0].name}: {theirs or 'nothing measured'}", ""))
+    compared: dict[str, list[Mapping[str, str]]] = {}
+    for result in measured:
+        if result.reference is not None:
+            compared.setdefault(result.reference.name, []).extend(run.versions for run in result.reference.runs)
+    for name, theirs in compared.items():
+        out.append((f"in turn with {name}: {words.versions(theirs) or 'nothing measured'}", ""))
     out += [(text, "yellow") for text in waited(session.waits)]
     out.append((summary(session.results, session.skipped, session.refused), ""))
     return out
@@ -257,7 +261,7 @@ def summary(
 ) -> str:
     """`6 gated: 5 within, 1 slower; 2 metrics gated: 1 within, 1 more; not gated: 1 recorded, 6 skipped (no GPU here)`."""
     verdicts = ["error" if result.error else result.verdict for result in results]
-    gate = ("faster", "within", "slower", "inconclusive")
+    gate = ("faster", "within", "slower", "machine", "inconclusive")
     gated = [verdict for verdict in verdicts if verdict in gate]
     others = words.counts(verdicts, [word for word in VERDICTS if word not in gate])
     smoke = sum(verdict == "" for verdict in verdicts)

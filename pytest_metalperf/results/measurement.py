@@ -18,12 +18,12 @@ from .run import Run, storable
 if TYPE_CHECKING:
     from ..gate import Judgement, Ratio, Sustained
 
-VERDICTS = ("faster", "within", "slower", "inconclusive", "no baseline", "recorded")
+VERDICTS = ("faster", "within", "slower", "machine", "inconclusive", "no baseline", "recorded")
 
 
 @dataclass(frozen=True)
 class ReferenceRuns:
-    """What a measurement was interleaved with under --metal-against.
+    """What a measurement was interleaved with: under --metal-against, or its own baseline, replayed.
 
     Attributes:
         name: as a person wrote it, a revision with its commit.
@@ -34,6 +34,24 @@ class ReferenceRuns:
     runs: Sequence[Run] = ()
 
 
+@dataclass(frozen=True)
+class Replayed:
+    """What a replay of the baseline adds to its reference.
+
+    Attributes:
+        stored: the gate's judgement by the stored figures, which the replay confirms or corrects.
+        differs: what differs of code, packages and variables between the baseline and today, a clause each.
+        not_replayed: what of that is today's on both sides, a clause each.
+        moved: how much slower the baseline's own code is than its stored figures, with a 95 % interval; None where that
+            cannot be told.
+    """
+
+    stored: Judgement
+    differs: Sequence[str] = ()
+    not_replayed: Sequence[str] = ()
+    moved: tuple[float, float, float] | None = None
+
+
 @dataclass
 class Measurement:
     """All runs of one workload in one session, and what the gate says of them: what `metal_bench(...)` returns.
@@ -41,10 +59,12 @@ class Measurement:
     Attributes:
         workload: what was trained.
         runs: fresh runs, in order.
-        verdict: `faster`, `within`, `slower`, `inconclusive`, `no baseline` or `recorded`; empty in a smoke run.
+        verdict: `faster`, `within`, `slower`, `machine`, `inconclusive`, `no baseline` or `recorded`; empty in a smoke run.
         judgement: the gate's figures behind the verdict; None where there was no baseline to compare with.
         baseline: the stored entry that it was compared with; None if there was none.
-        reference: what it was interleaved with under --metal-against, instead of a baseline.
+        reference: what it was interleaved with: under --metal-against, instead of a baseline, or the baseline, replayed.
+        replayed: what a replay adds to that; None where there was none.
+        no_replay: why there was none, in one sentence, where it was wanted; empty otherwise.
         error: what broke, in one sentence, instead of a verdict.
         tolerance: slowdown that was accepted.
         beyond_total: whether it is the total since the anchor that is not accepted.
@@ -60,6 +80,8 @@ class Measurement:
     judgement: Judgement | None = None
     baseline: Entry | None = None
     reference: ReferenceRuns | None = None
+    replayed: Replayed | None = None
+    no_replay: str = ""
     error: str = ""
     tolerance: float = 0.05
     beyond_total: bool = False
@@ -74,6 +96,9 @@ class Measurement:
         """Now / anchor - 1: the change since the first figure ever accepted; None without a baseline."""
         if self.judgement is None or self.baseline is None:
             return None
+        if self.replayed is not None:  # today's machine may be another: the pairs tell what the code has added
+            now = self.replayed.stored.baseline_seconds * (1 + self.judgement.change)
+            return now / self.baseline.anchor.seconds_per_batch - 1
         return self.judgement.now_seconds / self.baseline.anchor.seconds_per_batch - 1
 
     @property

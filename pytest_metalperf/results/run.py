@@ -16,6 +16,9 @@ from ..worker.machine import PER_BATCH
 if TYPE_CHECKING:
     from ..gate import RunEstimate
 
+LOADED = ("imports", "stack")
+"""What a worker is asked for a recipe: the files of its modules, and the packages that it has loaded."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -34,6 +37,7 @@ class Run:
         no_fingerprint: why it could not be taken, in words; empty otherwise.
         trace: the device over time while blocks were timed, rows of seconds, clock in MHz, power in W, temperature in °C
             and the share of the moments before in which it was busy, any of them None; empty where nothing looked.
+        loaded: `imports` and `stack`, the worker's answers of these names; None where nobody asked.
     """
 
     samples: tuple[float, ...]
@@ -55,6 +59,7 @@ class Run:
     fingerprint: Mapping[str, Any] | None = None
     no_fingerprint: str = ""
     trace: Sequence[Sequence[float | None]] = ()
+    loaded: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
 
     @property
     def mean_seconds(self) -> float:
@@ -134,4 +139,5 @@ def run_of(answers: Mapping[str, Mapping[str, Any]], session: str) -> Run:
         fingerprint=answers["finish"].get("work"),
         no_fingerprint=answers["finish"].get("no_work_because", ""),
         trace=answers["measure"].get("trace", ()),
+        loaded={name: answers[name] for name in LOADED} if all(name in answers for name in LOADED) else None,
     )

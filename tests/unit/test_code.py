@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from pytest_metalperf.references.code import commit_with, digest_of_commit, digest_of_tree, link_data, top_of
+from pytest_metalperf.references.code import Code, code_of_tree, commit_with, digest_of_commit, link_data, top_of
 
 WHO = ("-c", "user.name=n", "-c", "user.email=e")
 
@@ -34,8 +34,11 @@ class Repository:
         self.git(*WHO, "commit", "-q", "-m", "m", "--allow-empty")
         return self.git("rev-parse", "HEAD")
 
+    def code(self, *imported):
+        return code_of_tree(self.path, self.baselines, [str(self.path / name) for name in imported])
+
     def digest(self, *imported):
-        return digest_of_tree(self.path, self.baselines, [str(self.path / name) for name in imported])
+        return self.code(*imported).digest
 
 
 @pytest.fixture
@@ -83,7 +86,7 @@ def test_what_git_ignores_and_what_lies_elsewhere_is_no_code_of_the_repository(r
     other = tmp_path_factory.mktemp("other") / "outside.py"
     other.write_text("")
     assert (
-        digest_of_tree(repository.path, repository.baselines, [str(repository.path / "_version.py"), str(other)])
+        code_of_tree(repository.path, repository.baselines, [str(repository.path / "_version.py"), str(other)]).digest
         == before
     )
 
@@ -120,7 +123,8 @@ def test_the_commit_is_found_however_code_and_baseline_were_committed(repository
     """Edit, record, commit: at recording the tree was dirty, so no commit was known."""
     start = repository.git("rev-parse", "HEAD")
     repository.write("model.py", "depth = 22\n")
-    recorded = repository.digest()
+    code = repository.code()
+    recorded = code.digest
     if how == "afterwards":
         repository.commit()
     repository.write("baselines/here.json", f'{{"digest": "{recorded}"}}')
@@ -133,19 +137,34 @@ def test_the_commit_is_found_however_code_and_baseline_were_committed(repository
         wanted = repository.commit()
     repository.write("model.py", "depth = 30\n")
     repository.commit()
-    found = commit_with(repository.path, recorded, start, repository.baselines / "here.json")
+    found = commit_with(repository.path, code, start, repository.baselines / "here.json")
     assert repository.git("show", f"{found}:model.py") == "depth = 22"
     assert digest_of_commit(repository.path, found, repository.baselines) == recorded
 
 
 def test_code_that_no_commit_holds_is_not_found(repository):
     repository.write("model.py", "depth = 22\n")
-    recorded = repository.digest()
+    code = repository.code()
     repository.write("model.py", "depth = 23\n")
-    repository.write("baselines/here.json", f'{{"digest": "{recorded}"}}')
+    repository.write("baselines/here.json", f'{{"digest": "{code.digest}"}}')
     commit = repository.commit()
-    assert commit_with(repository.path, recorded, commit, repository.baselines / "here.json") is None
-    assert commit_with(repository.path, recorded, "0" * 40, repository.baselines / "here.json") is None
+    assert commit_with(repository.path, code, commit, repository.baselines / "here.json") is None
+    assert commit_with(repository.path, code, "0" * 40, repository.baselines / "here.json") is None
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_new_files_that_nothing_imported_may_be_committed_with_the_code(repository, known):
+    start = repository.git("rev-parse", "HEAD")
+    repository.write("model.py", "depth = 22\n")
+    repository.write("layers.py", "")
+    repository.write("notes.txt", "")
+    code = repository.code("model.py", "layers.py")
+    assert code.added == ("layers.py",)
+    repository.write("baselines/here.json", f'{{"digest": "{code.digest}"}}')
+    commit = repository.commit()
+    file = repository.baselines / "here.json"
+    assert commit_with(repository.path, code, start if known else "0" * 40, file) == commit
+    assert commit_with(repository.path, Code(code.digest), start, file) is None
 
 
 def test_in_the_middle_of_a_merge_the_files_count_as_they_are(repository):
@@ -164,7 +183,7 @@ def test_in_the_middle_of_a_merge_the_files_count_as_they_are(repository):
 
 def test_outside_git_there_is_nothing(tmp_path):
     assert top_of(tmp_path) is None
-    assert digest_of_tree(tmp_path, tmp_path / "baselines") is None
+    assert code_of_tree(tmp_path, tmp_path / "baselines") is None
 
 
 def test_data_that_git_does_not_hold_is_linked_and_code_is_not(repository, tmp_path_factory):

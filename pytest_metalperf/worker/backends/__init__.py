@@ -49,12 +49,22 @@ a secret (Terraform's TF_VAR_…), and a baseline is made to be read.
 """
 FAMILIES = ("XLA_PYTHON_CLIENT_", "KMP_", "MALLOC_")
 """What all names of further ones begin with."""
+ELSEWHERE = {
+    "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "JAX_PLATFORMS", "JAX_PLATFORM_NAME", "CUDA_INJECTION64_PATH",
+    "LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "GOMP_CPU_AFFINITY", "OMP_PLACES",
+}  # fmt: skip
+"""Of VARIABLES those that say where to compute, or that make a process load what a file names."""
 ALWAYS = {
     "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
 }
 """What our own backends and the frameworks set where nobody else has."""
+
+
+def is_computing(name: str) -> bool:
+    """Whether that is a variable which says how to compute, so that a replay sets it as it was."""
+    return (name in VARIABLES and name not in ELSEWHERE) or name.startswith(FAMILIES)
 
 
 def variables() -> dict[str, str]:

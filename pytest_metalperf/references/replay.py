@@ -1,0 +1,238 @@
+"""A baseline as a recipe: what is kept to train it again, and how its own code is found for a replay.
+
+Theirs are the builder, its code and its packages, as they were recorded; the measuring loop, the backends and the plan are
+today's on both sides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..baselines.errors import BaselineError
+from ..baselines.schema import Accepted
+from ..baselines.writing import locked
+from ..measure.interpreter import HERE
+from ..results.run import Run
+from ..worker.backends import is_computing
+from ..workloads.workload import Workload
+from .code import Code, code_of_tree, commit_with, digest_of_commit, link_data, top_of
+from .collected import Collected, collected
+from .reference import BadReference, Reference, at_commit
+from .stack import difference
+from .stack_file import read, remove_unused, write
+
+
+class NoReplay(Exception):
+    """One sentence: why a baseline cannot be trained again here."""
+
+
+@dataclass(frozen=True)
+class Today:
+    """What a fresh run of this session trained with, as a recipe names it.
+
+    Attributes:
+        file: the builder's, relative to the repository; None for what no repository holds.
+        code: of the repository; None outside git.
+        packages: that its worker had loaded.
+        variables: that say how to compute, by name.
+    """
+
+    file: str | None
+    code: Code | None
+    packages: Collected
+    variables: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A baseline that can be trained again.
+
+    Attributes:
+        reference: where its code and its packages come from; None where nothing differs, so that there is no other side.
+        workload: as it was recorded.
+        differs: code, packages and variables that differ from today's, a clause each.
+        not_replayed: what of that is today's all the same, a clause each: then `within` says nothing of it.
+    """
+
+    reference: Reference | None
+    workload: Workload
+    differs: tuple[str, ...] = ()
+    not_replayed: tuple[str, ...] = ()
+
+
+@dataclass
+class Recipes:
+    """The recipes of one session, and the checkouts that it needed for them.
+
+    Attributes:
+        rootdir: of pytest.
+        baselines: the folder of the baseline files.
+    """
+
+    rootdir: Path
+    baselines: Path
+    _codes: dict[tuple[str, ...], Code | None] = field(default_factory=dict)
+    _commits: dict[str, str | None] = field(default_factory=dict)
+    _references: dict[tuple[object, ...], Reference] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._top = top_of(self.rootdir)
+
+    def today(self, workload: Workload, run: Run) -> Today | None:
+        """What a run trained with; None where nobody looked, or the builder cannot be built from a file."""
+        if run.loaded is None or workload.source.get("kind") not in ("import", "reference"):
+            return None
+        file = self._of_repository(workload.source)
+        if workload.source["kind"] == "import" and file is None:
+            return None
+        code = None
+        if file is not None and self._top is not None:
+            names = tuple(sorted(run.loaded["imports"]["files"].values()))
+            if names not in self._codes:
+                self._codes[names] = code_of_tree(self._top, self.baselines, names)
+            code = self._codes[names]
+        return Today(file, code, collected(run.loaded["stack"], self._top), computing(run.versions))
+
+    def accepted(self, workload: Workload, today: Today, commit: str | None) -> Accepted:
+        """The recipe to store; its stack is written first, so call it under the lock of the baselines' folder.
+
+        Raises:
+            OSError: when the stack cannot be written.
+        """
+        return Accepted(
+            commit=commit,
+            digest=None if today.code is None else today.code.digest,
+            added=[] if today.code is None else list(today.code.added),
+            file=today.file,
+            qualified_name=str(workload.source["name"]),
+            axes=dict(workload.axes),
+            variables=dict(today.variables),
+            stack=write(self.baselines, today.packages.stack),
+        )
+
+    def replay(self, recipe: Accepted, workload: Workload, today: Today, store: Path) -> Replay:
+        """How to train what `recipe` names.
+
+        Args:
+            recipe: of a stored entry.
+            workload: as it is asked for today.
+            today: what it trains with.
+            store: the file of the entry.
+
+        Raises:
+            NoReplay: in one sentence.
+        """
+        digest = None if today.code is None else today.code.digest
+        if recipe.stack is None or (recipe.digest is None and digest is not None):
+            raise NoReplay("its baseline was recorded without a recipe; record it again, and it is one")
+        try:
+            theirs = read(self.baselines, recipe.stack)
+        except BaselineError as error:
+            raise NoReplay(str(error)) from None
+        commit = None if recipe.digest == digest else self._commit_with(recipe, store, digest)
+        packages = difference(theirs, today.packages.stack, today.packages.installed)
+        variables = _changes(recipe.variables or {}, today.variables)
+        differs = (*(["code"] if commit else []), *([packages.words()] if packages else []), *variables)
+        if not differs:
+            return Replay(None, workload)
+        left = (packages.words(),) if packages.needs_environment else ()
+        if left and len(differs) == 1:
+            raise NoReplay(f"only its packages differ ({left[0]}), and they are not installed here")
+        reference = self._reference(commit, _set_as_then(recipe.variables or {}, today.variables))
+        return Replay(reference, _own_workload(recipe, workload, reference) if commit else workload, differs, left)
+
+    def _commit_with(self, recipe: Accepted, store: Path, digest: str | None) -> str | None:
+        """The commit that holds the recipe's code; None where that is the code of today, but for files that nothing imports."""
+        assert self._top is not None
+        assert recipe.digest is not None
+        if recipe.digest not in self._commits:
+            code = Code(recipe.digest, tuple(recipe.added))
+            self._commits[recipe.digest] = commit_with(self._top, code, recipe.commit, store)
+        commit = self._commits[recipe.digest]
+        if commit is None:
+            raise NoReplay(
+                "no commit holds the code of its baseline as it was measured: commit code and baseline together, or record"
+                " it again"
+            )
+        return None if digest_of_commit(self._top, commit, self.baselines) == digest else commit
+
+    def _reference(self, commit: str | None, variables: Mapping[str, str | None]) -> Reference:
+        key = (commit, *sorted(variables.items(), key=str))
+        if key not in self._references:
+            found = Reference("its baseline", HERE, "") if commit is None else self._checked_out(commit)
+            interpreter = replace(found.interpreter, name=found.name, variables=variables)
+            self._references[key] = replace(found, interpreter=interpreter)
+        return self._references[key]
+
+    def _checked_out(self, commit: str) -> Reference:
+        assert self._top is not None
+        try:
+            found = at_commit(f"its baseline ({commit[:10]})", commit, self._top)
+        except (BadReference, OSError, subprocess.SubprocessError) as error:
+            raise NoReplay(f"the code of its baseline cannot be laid out: {error}") from None
+        assert found.interpreter.moved is not None
+        link_data(self._top, Path(found.interpreter.moved[1]))
+        return found
+
+    def _of_repository(self, source: Mapping[str, Any]) -> str | None:
+        if self._top is None or "file" not in source:
+            return None
+        path = Path(source["file"]).resolve()
+        return path.relative_to(self._top).as_posix() if path.is_relative_to(self._top) else None
+
+    def close(self, *, unused: bool = False) -> None:
+        """Remove the checkouts, and, where entries were replaced, the stacks that no entry needs any more."""
+        for reference in self._references.values():
+            reference.close()
+        if unused:
+            with contextlib.suppress(OSError), locked(self.baselines.resolve()) as alone:
+                if alone:
+                    remove_unused(self.baselines)
+
+
+def computing(versions: Mapping[str, str]) -> dict[str, str]:
+    """Of what a run tells of its versions: the variables that say how to compute, and not where."""
+    return {name: value for name, value in versions.items() if is_computing(name)}
+
+
+def _changes(theirs: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
+    return [
+        f"{name} {theirs.get(name, 'unset')} -> {ours.get(name, 'unset')}"
+        for name in sorted({*theirs, *ours})
+        if theirs.get(name) != ours.get(name)
+    ]
+
+
+def _set_as_then(theirs: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str | None]:
+    """What to set and to unset, so that they are as recorded. A file may name any variable; one that loads code is not set."""
+    return {name: theirs.get(name) for name in sorted({*theirs, *ours}) if is_computing(name)}
+
+
+def _own_workload(recipe: Accepted, workload: Workload, reference: Reference) -> Workload:
+    """What to train there: the builder where it was and by the name that it had, with the axes that it took."""
+    if workload.source["kind"] != "import" or recipe.file is None or reference.interpreter.moved is None:
+        return workload
+    top, tree = reference.interpreter.moved
+    file = Path(tree, *recipe.file.split("/"))
+    if ".." in recipe.file.split("/") or not file.is_file():
+        raise NoReplay(f"{reference.name} has no file {recipe.file}")
+    same = Path(os.path.relpath(workload.source["file"], top)).as_posix() == recipe.file
+    source = reference.moved(workload.source) if same else _source_of(file)
+    assert not isinstance(source, str)
+    axes = {**workload.axes, **(recipe.axes or {})} if recipe.axes is not None else workload.axes
+    return replace(workload, source={**source, "name": recipe.qualified_name or source["name"]}, axes=axes)
+
+
+def _source_of(file: Path) -> dict[str, Any]:
+    """How a worker imports a file: by the name that its packages give it."""
+    names, root = [file.stem], file.parent
+    while (root / "__init__.py").exists():
+        names.insert(0, root.name)
+        root = root.parent
+    return {"kind": "import", "module": ".".join(names), "file": str(file), "root": str(root)}

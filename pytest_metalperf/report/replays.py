@@ -1,0 +1,98 @@
+"""What a person reads about a replayed baseline: pure text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..results.measurement import Measurement
+from . import words
+
+if TYPE_CHECKING:
+    from ..gate import Judgement
+
+
+def rows(measurement: Measurement) -> list[tuple[str, str]]:
+    """The lines `now`, `replayed`, `stored`, `allowed`, `differs` of a comparison; empty where nothing was replayed."""
+    replayed, judgement, entry = measurement.replayed, measurement.judgement, measurement.baseline
+    if replayed is None or judgement is None or entry is None or measurement.reference is None:
+        return []
+    stored = replayed.stored
+    figures = (judgement.now_seconds, judgement.baseline_seconds, stored.baseline_seconds)
+    now, then, kept = (words.seconds(figure, min(figures)) for figure in figures)
+    width = max(len(now), len(then), len(kept))
+    pairs = len(measurement.reference.runs)
+    return [
+        ("now", f"{now:>{width}} s/batch   {words.plural(pairs, 'pair')}, each in turn with the baseline's own code"),
+        ("replayed", f"{then:>{width}} s/batch   {measurement.reference.name}; change {change(judgement)}"),
+        ("stored", f"{kept:>{width}} s/batch   {words.provenance(entry.runs)}; by it {change(stored)}"),
+        (
+            "allowed",
+            f"{words.percent(measurement.tolerance, sign=True):<{width + 8}}   fresh pairs differ by"
+            f" {words.percent(judgement.run_sd)}; slowdowns from {words.percent(judgement.smallest_visible)} are seen"
+            " 9 times in 10",
+        ),
+        ("differs", "; ".join(replayed.differs)),
+        ("the same", "; ".join(f"{one} was not replayed" for one in replayed.not_replayed)),
+    ]
+
+
+def change(judgement: Judgement) -> str:
+    """`+8.3 % (+6.1 % to +10.4 %)`."""
+    low, high = (words.percent(end, sign=True) for end in (judgement.change_low, judgement.change_high))
+    return f"{words.percent(judgement.change, sign=True)} ({low} to {high})"
+
+
+def line(measurement: Measurement) -> str:
+    """What the closing lines say of a replay, or of one that was not possible; empty for nothing."""
+    judgement, replayed, key = measurement.judgement, measurement.replayed, measurement.workload.id
+    if judgement is None or measurement.error or measurement.verdict == "recorded":
+        return ""
+    if measurement.verdict == "machine" and replayed is None:
+        return (
+            f"{key}: {change(judgement)} against the stored figures, and nothing that can be seen differs:"
+            " code, packages and variables are those of the baseline, so it is the machine"
+        )
+    if replayed is not None and measurement.verdict == "machine" and replayed.moved is not None:
+        moved, low, high = (words.percent(one, sign=True) for one in replayed.moved)
+        return (
+            f"{key}: the baseline's own code takes {moved} here today ({low} to {high}), and today's code"
+            f" {words.percent(judgement.change, sign=True)} beside it, so it is the machine"
+        )
+    if replayed is not None:
+        if abs(replayed.stored.change) <= measurement.tolerance:
+            return ""
+        return f"{key}: replayed ({'; '.join(replayed.differs)}); by the stored figures it would be {change(replayed.stored)}"
+    if measurement.no_replay and measurement.verdict in ("slower", "inconclusive"):
+        return f"{key}: not replayed: {measurement.no_replay}"
+    return ""
+
+
+def slower(measurement: Measurement, command: str) -> str:
+    """The failure text of a test whose baseline's own code is faster here and now."""
+    share, than = measurement.change or 0.0, "its baseline, trained in turn"
+    accept = "--metal-update-baselines"
+    if measurement.beyond_total and measurement.total is not None:
+        share, than, accept = measurement.total, "its anchor", f"{accept} --metal-update-mode anchor"
+    head = f"{words.title(measurement)} is {words.factor(share)} than {than}"
+    return _text(head, measurement, f"accept it with  {command} {accept}")
+
+
+def inconclusive(measurement: Measurement, command: str) -> str:
+    """The failure text of an inconclusive replay under --metal-strict."""
+    reason = measurement.judgement.reason if measurement.judgement else ""
+    head = f"{words.title(measurement)}: inconclusive, and --metal-strict is on"
+    return _text(
+        head, measurement, f"look longer with  {command} and more --metal-max-runs or --metal-batches", ("why", reason)
+    )
+
+
+def on_another_system(measurement: Measurement, differs: str, command: str) -> str:
+    """The failure text of `machine` under --metal-strict, where the operating system or a driver is another."""
+    head = f"{words.title(measurement)}: the machine is slower, and --metal-strict is on"
+    accept = f"accept it with  {command} --metal-update-baselines --metal-update-mode all"
+    return _text(head, measurement, accept, ("system", differs))
+
+
+def _text(head: str, measurement: Measurement, last: str, *more: tuple[str, str]) -> str:
+    shown = [*rows(measurement), *words.context(measurement), *more]
+    return "\n".join([f"{head:<72} {measurement.nodeid}", *words.rows(shown), f"  {last}"])
