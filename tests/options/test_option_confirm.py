@@ -187,12 +187,21 @@ def test_code_that_no_commit_holds_is_not_replayed_and_the_reason_is_said(suite)
     result.stdout.fnmatch_lines(["*not replayed: no commit holds the code of its baseline as it was measured*"])
 
 
-def test_variables_that_say_how_to_compute_are_set_as_they_were(project, monkeypatch):
-    """Whoever recorded had them unset; today's run has them set, and the replay must not."""
+def test_variables_that_say_how_to_compute_are_set_as_they_were(suite, monkeypatch):
+    """Recorded without, gated with one: the replay is without, and what differs is named."""
+    project = Project(suite)
+    project.write(
+        0.1, text="import os\n" + BUILDER.replace("{seconds}", "{seconds} * (1 + ('OMP_NUM_THREADS' in os.environ))")
+    )
+    project.commit()
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    project.record()
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    result = project.suite.run("--metal-confirm=replay")
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["*OMP_NUM_THREADS unset -> 1*"])
+    result = suite.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["own* times slower than its baseline, trained in turn*", "  differs   OMP_NUM_THREADS unset -> 1"]
+    )
 
 
 def test_extending_keeps_the_recipe_and_updating_makes_a_new_one(project):
