@@ -11,7 +11,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import NamedTuple
 
-from ..worker.distributions import Facts, Row, facts, is_of_the_installer, rows
+from ..worker.distributions import Facts, facts, rows
 from .collected import package
 from .stack import Package
 
@@ -88,17 +88,17 @@ def wrong_files(environment: Path, site: Path, before: Mapping[str, File]) -> st
     for path, file in before.items():
         if now.get(path) != file:
             return f"a package has changed {path}, which is the environment's own"
-    recorded: dict[str, list[tuple[str, Row]]] = {}
+    below = os.path.relpath(site, environment)
+    recorded: dict[str, list[tuple[str, str]]] = {}
     for told, record in _installed(site):
-        for row in record:
-            path = os.path.normpath(f"{os.path.relpath(site, environment)}/{row.path}")
-            recorded.setdefault(path, []).append((told["name"], row))
+        for path, sums in record.items():
+            recorded.setdefault(os.path.normpath(f"{below}/{path}"), []).append((told["name"], sums))
     for path, claims in recorded.items():  # several, where packages share a file: the last one's is there
-        name, row = claims[0]
+        name = claims[0][0]
         if path not in now or now[path].link:
-            return f"{name} lacks its file {row.path}"
-        if path in before or not any(_is_as_recorded(environment / path, row) for _, row in claims):
-            return f"{name} has another file {row.path} than its RECORD says"
+            return f"{name} lacks its file {path}"
+        if path in before or not any(_is_as_recorded(environment / path, sums) for _, sums in claims):
+            return f"{name} has another file {path} than its RECORD says"
     unaccounted = now.keys() - before.keys() - recorded.keys() - OF_UV
     return f"{min(unaccounted)} belongs to no package" if unaccounted else ""
 
@@ -115,16 +115,16 @@ def site_of(environment: Path) -> Path:
     raise FileNotFoundError(2, "no site-packages", str(environment))
 
 
-def _installed(site: Path) -> Iterator[tuple[Facts, list[Row]]]:
+def _installed(site: Path) -> Iterator[tuple[Facts, dict[str, str]]]:
     for one in distributions(path=[str(site)]):
         record = rows(one.read_text("RECORD") or "")
         yield facts(one, record), record
 
 
-def _is_as_recorded(path: Path, row: Row) -> bool:
-    kind, _, wanted = row.sums.partition("=")
-    if not row.sums:
-        return path.name == _UNHASHED and is_of_the_installer(row.path)
+def _is_as_recorded(path: Path, sums: str) -> bool:
+    kind, _, wanted = sums.partition("=")
+    if not sums:
+        return path.name == _UNHASHED and path.parent.suffix == ".dist-info"
     if kind not in HASHES:
         return False
     found = hashlib.new(kind)

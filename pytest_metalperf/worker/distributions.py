@@ -7,10 +7,11 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from email.parser import HeaderParser
 from importlib.metadata import Distribution
-from typing import NamedTuple, TypedDict
+from operator import methodcaller
+from typing import TypedDict
 from urllib.parse import unquote, urlsplit
 
 OF_THE_INSTALLER = {
@@ -22,6 +23,7 @@ SCRIPTS = ("bin/", "Scripts/")
 """Where wrappers lie, whose first line names an interpreter."""
 
 _NAME = re.compile(r"[-_.]+")
+_AT_COMMA = methodcaller("partition", ",")
 
 
 class Facts(TypedDict):
@@ -43,15 +45,8 @@ class Facts(TypedDict):
     folder: str
 
 
-class Row(NamedTuple):
-    """A file of a RECORD, relative to the folder that the distribution lies in, and its hash: `sha256=…`, or empty."""
-
-    path: str
-    sums: str
-
-
-def facts(one: Distribution, record: Iterable[Row]) -> Facts:
-    """What is known of a distribution whose RECORD has these rows; its name is empty where its metadata are broken."""
+def facts(one: Distribution, record: Mapping[str, str]) -> Facts:
+    """What is known of a distribution whose RECORD has these files; its name is empty where its metadata are broken."""
     head = HeaderParser().parsestr(_head(one.read_text("METADATA") or one.read_text("PKG-INFO") or ""))
     requires = [str(line) for line in head.get_all("Requires-Dist", [])]
     return {
@@ -99,20 +94,22 @@ def normalised(name: str) -> str:
     return _NAME.sub("-", name).lower()
 
 
-def rows(record: str) -> list[Row]:
-    """The files of a RECORD; csv quotes a path that has a comma."""
-    if '"' in record:
-        return [Row(row[0], row[1]) for row in csv.reader(record.splitlines()) if len(row) == 3]
-    split = (line.split(",") for line in record.splitlines())
-    return [Row(row[0], row[1]) for row in split if len(row) == 3]
+def rows(record: str) -> dict[str, str]:
+    """The files of a RECORD, relative to the distribution's folder, each with its hash: `sha256=…`, or empty.
+
+    A dictionary of texts is nothing that the garbage collector walks through, unlike fifty thousand tuples beside a framework.
+    """
+    if '"' in record:  # csv quotes a path that has a comma
+        return {row[0]: row[1] for row in csv.reader(record.splitlines()) if len(row) == 3}
+    return {path: rest.partition(",")[0] for path, _, rest in map(_AT_COMMA, record.splitlines()) if "," in rest}
 
 
-def digest(record: Iterable[Row]) -> str:
+def digest(record: Mapping[str, str]) -> str:
     """32 hexadecimal digits of what a wheel's RECORD says of its files, alike for every installer; empty without files.
 
     Left out are the installer's own files, compiled Python, and scripts.
     """
-    lines = sorted(f"{path},{sums}" for path, sums in record if sums and not is_of_the_installer(path))
+    lines = sorted([f"{path},{sums}" for path, sums in record.items() if sums and not is_of_the_installer(path)])
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32] if lines else ""
 
 

@@ -18,7 +18,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from .distributions import Facts, Row, facts, is_editable, rows, source
+from .distributions import Facts, facts, is_editable, rows, source
 from .sources import interpreter_folders
 
 _OURS = __name__.partition(".")[0]
@@ -54,7 +54,7 @@ def loaded(path: Iterable[str], modules: Mapping[str, str], libraries: Iterable[
         modules: files by the names of imported modules.
         libraries: mapped files.
     """
-    found: dict[str, tuple[Facts, list[Row], list[str]]] = {}
+    found: dict[str, tuple[Facts, dict[str, str], list[str]]] = {}
     for one in distributions(path=list(path)):
         with contextlib.suppress(ValueError, OSError):  # a broken one is none
             record = rows(one.read_text("RECORD") or "")
@@ -80,9 +80,9 @@ def loaded(path: Iterable[str], modules: Mapping[str, str], libraries: Iterable[
 class _Owned:
     """The files of a distribution: those of its RECORD; without one, its top-level modules; if editable, its source."""
 
-    def __init__(self, of_it: Facts, record: list[Row], top: list[str]) -> None:
-        outside = [row.path for row in record if row.path.startswith("..")]
-        self.inside = {row.path for row in record}.difference(outside)
+    def __init__(self, of_it: Facts, record: Mapping[str, str], top: list[str]) -> None:
+        outside = [path for path in record if path.startswith("..")]
+        self.inside = set(record).difference(outside)
         self.outside = {os.path.normpath(f"{of_it['folder']}/{path}") for path in outside}
         self.source = source(of_it["url"]) if is_editable(of_it["url"]) else ""
         self.top = () if record else tuple(top or [of_it["name"].replace("-", "_")])
