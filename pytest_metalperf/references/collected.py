@@ -56,7 +56,9 @@ def collected(answer: Mapping[str, Any], repository: Path | None = None) -> Coll
     requirements = _Requirements(packages, answer["markers"])
     loaded = {name for name, one in packages.items() if one["loaded"]}
     never = {name for name, one in packages.items() if one["plugin"]} | {"pytest", OURSELVES}
-    hidden = requirements.closure(never | OUR_OWN) - FRAMEWORKS
+    hidden = (
+        requirements.closure((never & loaded) | OUR_OWN) - FRAMEWORKS
+    )  # a tool that is not loaded has loaded nothing
     roots = {name for name in loaded - never if name not in hidden or packages[name]["by_user"]}
     counted = requirements.closure(roots, less=never)
     tools = requirements.closure(loaded - counted) - counted - {OURSELVES}

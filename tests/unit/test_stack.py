@@ -102,9 +102,16 @@ def test_they_count_where_training_needs_them_otherwise():
     assert names(found.tools) == ["psutil"]
 
 
+def test_a_plugin_that_is_merely_installed_changes_nothing():
+    loaded = [one("keras", loaded=True), one("filelock", loaded=True), one("pytest", loaded=True)]
+    plugin = one("pytest-plugin", plugin=True, requires=["filelock"])
+    assert of(*loaded).stack == of(*loaded, plugin).stack
+    assert names(of(*loaded).stack.packages) == ["filelock", "keras"]
+
+
 def test_a_framework_counts_though_a_plugin_requires_it():
     found = of(
-        one("pytest-torch", plugin=True, requires=["torch", "helper"]),
+        one("pytest-torch", loaded=True, plugin=True, requires=["torch", "helper"]),
         one("torch", loaded=True),
         one("helper", loaded=True),
     )
