@@ -29,6 +29,7 @@ from .workloads.models import Known, Model, find, known_models
 from .workloads.workload import DEFAULTS, Axis, Workload, WorkloadError, checked_axes, checked_name
 
 if TYPE_CHECKING:
+    from .baselines.schema import Entry
     from .measure.fleet import Fleet
     from .measure.in_turn import Turns
     from .measure.worker import WorkerError
@@ -180,6 +181,10 @@ class MetalSession:
         asked = next((run for run in runs if run.loaded is not None), None)
         return None if asked is None else self.recipes.today(workload, asked)
 
+    def elsewhere(self, workload: Workload) -> tuple[str, Entry] | None:
+        """Another machine that has recorded how to train a workload, and its entry; None where none has."""
+        return self.recipes.elsewhere(workload.id, self.store.machine)
+
     def _needs_recipe(self, workload: Workload) -> bool:
         """Whether a run of it must tell what it had loaded: to be stored, or to be compared with what is."""
         if (
@@ -189,7 +194,9 @@ class MetalSession:
         ):
             return False
         stored = self.store.workloads.get(workload.id)
-        return self.settings.update_baselines or (stored is not None and stored.accepted is not None)
+        if self.settings.update_baselines or stored is not None:
+            return self.settings.update_baselines or (stored is not None and stored.accepted is not None)
+        return self.elsewhere(workload) is not None
 
     def missing_device(self, device: str, backend: str) -> str:
         """Why `device` cannot be used with `backend`, or nothing if it can. The CPU is always there.

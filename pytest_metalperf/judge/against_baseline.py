@@ -23,7 +23,7 @@ from ..settings import Settings
 from ..workloads.workload import Workload
 from .evidence import beside_means, is_comparable, other_estimator, peers, rule_of, runs_for_the_gate
 from .metrics import gate_metrics
-from .replay import is_spared, replay_of, replayed
+from .replay import is_spared, of_another_machine, replay_of, replayed
 
 if TYPE_CHECKING:
     from ..gate import Judgement
@@ -65,6 +65,8 @@ def judged(
         elif stored is None:
             measurement.runs = [first_look()] if first_look is not None else measure(1)
             measurement.verdict = "no baseline"
+            if first_look is None:
+                of_another_machine(session, measurement, settings)
         else:
             _gate(session, measurement, stored, settings, measure, first_look, later=later)
             gate_metrics(session, measurement, stored, settings, measure)

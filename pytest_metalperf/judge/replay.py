@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -33,8 +35,18 @@ def is_spared(measurement: Measurement, settings: Settings) -> bool:
     return within and not (settings.update_baselines and judgement.change < -settings.tolerance)
 
 
-def replay_of(session: MetalSession, measurement: Measurement, stored: Entry, settings: Settings) -> Replay | None:
-    """How to train the baseline again; None, with the reason in the measurement, where that is impossible."""
+def replay_of(
+    session: MetalSession, measurement: Measurement, stored: Entry, settings: Settings, machine: str = ""
+) -> Replay | None:
+    """How to train the baseline again; None, with the reason in the measurement, where that is impossible.
+
+    Args:
+        session: of pytest.
+        measurement: with a fresh run.
+        stored: its baseline.
+        settings: of this call.
+        machine: that recorded it, where it is another one.
+    """
     workload = measurement.workload
     if stored.accepted is None or workload.source.get("kind") not in ("import", "reference"):
         return None
@@ -45,7 +57,7 @@ def replay_of(session: MetalSession, measurement: Measurement, stored: Entry, se
     if today is None:
         return None
     try:
-        return session.recipes.replay(stored.accepted, workload, today, session.store.path)
+        return session.recipes.replay(stored.accepted, workload, today, machine or session.store.machine)
     except NoReplay as error:
         measurement.no_replay = str(error)
         return None
@@ -54,30 +66,16 @@ def replay_of(session: MetalSession, measurement: Measurement, stored: Entry, se
 def replayed(
     session: MetalSession, measurement: Measurement, stored: Entry, settings: Settings, replay: Replay
 ) -> None:
-    """Train the baseline's code in turn with today's until there is a verdict.
+    """Train the baseline's code in turn with today's until there is a verdict, and look whether the machine has changed.
 
     Raises:
         WorkerError: when a worker breaks.
     """
-    assert replay.reference is not None
-    assert measurement.judgement is not None
-    by_figures, judgement = measurement.judgement, measurement.judgement
-    theirs: list[Run] = []
-
-    def enough(ours: list[Run], others: list[Run]) -> bool:
-        nonlocal judgement, theirs
-        measurement.runs, theirs = ours, others
-        judgement = judged_pairs(ours, others, settings)
-        return judgement.decided
-
-    sides = Sides(replay.reference, measurement.workload, replay.workload)
-    in_pairs(session, sides, settings, plan_of(settings), enough, purpose="replay")
-    if replay.not_replayed and judgement.verdict == "within":
-        why = f"not replayed, and the same on both sides: {'; '.join(replay.not_replayed)}"
-        judgement = replace(judgement, verdict="inconclusive", reason=why)
-    measurement.reference = ReferenceRuns(replay.reference.name, theirs)
-    measurement.judgement, measurement.verdict = judgement, judgement.verdict
-    moved = _moved(session, measurement, stored, settings)
+    by_figures = measurement.judgement
+    assert by_figures is not None
+    in_turn(session, measurement, settings, replay)
+    moved, judgement = _moved(session, measurement, stored, settings), measurement.judgement
+    assert judgement is not None
     measurement.replayed = Replayed(
         by_figures, replay.differs, replay.not_replayed, (moved.change, moved.change_low, moved.change_high)
     )
@@ -88,6 +86,55 @@ def replayed(
     measurement.beyond_total = allowed is not None and judgement.verdict != "inconclusive" and lowest > allowed
     if measurement.beyond_total:
         measurement.verdict = "slower"
+
+
+def in_turn(session: MetalSession, measurement: Measurement, settings: Settings, replay: Replay) -> None:
+    """Train the two in turn until there is a verdict; the figures of another machine say nothing here.
+
+    Raises:
+        WorkerError: when a worker breaks.
+    """
+    assert replay.reference is not None
+    name = replay.reference.name
+
+    def enough(ours: list[Run], theirs: list[Run]) -> bool:
+        judgement = judged_pairs(ours, theirs, settings)
+        measurement.runs, measurement.reference, measurement.judgement = ours, ReferenceRuns(name, theirs), judgement
+        return judgement.decided
+
+    sides = Sides(replay.reference, measurement.workload, replay.workload)
+    in_pairs(session, sides, settings, plan_of(settings), enough, purpose="replay")
+    judgement = measurement.judgement
+    assert judgement is not None
+    if replay.not_replayed and judgement.verdict == "within":
+        why = f"not replayed, and the same on both sides: {'; '.join(replay.not_replayed)}"
+        judgement = replace(judgement, verdict="inconclusive", reason=why)
+    measurement.judgement, measurement.verdict = judgement, judgement.verdict
+    measurement.replayed = Replayed(None, replay.differs, replay.not_replayed)
+
+
+def of_another_machine(session: MetalSession, measurement: Measurement, settings: Settings) -> None:
+    """Without a baseline for this machine: train that of another one in turn with today's code.
+
+    Raises:
+        WorkerError: when a worker breaks.
+    """
+    found = session.elsewhere(measurement.workload)
+    if found is None or settings.confirm == "stored" or not (settings.confirm == "replay" or may_install()):
+        return
+    machine, entry = found
+    replay = replay_of(session, measurement, entry, settings, machine)
+    if replay is None:
+        return
+    if replay.reference is None:
+        measurement.verdict, measurement.replayed = "within", Replayed(None)
+        return
+    in_turn(session, measurement, settings, replay)
+
+
+def may_install() -> bool:
+    """Whether CI may compare with what another machine has recorded: the extra `[replay]` is the consent."""
+    return bool(os.environ.get("CI")) and importlib.util.find_spec("uv") is not None
 
 
 def _moved(session: MetalSession, measurement: Measurement, stored: Entry, settings: Settings) -> Judgement:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ..baselines.errors import BaselineError
-from ..baselines.schema import Accepted
+from ..baselines.file import Store
+from ..baselines.schema import Accepted, Entry
 from ..baselines.writing import locked
 from ..measure.interpreter import HERE
 from ..results.run import Run
@@ -23,6 +24,7 @@ from ..worker.backends import is_computing
 from ..workloads.workload import Workload
 from .code import Code, code_of_tree, commit_with, digest_of_commit, link_data, top_of
 from .collected import Collected, collected
+from .environment import Environments, NoEnvironment
 from .reference import BadReference, Reference, at_commit
 from .stack import difference
 from .stack_file import read, remove_unused, write
@@ -73,16 +75,19 @@ class Recipes:
     Attributes:
         rootdir: of pytest.
         baselines: the folder of the baseline files.
+        environments: where stacks are installed.
     """
 
     rootdir: Path
     baselines: Path
+    environments: Environments = field(default_factory=Environments)
     _codes: dict[tuple[str, ...], Code | None] = field(default_factory=dict)
     _commits: dict[str, str | None] = field(default_factory=dict)
     _references: dict[tuple[object, ...], Reference] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._top = top_of(self.rootdir)
+        self._others: dict[str, dict[str, Entry]] | None = None
 
     def today(self, workload: Workload, run: Run) -> Today | None:
         """What a run trained with; None where nobody looked, or the builder cannot be built from a file."""
@@ -116,14 +121,28 @@ class Recipes:
             stack=write(self.baselines, today.packages.stack),
         )
 
-    def replay(self, recipe: Accepted, workload: Workload, today: Today, store: Path) -> Replay:
+    def elsewhere(self, id: str, machine: str) -> tuple[str, Entry] | None:  # noqa: A002
+        """The newest recipe of a workload that another machine has recorded, and that machine.
+
+        A file that cannot be read has none.
+        """
+        if self._others is None:
+            self._others = {}
+            for path in sorted(self.baselines.glob("*.json")):
+                if path.stem != machine:
+                    with contextlib.suppress(BaselineError):
+                        self._others[path.stem] = Store(self.baselines, path.stem).workloads
+        found = [(name, stored[id]) for name, stored in self._others.items() if id in stored and stored[id].accepted]
+        return max(found, key=lambda one: (one[1].anchor.recorded, one[0]), default=None)
+
+    def replay(self, recipe: Accepted, workload: Workload, today: Today, machine: str) -> Replay:
         """How to train what `recipe` names.
 
         Args:
             recipe: of a stored entry.
             workload: as it is asked for today.
             today: what it trains with.
-            store: the file of the entry.
+            machine: that recorded it.
 
         Raises:
             NoReplay: in one sentence.
@@ -135,16 +154,24 @@ class Recipes:
             theirs = read(self.baselines, recipe.stack)
         except BaselineError as error:
             raise NoReplay(str(error)) from None
-        commit = None if recipe.digest == digest else self._commit_with(recipe, store, digest)
+        commit = (
+            None if recipe.digest == digest else self._commit_with(recipe, self.baselines / f"{machine}.json", digest)
+        )
         packages = difference(theirs, today.packages.stack, today.packages.installed)
         variables = _changes(recipe.variables or {}, today.variables)
         differs = (*(["code"] if commit else []), *([packages.words()] if packages else []), *variables)
         if not differs:
             return Replay(None, workload)
-        left = (packages.words(),) if packages.needs_environment else ()
-        if left and len(differs) == 1:
-            raise NoReplay(f"only its packages differ ({left[0]}), and they are not installed here")
-        reference = self._reference(commit, _set_as_then(recipe.variables or {}, today.variables))
+        python = ""
+        left: tuple[str, ...] = ()
+        if packages.needs_environment:
+            try:
+                python = str(self.environments.of(theirs, today.packages.tools).python)
+            except NoEnvironment as error:
+                if len(differs) == 1:
+                    raise NoReplay(f"only its packages differ ({packages.words()}): {error}") from None
+                left = (f"{packages.words()} ({error})",)
+        reference = self._reference(commit, python, _set_as_then(recipe.variables or {}, today.variables))
         return Replay(reference, _own_workload(recipe, workload, reference) if commit else workload, differs, left)
 
     def _commit_with(self, recipe: Accepted, store: Path, digest: str | None) -> str | None:
@@ -162,11 +189,11 @@ class Recipes:
             )
         return None if digest_of_commit(self._top, commit, self.baselines) == digest else commit
 
-    def _reference(self, commit: str | None, variables: Mapping[str, str | None]) -> Reference:
-        key = (commit, *sorted(variables.items(), key=str))
+    def _reference(self, commit: str | None, python: str, variables: Mapping[str, str | None]) -> Reference:
+        key = (commit, python, *sorted(variables.items(), key=str))
         if key not in self._references:
             found = Reference("its baseline", HERE, "") if commit is None else self._checked_out(commit)
-            interpreter = replace(found.interpreter, name=found.name, variables=variables)
+            interpreter = replace(found.interpreter, name=found.name, python=python, variables=variables)
             self._references[key] = replace(found, interpreter=interpreter)
         return self._references[key]
 
@@ -190,6 +217,7 @@ class Recipes:
         """Remove the checkouts, and, where entries were replaced, the stacks that no entry needs any more."""
         for reference in self._references.values():
             reference.close()
+        self.environments.close()
         if unused:
             with contextlib.suppress(OSError), locked(self.baselines.resolve()) as alone:
                 if alone:

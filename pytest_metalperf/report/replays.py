@@ -13,18 +13,23 @@ if TYPE_CHECKING:
 
 def rows(measurement: Measurement) -> list[tuple[str, str]]:
     """The lines `now`, `replayed`, `stored`, `allowed`, `differs` of a comparison; empty where nothing was replayed."""
-    replayed, judgement, entry = measurement.replayed, measurement.judgement, measurement.baseline
-    if replayed is None or judgement is None or entry is None or measurement.reference is None:
+    replayed, judgement, reference = measurement.replayed, measurement.judgement, measurement.reference
+    if replayed is None or judgement is None or reference is None:
         return []
-    stored = replayed.stored
-    figures = (judgement.now_seconds, judgement.baseline_seconds, stored.baseline_seconds)
-    now, then, kept = (words.seconds(figure, min(figures)) for figure in figures)
-    width = max(len(now), len(then), len(kept))
-    pairs = len(measurement.reference.runs)
+    stored, entry = replayed.stored, measurement.baseline
+    figures = [judgement.now_seconds, judgement.baseline_seconds, *([stored.baseline_seconds] if stored else [])]
+    shown = [words.seconds(figure, min(figures)) for figure in figures]
+    width = max(map(len, shown))
+    now, then, *kept = (f"{one:>{width}} s/batch" for one in shown)
+    pairs = words.plural(len(reference.runs), "pair")
     return [
-        ("now", f"{now:>{width}} s/batch   {words.plural(pairs, 'pair')}, each in turn with the baseline's own code"),
-        ("replayed", f"{then:>{width}} s/batch   {measurement.reference.name}; change {change(judgement)}"),
-        ("stored", f"{kept:>{width}} s/batch   {words.provenance(entry.runs)}; by it {change(stored)}"),
+        ("now", f"{now}   {pairs}, each in turn with the baseline's own code"),
+        ("replayed", f"{then}   {reference.name}; change {change(judgement)}"),
+        *(
+            ("stored", f"{one}   {words.provenance(entry.runs)}; by it {change(stored)}")
+            for one in kept
+            if entry is not None and stored is not None
+        ),
         (
             "allowed",
             f"{words.percent(measurement.tolerance, sign=True):<{width + 8}}   fresh pairs differ by"
@@ -45,6 +50,8 @@ def change(judgement: Judgement) -> str:
 def line(measurement: Measurement) -> str:
     """What the closing lines say of a replay, or of one that was not possible; empty for nothing."""
     judgement, replayed, key = measurement.judgement, measurement.replayed, measurement.workload.id
+    if judgement is None and replayed is not None:
+        return f"{key}: nothing that can be seen differs from what another machine recorded: code, packages, variables"
     if judgement is None or measurement.error or measurement.verdict == "recorded":
         return ""
     if measurement.verdict == "machine" and replayed is None:
@@ -59,9 +66,10 @@ def line(measurement: Measurement) -> str:
             f" {words.percent(judgement.change, sign=True)} beside it, so it is the machine"
         )
     if replayed is not None:
-        if abs(replayed.stored.change) <= measurement.tolerance:
+        stored = replayed.stored
+        if stored is None or measurement.verdict == "slower" or abs(stored.change) <= measurement.tolerance:
             return ""
-        return f"{key}: replayed ({'; '.join(replayed.differs)}); by the stored figures it would be {change(replayed.stored)}"
+        return f"{key}: replayed ({'; '.join(replayed.differs)}); by the stored figures it would be {change(stored)}"
     if measurement.no_replay and measurement.verdict in ("slower", "inconclusive"):
         return f"{key}: not replayed: {measurement.no_replay}"
     return ""

@@ -39,14 +39,15 @@ class Replayed:
     """What a replay of the baseline adds to its reference.
 
     Attributes:
-        stored: the gate's judgement by the stored figures, which the replay confirms or corrects.
+        stored: the gate's judgement by the stored figures, which the replay confirms or corrects; None where they are another
+            machine's.
         differs: what differs of code, packages and variables between the baseline and today, a clause each.
         not_replayed: what of that is today's on both sides, a clause each.
         moved: how much slower the baseline's own code is than its stored figures, with a 95 % interval; None where that
             cannot be told.
     """
 
-    stored: Judgement
+    stored: Judgement | None
     differs: Sequence[str] = ()
     not_replayed: Sequence[str] = ()
     moved: tuple[float, float, float] | None = None
@@ -96,7 +97,9 @@ class Measurement:
         """Now / anchor - 1: the change since the first figure ever accepted; None without a baseline."""
         if self.judgement is None or self.baseline is None:
             return None
-        if self.replayed is not None:  # today's machine may be another: the pairs tell what the code has added
+        if (
+            self.replayed is not None and self.replayed.stored is not None
+        ):  # today's machine may be another: the pairs tell what the code has added
             now = self.replayed.stored.baseline_seconds * (1 + self.judgement.change)
             return now / self.baseline.anchor.seconds_per_batch - 1
         return self.judgement.now_seconds / self.baseline.anchor.seconds_per_batch - 1

@@ -223,3 +223,31 @@ def test_as_a_marker_and_in_the_ini_file(project, level):
     result = project.suite.run()
     result.assert_outcomes(failed=1)
     result.stdout.no_fnmatch_line("*replayed*")
+
+
+# packages
+
+
+@pytest.fixture
+def packages(project, tmp_path_factory, monkeypatch):
+    """A suite whose builder takes the seconds of an installed package, in version 1.0, recorded; uv is a fake one."""
+    site, index = (tmp_path_factory.mktemp(name) for name in ("site", "index"))
+    monkeypatch.syspath_prepend(site)
+    for version, seconds in (("1.0", 0.1), ("2.0", 0.2)):
+        put(index / f"slowlib=={version}", "slowlib", version, {"slowlib.py": f"SECONDS = {seconds}\n"}, installer="uv")
+    shutil.copytree(index / "slowlib==1.0", site, dirs_exist_ok=True)
+    project.write("slowlib.SECONDS", text="import slowlib\n" + BUILDER)
+    monkeypatch.setenv("UV_FIND_LINKS", str(index))
+    monkeypatch.setenv("PYTEST_METALPERF_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setattr("pytest_metalperf.references.environment.find_uv", lambda: UV)
+    project.record()
+    project.commit()
+    stack = (project.path / "baselines" / "stacks" / f"{project.entry['accepted']['stack']}.txt").read_text()
+    for line in stack.splitlines():  # what else the worker had loaded is there to be copied too
+        if not line.startswith(("#", "slowlib")):
+            name = line.split()[0]
+            (index / name).mkdir()
+    shutil.rmtree(site / "slowlib-1.0.dist-info")
+    shutil.copytree(index / "slowlib==2.0", site, dirs_exist_ok=True)
+    monkeypatch.delitem(sys.modules, "slowlib", raising=False)
+    return project
