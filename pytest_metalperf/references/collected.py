@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import re
@@ -26,6 +27,8 @@ OUR_OWN = {
 FRAMEWORKS = {"jax", "keras", "tensorflow", "tensorflow-cpu", "tensorflow-macos", "tf-keras", "torch"}
 """What counts although a plugin of pytest's requires it."""
 
+_SECTION = re.compile(r"\[([\w.]+)\]")
+_NAME = re.compile(r"""name *= *["']?([\w.-]+)""")
 _OLD_GLIBC = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
 _NEEDS = re.compile(r"-(?:(manylinux\d+)_|(?:manylinux|macosx)_(\d+)_(\d+)_)\w+$")
 
@@ -52,7 +55,10 @@ def collected(answer: Mapping[str, Any], repository: Path | None = None) -> Coll
         repository: of the measured code, whose own distributions are code and no packages.
     """
     everything: dict[str, Mapping[str, Any]] = {one["name"]: one for one in answer["distributions"]}
-    packages = {name: one for name, one in everything.items() if repository is None or not is_code(one, repository)}
+    code: set[str] = set()
+    if repository is not None:
+        code = project_names(repository) | {name for name, one in everything.items() if is_code(one, repository)}
+    packages = {name: one for name, one in everything.items() if name not in code}
     requirements = _Requirements(packages, answer["markers"])
     loaded = {name for name, one in packages.items() if one["loaded"]}
     never = {name for name, one in packages.items() if one["plugin"]} | {"pytest", OURSELVES}
@@ -82,6 +88,20 @@ def is_code(one: Mapping[str, Any], repository: Path) -> bool:
     if made_from and Path(made_from).is_relative_to(top):
         return True
     return lies_in.is_relative_to(top) and not {"site-packages", "dist-packages"} & set(lies_in.parts)
+
+
+def project_names(repository: Path) -> set[str]:
+    """What the project at the top of a repository calls its distribution: installed from wherever, that is its code."""
+    found = set()
+    for file in ("pyproject.toml", "setup.cfg"):
+        section = ""
+        with contextlib.suppress(OSError):
+            for line in (repository / file).read_text(errors="replace").splitlines():
+                if line.startswith("["):
+                    section = named[1] if (named := _SECTION.match(line)) else ""
+                elif section in {"project", "tool.poetry", "metadata"} and (named := _NAME.match(line)):
+                    found.add(normalised(named[1]))
+    return found
 
 
 def package(one: Mapping[str, Any] | Facts) -> Package:

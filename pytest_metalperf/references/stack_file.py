@@ -14,6 +14,7 @@ from packaging.version import InvalidVersion, Version
 
 from ..baselines.errors import RESTORE, BaselineError
 from ..baselines.writing import regular, replace
+from ..worker.distributions import normalised
 from .stack import Package, Stack
 
 FOLDER = "stacks"
@@ -135,23 +136,64 @@ def parse(data: bytes, file: str, name: str = "") -> Stack:
     return stack
 
 
+def read_requirements(path: Path, like: Stack) -> Stack:
+    """The stack in a file that a person names: one of ours, or requirements with exact versions and nothing else.
+
+    Args:
+        path: of the file.
+        like: today's stack, whose interpreter and platform a file of requirements is taken for. The digests of its RECORDs
+            are not known, so its packages are those that an index has under these names.
+
+    Raises:
+        BadStack: in one sentence that names file and line.
+    """
+    try:
+        data = regular(path)
+    except OSError as error:
+        raise BadStack(f"{path}: cannot be read: {error.strerror or error}") from None
+    if data.startswith(_FIRST.encode()):
+        return parse(data, str(path), path.stem if _HASH.fullmatch(path.stem) else "")
+    packages: dict[str, Package] = {}
+    for number, line in enumerate(data.decode(errors="replace").splitlines(), 1):
+        wanted = re.sub(r"(^|\s+)#.*", "", line).strip()
+        if not wanted:
+            continue
+        name, _, version = wanted.partition("==")
+        name, version = normalised(name.strip()), version.strip()
+        if not re.fullmatch(_NAME, name) or not _is_version(version):
+            raise BadStack(
+                f"{path}:{number}: {_why_not(wanted)}, {line[:60]!r}; names with exact versions can be compared"
+            )
+        if name in packages:
+            raise BadStack(f"{path}:{number}: names {name} a second time")
+        packages[name] = Package(name, str(Version(version)))
+    if not packages:
+        raise BadStack(f"{path}: names no package")
+    return Stack(like.python, like.platform, "", tuple(sorted(packages.values())))
+
+
 def _package(line: str, where: str) -> Package:
     if gone := _GONE.fullmatch(line):
         return Package(gone[1], gone[2], "" if gone[3] == "no RECORD" else gone[3], gone[4])
     found = _PACKAGE.fullmatch(line)
     if found is None or not _is_exact(found[2]):
-        raise BadStack(f"{where}: {_why_not(line)}, {line[:60]!r}, so nothing is installed from it; {RESTORE}")
+        why = _why_not(line, "is no name with an exact version and the digest of its RECORD")
+        raise BadStack(f"{where}: {why}, {line[:60]!r}, so nothing is installed from it; {RESTORE}")
     return Package(found[1], found[2], found[3])
 
 
 def _is_exact(version: str) -> bool:
+    return _is_version(version) and str(Version(version)) == version
+
+
+def _is_version(text: str) -> bool:
     try:
-        return str(Version(version)) == version
+        return bool(Version(text))
     except InvalidVersion:
         return False
 
 
-def _why_not(line: str) -> str:
+def _why_not(line: str, otherwise: str = "is no name with an exact version") -> str:
     """What a line has that no line of a stack has; the first that is found."""
     wanted, _, _ = line.strip().partition("  #")
     for pattern, what in (
@@ -166,7 +208,7 @@ def _why_not(line: str) -> str:
     ):
         if re.search(pattern, wanted):
             return what
-    return "is no name with an exact version and the digest of its RECORD"
+    return otherwise
 
 
 def unused(baselines: Path) -> list[Path]:

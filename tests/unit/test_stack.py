@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_metalperf.references.collected import OUR_OWN, OURSELVES, collected
+from pytest_metalperf.references.collected import OUR_OWN, OURSELVES, collected, project_names
 from pytest_metalperf.references.stack import Change, Package, Stack, difference
 
 MARKERS = {
@@ -144,6 +144,28 @@ def test_the_projects_own_distribution_is_code(more, is_code):
                repository=Path("/repo"))  # fmt: skip
     assert names(found.stack.packages) == (["numpy"] if is_code else ["docs", "it", "numpy"])
     assert "it" not in names(found.tools)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "names"),
+    [
+        (
+            "pyproject.toml",
+            '[build-system]\nrequires = ["x"]\n\n[project]\nkeywords = ["y"]\nname = "My.Project"\n',
+            {"my-project"},
+        ),
+        ("pyproject.toml", "[tool.poetry]\nname = 'it'\n", {"it"}),
+        ("pyproject.toml", '[tool.other]\nname = "it"\n', set()),
+        ("pyproject.toml", '[project]\n[[tool.uv.index]]\nname = "it"\n', set()),
+        ("setup.cfg", "[metadata]\nname = it\n", {"it"}),
+        ("setup.py", "", set()),
+    ],
+)
+def test_what_a_project_calls_itself_is_code(tmp_path, file, text, names):
+    (tmp_path / file).write_text(text)
+    assert project_names(tmp_path) == names
+    for name in names:
+        assert of(one(name, loaded=True), repository=tmp_path).installed == ()
 
 
 @pytest.mark.parametrize(

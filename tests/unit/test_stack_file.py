@@ -17,6 +17,7 @@ from pytest_metalperf.references.stack_file import (
     parse,
     path_of,
     read,
+    read_requirements,
     remove_unused,
     text_of,
     unused,
@@ -175,6 +176,51 @@ def test_what_cannot_be_read(tmp_path):
         read(tmp_path, "0" * 16)
     with pytest.raises(BadStack, match="is longer than any stack"):
         parse(b"#" * (LONGEST + 1), "it")
+
+
+def test_requirements_that_a_person_names(tmp_path):
+    path = tmp_path / "old.txt"
+    path.write_text("# old ones\n\nKeras==3.14.0   # a word\n  absl_py == 2.3.1\ntorch==2.12.0+CPU\n")
+    found = read_requirements(path, STACK)
+    named = (Package("absl-py", "2.3.1"), Package("keras", "3.14.0"), Package("torch", "2.12.0+cpu"))
+    assert found == Stack(STACK.python, STACK.platform, "", named)
+    assert not any(one.is_seen for one in found.packages)
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("-e git+https://example/x#egg=x", "is an option"),
+        ("x @ file:///x", "names a URL"),
+        ("keras>=3", "has no exact version"),
+        ("keras==3.*", "has no exact version"),
+        ("keras==3 --hash=sha256:0", "is an option"),
+        ("keras==3; python_version < '3'", "has a marker"),
+        ("keras==three", "is no name with an exact version"),
+        ("absl-py==2", "names absl-py a second time"),
+    ],
+)
+def test_requirements_that_are_no_stack(tmp_path, line, what):
+    path = tmp_path / "old.txt"
+    path.write_text(f"absl_py==2.3.1\n{line}\n")
+    with pytest.raises(BadStack) as error:
+        read_requirements(path, STACK)
+    assert str(error.value).startswith(f"{path}:2: {what}")
+
+
+def test_a_stacks_own_file_by_its_path(tmp_path):
+    path = path_of(tmp_path, write(tmp_path, STACK))
+    assert read_requirements(path, STACK) == STACK
+    renamed = path.rename(path.with_name("0" * 16 + ".txt"))
+    with pytest.raises(BadStack, match="was edited"):
+        read_requirements(renamed, STACK)
+    assert read_requirements(renamed.rename(path.with_name("copy.txt")), STACK) == STACK
+    for text in ("", "# nothing\n"):
+        (tmp_path / "empty.txt").write_text(text)
+        with pytest.raises(BadStack, match="names no package"):
+            read_requirements(tmp_path / "empty.txt", STACK)
+    with pytest.raises(BadStack, match="cannot be read"):
+        read_requirements(tmp_path / "none.txt", STACK)
 
 
 def test_unused_is_what_no_baseline_names(tmp_path):
