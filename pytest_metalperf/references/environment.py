@@ -59,6 +59,8 @@ class Environment:
 class Environments:
     """The environments that one session uses, which no other session removes meanwhile.
 
+    One may be made in a thread while tests run, one after the other; `close` ends that.
+
     Args:
         cache: where they are kept; else the user's cache folder.
         command: how uv is started; else what the extra `[replay]` has installed.
@@ -75,6 +77,7 @@ class Environments:
     ) -> None:
         self._cache, self._command, self._most_bytes, self._waiting = cache, command, most_bytes, waiting
         self._slots: dict[str, Slot] = {}
+        self._installer: Installer | None = None
 
     def of(self, stack: Stack, tools: Sequence[Package] = ()) -> Environment:
         """An environment with the packages of a stack, made if it is not there.
@@ -95,7 +98,7 @@ class Environments:
         wanted = [*stack.packages, *(one for one in beside if not one.origin)]
         left_out = tuple(one.name for one in beside if one.origin)
         # of the same version, this very interpreter: builds of one version differ in speed
-        base = getattr(sys, "_base_executable", sys.executable)
+        base = getattr(sys, "_base_executable", "") or sys.executable
         python = str(base) if same_wheels else stack.python.replace(" ", "")
         key = _key(stack, wanted, f"{python} {sys.version if same_wheels else ''}")
         try:
@@ -131,7 +134,7 @@ class Environments:
         return Environment(ready.python, ready.folder, seconds, left_out)
 
     def _make(self, slot: Slot, wanted: Sequence[Package], python: str) -> None:
-        installer = Installer(self._command or find_uv(), self._waiting)
+        installer = self._installer = Installer(self._command or find_uv(), self._waiting)
         folder = slot.unfinished()
         try:
             target = folder / "environment"
@@ -149,7 +152,9 @@ class Environments:
             shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
-        """Let others remove what this session has used."""
+        """Let others remove what this session has used, and end what it still makes."""
+        if self._installer is not None:
+            self._installer.end()
         for slot in self._slots.values():
             slot.close()
         self._slots.clear()

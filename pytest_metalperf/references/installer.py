@@ -87,6 +87,7 @@ class Installer:
         self, command: Sequence[str], waiting: Callable[[str, float], None] = lambda what, seconds: None
     ) -> None:
         self.command, self.waiting = list(command), waiting
+        self._process: subprocess.Popen[bytes] | None = None
 
     def make(self, python: str, folder: Path, held: Sequence[int] = ()) -> None:
         """Make an environment without packages at `folder / ENVIRONMENT`.
@@ -135,7 +136,7 @@ class Installer:
     ) -> None:
         start = told = RealTime.monotonic()
         with tempfile.TemporaryFile(dir=folder) as output:
-            process = subprocess.Popen(
+            process = self._process = subprocess.Popen(
                 [*self.command, *words],
                 cwd=folder,
                 env=dict(environment),
@@ -161,6 +162,11 @@ class Installer:
         if process.returncode:
             raise InstallError(reason(said) or f"uv ended with exit code {process.returncode} and said nothing")
 
+    def end(self) -> None:
+        """End uv, whichever thread waits for it; that gets an error."""
+        if self._process is not None:
+            _end(self._process)
+
 
 def python_of(environment: Path) -> Path:
     """The interpreter of an environment."""
@@ -178,9 +184,9 @@ def reason(said: str) -> str:
     """The reason in what uv printed: what is missing, or its error with the first and the last cause."""
     lines = [_MARKS.sub("", line).strip() for line in _SECRET.sub("", said).splitlines()]
     lines = [line for line in lines if line and not line.startswith(("Using ", "Creating ", "Resolved ", "warning:"))]
-    text = " ".join(lines)
+    text = re.sub(r"^.*?\berror: ", "", " ".join(lines))
     if because := re.search(r"\bBecause (.+?)(?:,? and you require\b|,? we can conclude\b|$)", text):
         return because[1][:300]
-    told = " ".join(re.split(r"\bhint:", text)[0].split()).removeprefix("error: ")
+    told = " ".join(re.split(r"\bhint:", text)[0].split())
     first, *causes = re.split(r"\s*\bcause: |\s*\bCaused by: ", told)
     return "; ".join([first, *causes[:1], *(causes[-1:] if len(causes) > 1 else [])])[:300]

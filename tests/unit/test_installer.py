@@ -68,6 +68,11 @@ broken='
             "error: No interpreter found for CPython 3.99 in search path\n\nhint: A download is available",
             "No interpreter found for CPython 3.99 in search path",
         ),
+        (
+            "Prepared 1 package in 1ms\nwarning: Failed to hardlink files. If this is\n  intentional, set it.\n"
+            "error: Failed to install: one.whl\n  cause: No space left on device (os error 28)\n",
+            "Failed to install: one.whl; No space left on device (os error 28)",
+        ),
         ("\x1b[31merror\x1b[0m: it broke", "it broke"),
         ("x" * 1000, "x" * 300),
         ("", ""),

@@ -251,6 +251,26 @@ def test_two_at_once_make_it_once(index, cache):
         one.close()
 
 
+def test_closing_ends_what_is_still_made(index, cache):
+    it, why = stack(offer(index, "one")), []
+    (index / "wait").write_text("60")
+    environments = Environments(cache, UV)
+
+    def make():
+        with pytest.raises(NoEnvironment) as error:
+            environments.of(it)
+        why.append(str(error.value))
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    while not (index / "calls").exists() or len(calls(index)) < 2:
+        time.sleep(0.01)
+    environments.close()
+    thread.join(10)
+    assert why == ["uv ended with exit code -9 and said nothing"]
+    assert left(cache) == []
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="a kill")
 def test_a_killed_session_leaves_nothing_that_is_used(index, cache, environments):
     it = stack(offer(index, "one"))
