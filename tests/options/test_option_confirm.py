@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import sys
 
 import pytest
+from fake_distributions import put
+
+from pytest_metalperf.references.environment import Environment, Environments, NoEnvironment
 
 pytestmark = pytest.mark.processes
 
@@ -50,7 +55,7 @@ class Project:
         os.utime(path, (past, past))
 
     def record(self):
-        self.suite.run("--metal-update-baselines").assert_outcomes(passed=1)
+        self.suite.run("--metal-update-baselines", "--metal-update-mode=all").assert_outcomes(passed=1)
 
     @property
     def entry(self):
@@ -146,7 +151,7 @@ def test_a_builder_that_moved_and_takes_other_axes_is_built_as_it_was(project):
     )
     result = project.suite.run()
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["own* is 3.0* times slower than its baseline, trained in turn*", "  differs   code"])
+    result.stdout.fnmatch_lines(["own* times slower than its baseline, trained in turn*", "  differs   code"])
 
 
 def test_code_that_was_recorded_before_it_was_committed_is_found(suite):
@@ -228,26 +233,126 @@ def test_as_a_marker_and_in_the_ini_file(project, level):
 # packages
 
 
+class Packages:
+    """A suite whose builder takes the seconds of an installed package, recorded with 1.0 and gated with 2.0."""
+
+    def __init__(self, project, folder, monkeypatch):
+        self.project, self.old, self.site = project, folder / "old", folder / "site"
+        self.asked = []
+        put(self.old, "slowlib", "1.0", {"slowlib.py": "SECONDS = 0.1\n"})
+        put(self.site, "slowlib", "1.0", {"slowlib.py": "SECONDS = 0.1\n"})
+        monkeypatch.syspath_prepend(self.site)
+        monkeypatch.setattr(Environments, "of", self.of)
+        project.write("slowlib.SECONDS", text="import slowlib\n" + BUILDER)
+        project.record()
+        project.commit()
+        shutil.rmtree(self.site / "slowlib-1.0.dist-info")
+        put(self.site, "slowlib", "2.0", {"slowlib.py": "SECONDS = 0.11500\n"})
+        sys.modules.pop("slowlib", None)
+
+    def of(self, environments, stack, tools=()):
+        """In uv's place: an interpreter that finds the old version first."""
+        self.asked.append([f"{one.name} {one.version}" for one in stack.packages if one.name == "slowlib"])
+        python = self.old / "python"
+        python.write_text(f'#!/bin/sh\nPYTHONPATH={self.old} exec {sys.executable} "$@"\n')
+        python.chmod(0o755)
+        return Environment(python, self.old)
+
+
 @pytest.fixture
 def packages(project, tmp_path_factory, monkeypatch):
-    """A suite whose builder takes the seconds of an installed package, in version 1.0, recorded; uv is a fake one."""
-    site, index = (tmp_path_factory.mktemp(name) for name in ("site", "index"))
-    monkeypatch.syspath_prepend(site)
-    for version, seconds in (("1.0", 0.1), ("2.0", 0.2)):
-        put(index / f"slowlib=={version}", "slowlib", version, {"slowlib.py": f"SECONDS = {seconds}\n"}, installer="uv")
-    shutil.copytree(index / "slowlib==1.0", site, dirs_exist_ok=True)
-    project.write("slowlib.SECONDS", text="import slowlib\n" + BUILDER)
-    monkeypatch.setenv("UV_FIND_LINKS", str(index))
-    monkeypatch.setenv("PYTEST_METALPERF_CACHE", str(tmp_path_factory.mktemp("cache")))
-    monkeypatch.setattr("pytest_metalperf.references.environment.find_uv", lambda: UV)
-    project.record()
-    project.commit()
-    stack = (project.path / "baselines" / "stacks" / f"{project.entry['accepted']['stack']}.txt").read_text()
-    for line in stack.splitlines():  # what else the worker had loaded is there to be copied too
-        if not line.startswith(("#", "slowlib")):
-            name = line.split()[0]
-            (index / name).mkdir()
-    shutil.rmtree(site / "slowlib-1.0.dist-info")
-    shutil.copytree(index / "slowlib==2.0", site, dirs_exist_ok=True)
-    monkeypatch.delitem(sys.modules, "slowlib", raising=False)
+    return Packages(project, tmp_path_factory.mktemp("packages"), monkeypatch)
+
+
+def test_an_upgrade_alone_is_slower_beside_the_packages_of_the_baseline(packages):
+    result = packages.project.suite.run()
+    assert packages.asked == [["slowlib 1.0"]]
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["own* slower than its baseline, trained in turn*", "  differs   slowlib 1.0 -> 2.0"])
+
+
+def test_packages_that_cannot_be_installed_leave_nothing_to_train_in_turn(packages, monkeypatch):
+    def none(environments, stack, tools=()):
+        raise NoEnvironment("no network")
+
+    monkeypatch.setattr(Environments, "of", none)
+    result = packages.project.suite.run()
+    result.stdout.fnmatch_lines(["*not replayed: only its packages differ (slowlib 1.0 -> 2.0): no network"])
+
+
+def test_code_on_today_s_packages_says_nothing_of_the_packages(packages, monkeypatch):
+    def none(environments, stack, tools=()):
+        raise NoEnvironment("no network")
+
+    monkeypatch.setattr(Environments, "of", none)
+    project = packages.project
+    project.write("slowlib.SECONDS", text="import slowlib\n" + BUILDER + "# nothing\n")
+    result = project.suite.run()
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        ["own*inconclusive", "inconclusive: not replayed, and the same on both sides: slowlib 1.0 -> 2.0 (no network)"]
+    )
+    project.write("slowlib.SECONDS * 2", text="import slowlib\n" + BUILDER)
+    result = project.suite.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["  the same  slowlib 1.0 -> 2.0 (no network) was not replayed"])
+
+
+@pytest.mark.parametrize(
+    ("edit", "sentence"),
+    [
+        (lambda text: text + "evil==1.0\n", "*not replayed: *.txt*"),
+        (lambda text: text + "--index-url https://example.org\n", "*not replayed: *.txt*"),
+        (lambda text: None, "*not replayed: *.txt: is not there*"),
+    ],
+)
+def test_a_stack_that_somebody_edited_is_refused(packages, edit, sentence):
+    (file,) = (packages.project.path / "baselines" / "stacks").glob("*.txt")
+    text = edit(file.read_text())
+    file.unlink()
+    if text is not None:
+        file.write_text(text)
+    result = packages.project.suite.run()
+    result.stdout.fnmatch_lines([sentence])
+    assert packages.asked == []
+
+
+# a machine never seen
+
+
+@pytest.fixture
+def elsewhere(project):
+    """The same suite on another machine, which has no baseline of its own."""
+    project.suite.ini(metal_machine="other-machine")
     return project
+
+
+def test_a_machine_never_seen_compares_with_what_another_recorded(elsewhere):
+    elsewhere.write(0.115)
+    result = elsewhere.suite.run("--metal-confirm=replay")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["own* slower than its baseline, trained in turn*", "  differs   code"])
+    result.stdout.no_fnmatch_line("  stored *")
+
+
+def test_in_ci_it_does_so_by_itself_where_the_extra_is_installed(elsewhere, monkeypatch):
+    monkeypatch.setenv("CI", "true")
+    monkeypatch.setattr("pytest_metalperf.judge.replay.importlib.util.find_spec", lambda name: name == "uv")
+    elsewhere.write(0.1, text=BUILDER + "# nothing of it changes what is computed\n")
+    elsewhere.suite.run().assert_outcomes(passed=1)
+    elsewhere.write(0.115)
+    elsewhere.suite.run().assert_outcomes(failed=1)
+
+
+def test_the_very_code_of_the_baseline_needs_no_training_in_turn(elsewhere):
+    elsewhere.suite.trained()
+    result = elsewhere.suite.run("--metal-confirm=replay")
+    result.assert_outcomes(passed=1)
+    assert len(elsewhere.suite.trained()) == 1
+    result.stdout.fnmatch_lines(["*nothing that can be seen differs from what another machine recorded*"])
+
+
+def test_without_consent_it_has_no_baseline(elsewhere):
+    elsewhere.write(0.115)
+    result = elsewhere.suite.run()
+    result.stdout.fnmatch_lines(["own*no baseline"])
