@@ -188,6 +188,14 @@ def _text(text: object) -> str:
     return str(text)
 
 
+def _path(text: object) -> str:
+    try:
+        Path(str(text)).expanduser()
+    except RuntimeError as error:
+        raise SettingError(f"{text}: {error}") from None
+    return str(text)
+
+
 def _machine(text: object) -> str:
     if not re.search("[a-z0-9]", str(text).lower()):
         raise SettingError(f"a machine's name has letters or digits (a-z, 0-9), got {text!r}")
@@ -238,7 +246,7 @@ class Settings:
         "--metal-baselines",
         "baselines",
         "folder of the baseline files, relative to rootdir",
-        _text,
+        _path,
         metavar="DIR",
         marker=False,
     )

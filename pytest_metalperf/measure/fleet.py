@@ -25,6 +25,10 @@ from .temporary import made, removed
 from .watcher import Watcher
 from .worker import Worker, WorkerError, kill
 
+_START = "import sys;sys.path[:1]=[one for one in sys.path[:1] if one];exec(eval(sys.stdin.readline()))"
+"""What execnet starts an interpreter with, less the working folder on its import path: `pytest` has not that either, and
+whoever may write there would run code in every worker."""
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -102,7 +106,7 @@ class Fleet:
 
     def _spec(self, interpreter: Interpreter) -> str:
         """How execnet reaches an interpreter."""
-        return self.host or f"popen//python={shlex.quote(interpreter.python or sys.executable)}"
+        return self.host or f"popen//python={shlex.join([interpreter.python or sys.executable, '-u', '-c', _START])}"
 
     def _archive(self, package: Path) -> tuple[str, bytes]:
         """The name and the bytes of a package's zip; where workers are local it lies in our folder."""

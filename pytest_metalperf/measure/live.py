@@ -53,9 +53,13 @@ class Child:
         text = os.environ.get(CHILD)
         if not text:
             return None
-        wish = json.loads(text)
-        die_with_parent(wish["parent"])
-        return Child(wish["label"], Path(wish["result"]))
+        try:
+            wish = json.loads(text)
+            parent, child = int(wish["parent"]), Child(str(wish["label"]), Path(wish["result"]))
+        except (ValueError, TypeError, KeyError, RecursionError):
+            pytest.fail(f"{CHILD} is for child processes of metal_live, and is set here: unset it", pytrace=False)
+        die_with_parent(parent)
+        return child
 
     def serve(self, runs: LiveWorkload, waits: Waits) -> NoReturn:
         """Measure, leave the run where the parent finds it, and end: nothing else of this session is wanted.
@@ -226,6 +230,8 @@ def here(
             "measure": job.measure(plan.batches, plan.least_blocks, plan.least_seconds),
             "finish": job.finish(),
         }
+        job.forks.check(workload.name)
+    job.forks.close()
     check_log("".join(written).splitlines(), workload.name)
     return run_of(answers, session)
 

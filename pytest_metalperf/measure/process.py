@@ -75,7 +75,7 @@ class Process:
             ):
                 self._gateway = launch.group.makegateway(f"{launch.spec}//execmodel=main_thread_only")
             self._channel = self._gateway.remote_exec(BOOTSTRAP)
-            self.pid = self._channel.receive(timeout=START_SECONDS)
+            self.pid = self._channel.receive(timeout=min(START_SECONDS, launch.timeout))
             if launch.local and self.pid is not None:
                 launch.watcher.watch(self.pid)
             self._send(
@@ -161,9 +161,23 @@ class Process:
             with contextlib.suppress(OSError):
                 os.killpg(self.pid, number)
 
+    def _children(self) -> list[int]:
+        import psutil
+
+        if not self._local or self.pid is None or not hasattr(signal, "SIGKILL"):
+            return []
+        try:
+            return [child.pid for child in psutil.Process(self.pid).children(recursive=True)]
+        except psutil.Error:
+            return []
+
     def end(self) -> None:
-        """Kill it and its group now, and wait until it is gone."""
+        """Kill it, its group and its children now, and wait until it is gone."""
+        children = self._children()  # one with a group and an environment of its own is known by its parent alone
         self.signal("SIGKILL")
+        for child in children:
+            with contextlib.suppress(OSError):
+                os.kill(child, signal.SIGKILL)
         if self._gateway is not None:
             with contextlib.suppress(Exception):
                 self._gateway.exit()

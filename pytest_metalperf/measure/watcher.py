@@ -15,6 +15,7 @@ import sys
 import uuid
 
 MARK = "PYTEST_METALPERF_OF"
+SECONDS = 5.0
 
 _SOURCE = """
 import os, select, signal, sys, time
@@ -93,11 +94,24 @@ class Watcher:
         if process is not None:
             if process.poll() is not None:  # somebody ended it, and what it watched goes on
                 process = self._started()
-            with process, contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
-                process.communicate(timeout=5)
+            if not _ended(process):  # somebody stopped it, or it waits for a file that never answers
+                process.kill()
+                process.wait()
+                _ended(self._started())
 
     def __enter__(self) -> Watcher:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.end()
+
+
+def _ended(process: subprocess.Popen[bytes]) -> bool:
+    """Tell a watcher to do its work; whether it has done so in time."""
+    try:
+        process.communicate(timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        return False
+    except (OSError, ValueError):
+        pass
+    return True

@@ -122,7 +122,7 @@ def revision(folder: Path) -> Revision:
     found = asked(folder, "rev-parse", "HEAD")
     # baselines change by recording itself: they do not make the measured code another
     changed = asked(folder, "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)*baselines/*.json")
-    return Revision() if found is None or changed is None else Revision(found, not changed)
+    return Revision() if not found or changed is None else Revision(found, not changed)
 
 
 def commit_of(folder: Path, name: str) -> str | None:

@@ -148,8 +148,20 @@ def find(text: str, rootdir: Path) -> Reference:
     Raises:
         BadReference: in one sentence.
     """
-    path = Path(text).expanduser()
-    path = path if path.is_absolute() else Path.cwd() / path
+    try:
+        path = Path(text).expanduser()
+        path = path if path.is_absolute() else Path.cwd() / path
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, RuntimeError, ValueError) as error:  # too long a name, a user whom nobody knows
+        if not commit_of(rootdir, text):
+            raise BadReference(f"--metal-against {text[:100]}: {getattr(error, 'strerror', None) or error}") from None
+    if _exists(path) and os.sep in text and commit_of(rootdir, text):
+        raise BadReference(
+            f"--metal-against {text}: is a revision and a file or folder; write --metal-against=./{text} for the file, or"
+            f" the whole name of the revision (git rev-parse --symbolic-full-name {text})"
+        )
     if path.is_dir() and (os.sep in text or not commit_of(rootdir, text)):
         inside = [path / "bin" / "python", path / "Scripts" / "python.exe"]
         python = next((candidate for candidate in inside if candidate.exists()), None)
@@ -175,6 +187,13 @@ def find(text: str, rootdir: Path) -> Reference:
         f"--metal-against {text}: is neither an interpreter (there is no such file)"
         f" nor a revision of a git repository at {rootdir}{shallow}"
     )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _interpreter(text: str, python: Path) -> Reference:

@@ -36,7 +36,13 @@ def lock_path() -> Path:
         Problem: of kind ``lock``, where the folder is another user's, or none.
     """
     if named := os.environ.get("PYTEST_METALPERF_LOCK"):
-        return Path(named)
+        path = Path(named)
+        if not path.name or path.is_dir() or not path.parent.is_dir():
+            raise Problem(
+                "lock",
+                f"PYTEST_METALPERF_LOCK={named}: is no file in a folder: name another, or unset it",
+            )
+        return path
     folder = Path(f"/tmp/pytest-metalperf-{os.getuid()}")
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
@@ -82,9 +88,14 @@ class _File:
 
     def sign(self) -> None:
         """Leave who holds it, for those who wait."""
-        who = {"pid": os.getpid(), "user": _user(os.getuid()), "since": RealTime.utc("%H:%M UTC"), "in": os.getcwd()}  # noqa: PTH109 - a text
         if self.descriptor is not None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # such as of a working folder that was removed
+                who = {
+                    "pid": os.getpid(),
+                    "user": _user(os.getuid()),
+                    "since": RealTime.utc("%H:%M UTC"),
+                    "in": str(Path.cwd()),
+                }
                 data = json.dumps(who).encode()
                 os.ftruncate(self.descriptor, 0)
                 os.pwrite(self.descriptor, data, 0)

@@ -8,7 +8,6 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 
 from .problems import Problem
 
@@ -27,31 +26,36 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=lambda: _forks.__setitem__(0, _forks[0] + 1))
 
 
-@contextlib.contextmanager
-def returns_once(name: str) -> Iterator[None]:
-    """End a process that was forked inside and comes out as well: it would go on measuring beside its parent.
+class Forks:
+    """Sees to it that the user's code, where it forks, comes out in one process: the other would measure beside it."""
 
-    Raises:
-        Problem: of kind ``training``, in the process that entered.
-    """
-    me, before = os.getpid(), _forks[0]
-    read, write = os.pipe()
-    try:
-        try:
-            yield
-        finally:
-            if os.getpid() != me:
-                os.write(write, b".")
-                os._exit(0)
-        # a data loader's worker stays inside; one that came out says so at once
-        if _forks[0] > before and select.select([read], [], [], FORKED_SECONDS)[0]:
+    def __init__(self) -> None:
+        self._me, self._seen = os.getpid(), _forks[0]
+        self._read, self._write = os.pipe()
+
+    def end_a_copy(self) -> None:
+        """End a process that was forked from this one and came out of the user's code as well; a data loader's stays inside."""
+        if os.getpid() != self._me:
+            os.write(self._write, b".")
+            os._exit(0)
+
+    def check(self, name: str) -> None:
+        """Raise where a copy of this process has come out since the last time.
+
+        Raises:
+            Problem: of kind ``training``.
+        """
+        forked, self._seen = _forks[0] > self._seen, _forks[0]
+        if forked and select.select([self._read], [], [], FORKED_SECONDS)[0]:
             raise Problem(
                 "training",
-                f"the step of {name} forked, and returned in both processes: end the child inside the step (os._exit)",
+                f"the code of {name} forked, and returned in both processes: end the child inside it (os._exit)",
             )
-    finally:
-        os.close(read)
-        os.close(write)
+
+    def close(self) -> None:
+        for descriptor in (self._read, self._write):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
 
 
 def die_with_parent(parent: int) -> None:

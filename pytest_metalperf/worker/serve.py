@@ -27,7 +27,7 @@ from .log import check_log, lines_of
 from .loop import Trainable, block_length, fence_seconds, measure, run_block, undisturbed
 from .machine import Watch, cool_down, keep_awake, machine_facts, per_batch, system_versions, user_interactive
 from .problems import Problem, first_line, out_of_memory, sendable, user_traceback
-from .process import die_with_parent, own_group, returns_once
+from .process import Forks, die_with_parent, own_group
 from .sources import Source, call_builder, check_imports, load, move, takes
 from .values import Reported, checked, is_finite, reported
 
@@ -66,9 +66,11 @@ class Job:
         self.last_sent = 0.0
         self.wait_seconds = WAIT_SECONDS
         """Seconds that another measurement on the machine is waited for."""
+        self.forks = Forks()
 
     def progress(self, phase: str, i: int = 0, n: int = 0, *, always: bool = False) -> None:
         """Tell the parent how far we are, at most four times a second."""
+        self.forks.end_a_copy()
         now = RealTime.monotonic()
         if always or now - self.last_sent > 0.25:
             self.last_sent = now
@@ -163,9 +165,8 @@ class Job:
         with self._machine(exclusive=False):
             self.progress("first batch", always=True)
             start = self.backend.clock()
-            with returns_once(self.name):
-                values = self._guarded(self._fenced_step, "first batch")
-                seconds = self.backend.clock() - start
+            values = self._guarded(self._fenced_step, "first batch")
+            seconds = self.backend.clock() - start
             self._check_precision()
         self._check_device(values.outputs)
         self.first_loss = checked(values, "in the first batch")
@@ -429,7 +430,10 @@ class Job:
 
     def _guarded(self, work: Callable[[], Any], phase: str) -> Any:
         try:
-            return work()
+            try:
+                return work()
+            finally:
+                self.forks.end_a_copy()
         except Problem:
             raise
         except BaseException as error:
@@ -497,7 +501,9 @@ def answer(job: Job, request: Mapping[str, Any]) -> dict[str, Any]:
     arguments = dict(request)
     name = arguments.pop("do")
     try:
-        return {"done": name, "result": getattr(job, name)(**arguments)}
+        result = getattr(job, name)(**arguments)
+        job.forks.check(job.name)
+        return {"done": name, "result": result}
     except Problem as problem:
         return {"error": problem.as_message()}
     except BaseException as error:  # our own mistake, or a framework's: still one message, never a dead channel

@@ -15,14 +15,22 @@ MOST_ELEMENTS = 1_000_000
 """Of one array; a larger one is no loss and no log, and reading it would take longer than a block."""
 
 
-def reported(outputs: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+MOST_PARTS = 10_000
+"""That are looked at: a list that holds itself twice has more than can be counted."""
+
+
+def reported(outputs: Any) -> Iterator[tuple[str, Any]]:
     """The leaves of nested dicts, lists and tuples in order, each with its path, as `losses.generator` or `0`."""
-    if not isinstance(outputs, (Mapping, list, tuple)):
-        yield path, outputs
-    elif depth < DEEPEST:
-        parts = outputs.items() if isinstance(outputs, Mapping) else enumerate(outputs)
-        for key, part in parts:
-            yield from reported(part, f"{path}.{key}" if path else str(key), depth + 1)
+    waiting = [("", outputs, 0)]
+    for _ in range(MOST_PARTS):
+        if not waiting:
+            return
+        path, part, depth = waiting.pop()
+        if not isinstance(part, (Mapping, list, tuple)):
+            yield path, part
+        elif depth < DEEPEST:
+            inside = [*(part.items() if isinstance(part, Mapping) else enumerate(part))]
+            waiting += [(f"{path}.{key}" if path else str(key), one, depth + 1) for key, one in reversed(inside)]
 
 
 def numbers(leaf: Any, most: float = MOST_ELEMENTS) -> Any:
@@ -37,7 +45,7 @@ def numbers(leaf: Any, most: float = MOST_ELEMENTS) -> Any:
             leaf = leaf.float() if leaf.is_floating_point() else leaf
         array = numpy.asarray(leaf)
         return array.astype("float32") if array.dtype.kind == "V" else array if array.dtype.kind in "biufc" else None
-    except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError):
+    except Exception:  # whatever an object of the user's raises
         return None
 
 

@@ -305,3 +305,17 @@ def test_a_dearer_kth_step_is_never_within(repository, every, words):
     result.stdout.fnmatch_lines([f"1 gated: {words}"])
     if "inconclusive" in words:
         result.stdout.fnmatch_lines(["*the mean of all batches grew by * % beside the figure*"])
+
+
+def test_a_file_with_the_name_of_a_revision_is_not_run(repository):
+    """A pull request could bring one, and its gate would compare the file's code with itself."""
+    git(repository, "branch", "origin/main")
+    folder = repository.pytester.path / "origin"
+    folder.mkdir()
+    (folder / "main").write_text(f'#!/bin/sh\ntouch ran\nexec {sys.executable} "$@"\n')
+    (folder / "main").chmod(0o755)
+    result = repository.run("--metal-against=origin/main")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--metal-against origin/main: is a revision and a file or folder; write *"])
+    assert not (repository.pytester.path / "ran").exists()
+    repository.run("--metal-against=refs/heads/origin/main").assert_outcomes(passed=1)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
 from pytest_metalperf.measure.temporary import made, removed
+from pytest_metalperf.measure.watcher import Watcher
 
 pytestmark = pytest.mark.processes
 
@@ -52,11 +55,75 @@ def test_an_exception_of_any_text_is_told(suite, text, shown):
     assert len(result.stdout.str()) < 100_000
 
 
-def test_a_step_that_forks_and_returns_twice_is_an_error(suite):
-    suite.write(HEAD + "def build():\n    def step():\n        os.fork()\n        return 0.5\n    return step\n" + TEST)
+FORKS = """
+def build():
+    steps = [0]
+    def step():
+        steps[0] += 1
+        if steps[0] == STEP:
+            os.fork()
+        time.sleep(0.001)
+        return 0.5
+    return step
+"""
+
+
+@pytest.mark.parametrize("step", [1, 2, 20])
+def test_a_step_that_forks_and_returns_twice_is_an_error(suite, step):
+    suite.write(HEAD + FORKS.replace("STEP", str(step)) + TEST)
+    result = suite.run("--metal-timeout=40", "--metal-update-baselines", "--metal-runs=1")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*the code of own forked, and returned in both processes*"])
+
+
+def test_a_builder_that_forks_and_returns_twice_is_an_error(suite):
+    suite.write(HEAD + "def build():\n    os.fork()\n    return FakeModel(0.1)\n" + TEST)
     result = suite.run("--metal-timeout=40")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*the step of own forked, and returned in both processes*"])
+    result.stdout.fnmatch_lines(["*the code of own forked, and returned in both processes*"])
+
+
+def test_a_watcher_that_somebody_stopped_keeps_nobody_waiting(monkeypatch):
+    monkeypatch.setattr("pytest_metalperf.measure.watcher.SECONDS", 2.0)
+    watcher = Watcher()
+    with subprocess.Popen(["sleep", "300"], env={**os.environ, **watcher.variables()}) as left:
+        os.kill(watcher._process.pid, signal.SIGSTOP)
+        started = time.monotonic()
+        watcher.end()
+        assert time.monotonic() - started < 12
+        assert left.wait(5) == -signal.SIGKILL
+
+
+def test_a_child_with_an_environment_and_a_group_of_its_own_ends_with_its_worker(suite):
+    suite.write(
+        HEAD + "import subprocess\n\ndef build():\n"
+        "    child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'], env={}, start_new_session=True)\n"
+        "    open('left', 'a').write(f'{child.pid}\\n')\n    return FakeModel(0.1)\n" + TEST
+    )
+    suite.run("--metal-runs=1", "--metal-update-baselines").assert_outcomes(passed=1)
+    assert len(pids(suite)) == 1
+    assert not alive(pids(suite))
+
+
+def test_the_working_folder_is_no_place_that_workers_import_from(suite, tmp_path):
+    """`pytest` has it not on its path either, and whoever may write there would run code in every worker."""
+    for name in ("queue", "random", "platform", "sitecustomize"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'a').write('{name}\\n')\n")
+    script = Path(sys.executable).with_name("pytest")
+    suite.write(HEAD + "import queue, platform\n\ndef build():\n    return FakeModel(0.1)\n" + TEST)
+    command = [str(script), str(suite.pytester.path / "test_suite.py"), "--metal-update-baselines", "--metal-runs=1"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "1 passed" in done.stdout, done.stdout
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_working_folder_that_is_gone_keeps_nobody_from_measuring(suite):
+    suite.write(
+        HEAD
+        + "import tempfile\n\ndef build():\n    folder = tempfile.mkdtemp()\n    os.chdir(folder)\n    os.rmdir(folder)\n"
+        "    return FakeModel(0.1)\n" + TEST
+    )
+    suite.run("--metal-runs=1", "--metal-update-baselines").assert_outcomes(passed=1)
 
 
 def test_a_step_whose_children_stay_inside_it_is_measured(suite):

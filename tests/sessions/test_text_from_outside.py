@@ -12,6 +12,7 @@ import pytest
 from pytest_metalperf.references.git import revision
 from pytest_metalperf.worker.log import failed_work, lines_of
 from pytest_metalperf.worker.problems import readable
+from pytest_metalperf.worker.values import reported
 
 NO_UTF_8 = os.fsdecode(b"\xff\xfe")
 only_where_names_are_bytes = pytest.mark.skipif(sys.platform != "linux", reason="names of files are UTF-8 on a Mac")
@@ -73,3 +74,46 @@ def test_a_log_without_a_line_s_end_is_read_in_pieces_and_its_failure_is_found()
     assert max(map(len, lines_of(log))) < 100_000
     log.seek(0)
     assert failed_work(lines_of(log)) == "CUDA_ERROR_LAUNCH_FAILED"
+
+
+@pytest.mark.parametrize(
+    ("flag", "sentence"),
+    [
+        ("--metal-baselines=~nosuchuser/x", "*--metal-baselines: ~nosuchuser/x: *home directory*"),
+        ("--metal-against=~nosuchuser/x", "*--metal-against ~nosuchuser/x: *home directory*"),
+        ("--metal-against=" + "x" * 5000, "*--metal-against xxx*: File name too long"),
+    ],
+)
+def test_a_path_that_no_system_takes_is_one_sentence(suite, flag, sentence):
+    result = suite.run(flag)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([sentence])
+
+
+@pytest.mark.parametrize("value", ["garbage", "{}", "[1]", "[" * 100_000])
+def test_a_variable_of_ours_that_somebody_set_is_named(suite, monkeypatch, value):
+    monkeypatch.setenv("PYTEST_METALPERF_LIVE", value)
+    suite.run("-p", "no:cacheprovider").stdout.fnmatch_lines(
+        ["PYTEST_METALPERF_LIVE is for child processes of metal_live, and is set here: unset it"]
+    )
+
+
+@pytest.mark.parametrize("value", ["/", ".", "/no/such/folder/lock"])
+def test_a_lock_that_is_no_file_is_named(suite, monkeypatch, value):
+    """It was measured without one, and nobody was told."""
+    monkeypatch.setenv("PYTEST_METALPERF_LOCK", value)
+    suite.run().stdout.fnmatch_lines(
+        [f"*PYTEST_METALPERF_LOCK={value}: is no file in a folder: name another, or unset it"]
+    )
+
+
+def test_a_list_that_holds_itself_twice_is_looked_at_in_part(suite):
+    looped: list[object] = []
+    looped += [looped, looped]
+    assert list(reported({"loss": 1.0, "logs": looped, "last": 2.0}))[0] == ("loss", 1.0)  # noqa: RUF015 - all of them are taken
+
+
+def test_git_that_fails_and_says_that_it_did_not_names_no_commit(tmp_path, monkeypatch):
+    """Where SIGCHLD is ignored, as by some CI agents, every process seems to end well."""
+    monkeypatch.setattr("pytest_metalperf.references.git.asked", lambda folder, *words: "")
+    assert revision(tmp_path) == (None, None)
