@@ -1,10 +1,37 @@
 """Errors of a baseline file: one sentence each, none of which advises to delete what can be recovered."""
 
-RESTORE = "restore it with git checkout, or find a whole one with git log"
+from __future__ import annotations
 
+import json
+import reprlib
+
+RESTORE = "restore it with git checkout, or find a whole one with git log"
 
 LONGEST = 600
 """Characters of a message: what a file holds may be long, and its remedy stands at the end."""
+
+LONGEST_QUOTE = 96
+"""Characters of one quotation from a file; a sentence has two at most."""
+
+
+def cut(text: str) -> str:
+    """`text`, without its middle where it is long: ids differ at their ends."""
+    half = LONGEST_QUOTE // 2
+    return text if len(text) <= LONGEST_QUOTE else f"{text[:half]}…{text[-half:]}"
+
+
+def quoted(text: str) -> str:
+    """A string as JSON has it, on one line."""
+    return json.dumps(cut(text), ensure_ascii=not text.isprintable())
+
+
+def shown(value: object) -> str:
+    """A value of any kind and size, shortly."""
+    return _SHORT.repr(value)
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = LONGEST_QUOTE
 
 
 class BaselineError(Exception):

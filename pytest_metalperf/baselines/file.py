@@ -15,7 +15,7 @@ import msgspec
 
 from .errors import BaselineError, Damaged
 from .format2 import rendered, with_shared_facts
-from .reading import check, parse
+from .reading import MOST_BYTES, check, parse
 from .schema import Entry, Machine, SpeedupEntry
 from .writing import locked, regular, replace, sweep
 
@@ -57,7 +57,7 @@ class Store:
             BaselineError: for a file that is broken, truncated, foreign or of a future format.
         """
         try:
-            data = regular(self.path)
+            data = regular(self.path, MOST_BYTES)
         except FileNotFoundError:
             return Machine(machine={"id": self.machine})
         except OSError as error:

@@ -13,6 +13,7 @@ import msgspec
 from .schema import (
     Anchor,
     Condition,
+    Count,
     Entry,
     Fingerprint,
     Machine,
@@ -22,6 +23,7 @@ from .schema import (
     StoredPair,
     StoredRun,
     Value,
+    Whole,
 )
 
 
@@ -31,11 +33,11 @@ class Run1(Value, frozen=True, kw_only=True):
     seconds_per_batch: Positive
     lower_quartile: Positive
     upper_quartile: Positive
-    batches: Annotated[int, msgspec.Meta(gt=0)]
+    batches: Count
     first_batch_seconds: Positive
     session: str
     recorded: str
-    peak_memory_bytes: int | None = None
+    peak_memory_bytes: Whole | None = None
     joules_per_batch: float | None = None
     commit: str | None = None
     versions: dict[str, str] = msgspec.field(default_factory=dict)
@@ -56,7 +58,7 @@ class Entry1(Value, frozen=True, kw_only=True):
     anchor: Anchor1
     runs: Annotated[list[Run1], msgspec.Meta(min_length=1)]
     work: Fingerprint | None = None
-    examples: Annotated[int, msgspec.Meta(gt=0)] | None = None
+    examples: Count | None = None
 
 
 class Pair1(Value, frozen=True, kw_only=True):
@@ -94,8 +96,8 @@ class File1(Value, frozen=True, kw_only=True):
     speedups: dict[str, Speedup1] = msgspec.field(default_factory=dict)
 
 
-def expanded(file: File1) -> Machine:
-    """What the file holds, as values."""
+def expanded(file: File1, name: str) -> Machine:  # noqa: ARG001
+    """What the file called `name` holds, as values."""
     return Machine(
         machine=file.machine,
         workloads={

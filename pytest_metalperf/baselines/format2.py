@@ -14,12 +14,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from .errors import Damaged
+from .errors import Damaged, quoted
 from .schema import (
     Accepted,
     Anchor,
     Commit,
     Condition,
+    Count,
     Entry,
     Fingerprint,
     Machine,
@@ -30,12 +31,11 @@ from .schema import (
     StoredPair,
     StoredRun,
     Value,
+    Whole,
 )
 
 FORMAT = 2
 Index = Annotated[int, msgspec.Meta(ge=0)]
-Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-Count = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 
 
 class Measured2(Value, frozen=True, kw_only=True, omit_defaults=True):
@@ -119,7 +119,7 @@ class Speedup2(Value, frozen=True, kw_only=True, omit_defaults=True):
     pairs: Annotated[list[Pair2], msgspec.Meta(min_length=1)]
 
 
-class File2(Value, frozen=True, kw_only=True):
+class File2(Value, frozen=True, kw_only=True, omit_defaults=True):
     """The file."""
 
     format: Literal[2]
@@ -166,7 +166,7 @@ def _entry(key: str, entry: Entry2, sessions: Mapping[str, Shared], name: str) -
                 commit=shared.commit if run.commit is UNSET else run.commit,
                 clean=shared.clean if run.clean is UNSET else run.clean,
                 versions=shared.versions[run.versions] if shared.versions else {},
-                conditions={**shared.conditions, **run.conditions},
+                conditions=_both(shared.conditions, run.conditions),
             )
         )
     return Entry(
@@ -191,10 +191,15 @@ def _speedup(key: str, entry: Speedup2, sessions: Mapping[str, Shared], name: st
                 commit=shared.commit if pair.commit is UNSET else pair.commit,
                 clean=shared.clean if pair.clean is UNSET else pair.clean,
                 versions=shared.versions[pair.versions] if shared.versions else {},
-                conditions={**shared.conditions, **pair.conditions},
+                conditions=_both(shared.conditions, pair.conditions),
             )
         )
     return SpeedupEntry(anchor=RatioAnchor(**msgspec.structs.asdict(entry.anchor)), pairs=pairs)
+
+
+def _both(shared: dict[str, Condition], own: dict[str, Condition]) -> dict[str, Condition]:
+    """What a run knows of its conditions; a copy is made only where it says anything of its own."""
+    return {**shared, **own} if shared and own else shared or own
 
 
 def _shared(run: Measured2, sessions: Mapping[str, Shared], name: str, kind: str, key: str, run_path: str) -> Shared:
@@ -202,9 +207,9 @@ def _shared(run: Measured2, sessions: Mapping[str, Shared], name: str, kind: str
     found = sessions.get(run.session)
     if found is not None and run.versions < max(1, len(found.versions)):
         return found
-    place = f"{name}: $.{kind}[{json.dumps(key, ensure_ascii=False)}].{run_path}"
+    place = f"{name}: $.{kind}[{quoted(key)}].{run_path}"
     if found is None:
-        raise Damaged(f"{place}.session: is {json.dumps(run.session)}, which `sessions` does not hold")
+        raise Damaged(f"{place}.session: is {quoted(run.session)}, which `sessions` does not hold")
     raise Damaged(f"{place}.versions: is {run.versions}, and its session has {len(found.versions)} sets of versions")
 
 

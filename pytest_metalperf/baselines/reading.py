@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import math
+import contextlib
 import re
 import types
 import typing
+from collections import Counter
+from collections.abc import Callable
 from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
+from msgspec import Raw
 
 from . import format1, format2
-from .errors import BaselineError, Conflict, Damaged, UnknownKey
+from .errors import BaselineError, Conflict, Damaged, UnknownKey, cut, quoted, shown
 from .format2 import FORMAT
 from .schema import Machine
+
+MOST_BYTES = 64_000_000
+"""Of a file: 10,000 workloads of two runs each are 9 MB."""
+
+FEW_VALUES = 500_000
+BYTES_PER_VALUE = 12
+"""Ours are about 19 bytes long, with their keys. A larger file whose values are shorter than this would take up to 80 times its
+size in memory, and is none of ours."""
 
 _LFS = b"version https://git-lfs"
 
@@ -33,11 +43,19 @@ def parse(data: bytes, file: str, machine: str) -> Machine:
     """
     if data.startswith(_LFS):
         raise BaselineError(f"{file}: is a Git LFS pointer, not the file itself; fetch that with git lfs pull")
-    found = _at_once(data, file) or _step_by_step(data, file)
+    _check_size(data, file)
+    try:
+        found = _read(data, file)
+    except UnicodeError:
+        raise Damaged(f"{file}: is no UTF-8 text") from None
+    except msgspec.DecodeError as error:
+        raise _malformed(error, data, file) from None
+    except RecursionError:
+        raise Damaged(f"{file}: is nested too deeply to be a baseline file") from None
     named = found.machine.get("id")
     if named != machine:
         raise BaselineError(
-            f"{file}: $.machine.id: holds the baselines of {named!r}, not of {machine!r};"
+            f"{file}: $.machine.id: holds the baselines of {shown(named)}, not of {machine!r};"
             " a copied file needs its own machine's name, and its figures are another machine's"
         )
     return found
@@ -49,126 +67,216 @@ def check(data: bytes, file: str, machine: str) -> None:
     Raises:
         Damaged: naming the place in the file.
     """
+    _check_size(data, file)
     try:
         _DECODER.decode(data)
     except (msgspec.DecodeError, RecursionError):
         parse(data, file, machine)
 
 
+def _check_size(data: bytes, file: str) -> None:
+    if len(data) > MOST_BYTES:
+        raise Damaged(f"{file}: is {len(data):,} bytes long, and no baseline file is longer than {MOST_BYTES:,}")
+    values = data.count(b",") + data.count(b"{") + data.count(b"[")
+    if values > max(FEW_VALUES, len(data) // BYTES_PER_VALUE):
+        raise Damaged(f"{file}: holds {values:,} values in {len(data):,} bytes, which no baseline file does")
+
+
 _DECODER = msgspec.json.Decoder(format2.File2)
 
 
-def _at_once(data: bytes, file: str) -> Machine | None:
-    """What a whole file of the current format holds; None for any other, whose fault is then looked for."""
+def _read(data: bytes, file: str) -> Machine:
+    """What the file holds, in whichever format.
+
+    Raises:
+        BaselineError: for what is no baseline file.
+        UnicodeError, msgspec.DecodeError: for what is no JSON.
+    """
     try:
         decoded = _DECODER.decode(data)
-        json.loads(data, object_pairs_hook=_unique, parse_float=str, parse_int=str, parse_constant=str)
-    except (msgspec.MsgspecError, ValueError, RecursionError):  # msgspec 0.18's errors are no ValueErrors
-        return None
-    return format2.expanded(decoded, file)
+    except (msgspec.MsgspecError, ValueError):  # msgspec 0.18's errors are no ValueErrors
+        kind = _other_format(data, file)
+    else:
+        if _is_all(decoded, data):
+            return format2.expanded(decoded, file)
+        kind = format2.File2
+        del decoded  # all keys are in memory next
+    twice = _twice(data)
+    if twice is not None:
+        raise BaselineError(f"{file}: the key {cut(twice)!r} stands twice in one object; keep one of them")
+    return _EXPANDED[kind](msgspec.json.decode(data, type=kind), file)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> None:
-    """Nothing but a check: msgspec keeps the last of two equal keys in silence."""
-    if len({key for key, _ in pairs}) < len(pairs):
-        raise ValueError("a key stands twice")
+_EXPANDED: dict[Any, Callable[[Any, str], Machine]] = {
+    format1.File1: format1.expanded,
+    format2.File2: format2.expanded,
+}
 
 
-def _step_by_step(data: bytes, file: str) -> Machine:
-    """Read any format, or say what is wrong where."""
-    plain = _json(data, file)
-    if not isinstance(plain, dict) or "format" not in plain or "workloads" not in plain:
+def _is_all(decoded: format2.File2, data: bytes) -> bool:
+    """Whether nothing in `data` stands twice for certain: of two equal keys msgspec keeps the last in silence.
+
+    Written again, what was decoded has as many keys, or fewer. Strings that hold `":` count alike on both sides, unless an
+    escape hides it.
+    """
+    if b"\\u" in data:
+        return False
+    return msgspec.json.format(data, indent=-1).count(b'":') == msgspec.json.encode(decoded).count(b'":')
+
+
+class _Head(msgspec.Struct):
+    """What files of all formats begin with."""
+
+    format: Raw
+    workloads: Raw
+
+
+def _other_format(data: bytes, file: str) -> Any:
+    """What a file is that is none of the current format; where it is nothing else either, what is wrong where."""
+    data.decode()
+    msgspec.json.decode(data, type=Raw)  # which finds out no more than whether it is JSON
+    try:
+        written = bytes(msgspec.json.decode(data, type=_Head).format)
+    except msgspec.ValidationError:
         raise BaselineError(
             f"{file}: is no baseline file of pytest-metalperf; move it away, or use another --metal-baselines"
-        )
-    written = plain["format"]
-    if isinstance(written, int) and not isinstance(written, bool) and written > FORMAT:
+        ) from None
+    if re.fullmatch(rb"[1-9]\d{0,8}", written) and int(written) > FORMAT:
         raise BaselineError(
-            f"{file}: was written in format {written} by a newer pytest-metalperf; this one reads format {FORMAT}:"
+            f"{file}: was written in format {int(written)} by a newer pytest-metalperf; this one reads format {FORMAT}:"
             " upgrade it, or use another --metal-baselines"
         )
-    if written not in (1, FORMAT) or isinstance(written, bool):
-        raise Damaged(f"{file}: $.format: expected 1 or {FORMAT}, got {written!r}")
-    if written == 1:
-        return format1.expanded(_whole(plain, format1.File1, file))
-    return format2.expanded(_whole(plain, format2.File2, file), file)
-
-
-def _whole(plain: Any, kind: Any, file: str) -> Any:
+    if written not in (b"1", b"2"):
+        raise Damaged(f"{file}: $.format: expected 1 or {FORMAT}, got {' '.join(cut(written.decode()).split())}")
+    kind = format1.File1 if written == b"1" else format2.File2
     try:
-        return msgspec.convert(plain, kind)
+        msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as error:
-        _find(plain, kind, file, "$")  # which takes its time, to name the place
-        raise Damaged(f"{file}: {_plain(str(error))}") from None
+        wrong = _located(str(error), data, kind, file)
+        if wrong is not None:
+            raise wrong from None
+    return kind
 
 
-def _find(value: Any, kind: Any, file: str, path: str) -> None:
-    """Raise for the first part of `value` that is not of its kind, with its path."""
-    if get_origin(kind) in (typing.Union, types.UnionType):
-        struct = next(
-            (one for one in get_args(kind) if isinstance(one, type) and issubclass(one, msgspec.Struct)), None
-        )
-        kind = struct if struct is not None and value is not None else kind
-    inner = get_args(kind)[0] if get_origin(kind) is Annotated else kind
-    if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
-        for key in value:
-            if key not in fields:
-                raise UnknownKey(f"{file}: {path}: has an unknown key `{json.dumps(key)[1:-1]}`")
-        for key, item in value.items():
-            _find(item, fields[key], file, f"{path}.{key}")
-    elif isinstance(value, dict) and get_origin(inner) is dict:
-        for key, item in value.items():
-            _find(item, get_args(inner)[1], file, f"{path}[{json.dumps(key, ensure_ascii=False)}]")
-    elif isinstance(value, list) and get_origin(inner) is list:
-        for index, item in enumerate(value):
-            _find(item, get_args(inner)[0], file, f"{path}[{index}]")
+_KEY_OR_BRACE = re.compile(rb'"([^"]*)"\s*:|"[^"]*"|[{}]')
+
+
+def _twice(data: bytes) -> str | None:
+    """The key that stands twice in one object of well-formed JSON, None where none does."""
+    plain = data.replace(rb"\\", b"\1").replace(rb"\"", b"\2")  # so that each `"` left begins or ends a string
+    escaped = b"\\" in plain
+    open_objects: list[list[bytes]] = []
+    for token in _KEY_OR_BRACE.finditer(plain):
+        if token.lastindex:
+            open_objects[-1].append(token[1])
+        elif token[0] == b"{":
+            open_objects.append([])
+        elif token[0] == b"}":
+            keys = open_objects.pop()
+            if len(set(_unescaped(keys) if escaped else keys)) < len(keys):
+                return Counter(_unescaped(keys)).most_common(1)[0][0]
+    return None
+
+
+def _unescaped(keys: list[bytes]) -> list[str]:
+    """Keys of the text in which `_twice` looks, as they are meant."""
+    text = b'["%b"]' % b'","'.join(keys)
+    return msgspec.json.decode(text.replace(b"\1", rb"\\").replace(b"\2", rb"\""), type=list[str]) if keys else []
+
+
+_STEP = re.compile(r"\.\w+|\[[\d.]+\]")
+
+
+def _located(message: str, data: bytes, kind: Any, file: str) -> Damaged | None:
+    """What is wrong where: along the path that msgspec names, in which each key is `[...]`.
+
+    Returns:
+        None, where nothing is wrong there: the value that is does not count, since its key stands twice.
+    """
+    what, at, where = message.rpartition(" - at `$")
+    part: bytes | Raw = data
+    path = "$"
+    for step in (*_STEP.findall(where if at else ""), ""):
+        inside = _inside(kind)
+        if isinstance(inside, type) and issubclass(inside, msgspec.Struct):
+            fields = {field.encode_name: field.type for field in msgspec.structs.fields(inside)}
+            values = _values(part)
+            unknown = next((key for key in values if key not in fields), None)
+            if unknown is not None:
+                return UnknownKey(f"{file}: {path}: has an unknown key `{quoted(unknown)[1:-1]}`")
+            if step:
+                part, kind = values[step[1:]], fields[step[1:]]
+        elif step and get_origin(inside) is dict:
+            values, kind = _values(part), get_args(inside)[1]
+            key = list(values)[_first_invalid(list(values.values()), kind)]
+            part, step = values[key], f"[{quoted(key)}]"
+        elif step and get_origin(inside) is list:
+            part, kind = msgspec.json.decode(part, type=list[Raw])[int(step[1:-1])], get_args(inside)[0]
+        path += step
+    return None if _is_valid(part, kind) else Damaged(f"{file}: {path}: {_plain(what if at else message)}")
+
+
+def _values(part: bytes | Raw) -> dict[str, Raw]:
+    """What an object holds; nothing, if it is none."""
+    with contextlib.suppress(msgspec.ValidationError):
+        return msgspec.json.decode(part, type=dict[str, Raw])
+    return {}
+
+
+def _first_invalid(values: list[Raw], kind: Any) -> int:
+    """The index of the first value that is not of its kind, of many: found by halves, each of which msgspec reads at once."""
+    low, high = 0, len(values)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _is_valid(msgspec.json.encode(values[low:middle]), list[kind]):
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _is_valid(part: bytes | Raw, kind: Any) -> bool:
     try:
-        msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        what, _, where = str(error).partition(" - at ")
-        raise Damaged(f"{file}: {path}{where.strip('`').removeprefix('$')}: {_plain(what)}") from None
+        msgspec.json.decode(part, type=kind)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
-def _json(data: bytes, file: str) -> Any:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            seen: set[str] = set()
-            twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-            raise BaselineError(f"{file}: the key {twice!r} stands twice in one object; keep one of them")
-        return found
+def _inside(kind: Any) -> Any:
+    """The kind without its bounds, and without null where it may be that."""
+    if get_origin(kind) is Annotated:
+        return get_args(kind)[0]
+    others = [one for one in get_args(kind) if one is not types.NoneType and one is not msgspec.UnsetType]
+    return others[0] if get_origin(kind) in (typing.Union, types.UnionType) and len(others) == 1 else kind
 
-    def refuse(word: str) -> Any:
-        raise Damaged(f"{file}: holds {word[:40]}, which is no figure")
 
-    def finite(word: str) -> float:
-        return float(word) if math.isfinite(float(word)) else refuse(word)
+_CONFLICT = re.compile(rb"^(<{7}|={7}|>{7})", re.MULTILINE)
+_NO_FIGURE = re.compile(rb"NaN|-?Infinity")
 
-    def whole(word: str) -> int:
-        return int(word) if len(word) <= 300 else refuse(word)  # beyond what a float can hold
 
-    try:
-        text = data.decode()
-        plain = json.loads(text, object_pairs_hook=unique, parse_constant=refuse, parse_float=finite, parse_int=whole)
-        if "\\ud" in text.lower():
-            json.dumps(
-                plain, ensure_ascii=False
-            ).encode()  # half a surrogate pair is JSON, but could not be written again
-    except UnicodeError as error:
-        raise Damaged(f"{file}: is no UTF-8 text ({error.reason})") from None  # type: ignore[attr-defined]
-    except json.JSONDecodeError as error:
-        conflict = re.search(r"^(<{7}|={7}|>{7})", text, re.MULTILINE)
-        if conflict:
-            line = text.count("\n", 0, conflict.start()) + 1
-            raise Conflict(f"{file}: line {line}: holds an unresolved merge conflict") from None
-        what = (
-            "is empty" if not text.strip() else f"line {error.lineno}, column {error.colno}: is not JSON ({error.msg})"
-        )
-        raise Damaged(f"{file}: {what}") from None
-    except RecursionError:
-        raise Damaged(f"{file}: is nested too deeply to be a baseline file") from None
-    return plain
+def _malformed(error: msgspec.DecodeError, data: bytes, file: str) -> Damaged:
+    """What to say of a file that is not JSON."""
+    if not data.strip():
+        return Damaged(f"{file}: is empty")
+    conflict = _CONFLICT.search(data)
+    if conflict is not None:
+        return Conflict(f"{file}: line {_line(data, conflict.start())}: holds an unresolved merge conflict")
+    byte = re.search(r"\(byte (\d+)\)", str(error))
+    at = int(byte[1]) if byte is not None else len(data)
+    column = len(data[data.rfind(b"\n", 0, at) + 1 : at].decode(errors="replace")) + 1
+    place = f"{file}: line {_line(data, at)}, column {column}"
+    word = _NO_FIGURE.match(data, max(0, at - 1)) or _NO_FIGURE.match(data, at)
+    if word is not None:
+        return Damaged(f"{place}: holds {word[0].decode()}, which is no figure")
+    what = str(error).removeprefix("JSON is malformed: ").partition(" (byte")[0]
+    if what == "invalid character":  # which may be one that nobody sees, as a byte-order mark
+        what += f" {data[at : at + 4].decode(errors='ignore')[:1]!r}"
+    return Damaged(f"{place}: is not JSON ({what})")
+
+
+def _line(data: bytes, at: int) -> int:
+    return data.count(b"\n", 0, at) + 1
 
 
 _WORDS = {

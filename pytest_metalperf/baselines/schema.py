@@ -16,6 +16,8 @@ FIRST_PAIR_ESTIMATOR = "clipped mean of log ratios"
 """How the ratios of format 1 came of the blocks of both variants."""
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
+Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 Condition = float | bool | str | None
 Commit = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{4,64}$")]
 """40 hexadecimal digits of git's SHA-1; format 1 kept ten of them, and SHA-256 has 64."""
@@ -52,12 +54,12 @@ class StoredRun(Stamped, frozen=True, kw_only=True):
     seconds_per_batch: Positive
     lower_quartile: Positive
     upper_quartile: Positive
-    batches: Annotated[int, msgspec.Meta(gt=0)]
+    batches: Count
     first_batch_seconds: Positive
     session: str
     mean_seconds: Positive | None = None
     estimator: str = FIRST_ESTIMATOR
-    peak_memory_bytes: int | None = None
+    peak_memory_bytes: Whole | None = None
     joules_per_batch: float | None = None
     versions: dict[str, str] = msgspec.field(default_factory=dict)
     conditions: dict[str, Condition] = msgspec.field(default_factory=dict)
@@ -96,12 +98,12 @@ class Fingerprint(Value, frozen=True, kw_only=True):
     `operations Mul`) in which runs that were recorded together differed: they are no facts, and are not compared.
     """
 
-    operations: dict[str, int] = msgspec.field(default_factory=dict)
-    operations_on_cpu: dict[str, int] = msgspec.field(default_factory=dict)
+    operations: dict[str, Whole] = msgspec.field(default_factory=dict)
+    operations_on_cpu: dict[str, Whole] = msgspec.field(default_factory=dict)
     flop: float | None = None
-    traces: int | None = None
-    parameters: int | None = None
-    memory_bytes: int | None = None
+    traces: Whole | None = None
+    parameters: Whole | None = None
+    memory_bytes: Whole | None = None
     varying: list[str] = msgspec.field(default_factory=list)
 
 
@@ -128,7 +130,7 @@ class Entry(Value, frozen=True, kw_only=True):
     anchor: Anchor
     runs: Annotated[list[StoredRun], msgspec.Meta(min_length=1)]
     fingerprint: Fingerprint | None = None
-    examples: Annotated[int, msgspec.Meta(gt=0)] | None = None
+    examples: Count | None = None
     accepted: Accepted | None = None
 
 

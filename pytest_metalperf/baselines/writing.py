@@ -70,16 +70,21 @@ def _lock(descriptor: int) -> bool:
             return True
 
 
-def regular(path: Path) -> bytes:
-    """The bytes of a regular file.
+def regular(path: Path, most: int) -> bytes:
+    """The bytes of a regular file, `most` at most.
 
     Raises:
-        OSError: when it cannot be read, or is a pipe, a device or the like, which might never end.
+        OSError: when it cannot be read, is longer, or is a pipe, a device or the like, which might never end.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file")
+        if found.st_size > most:
+            raise OSError(
+                errno.EFBIG, f"it is {found.st_size:,} bytes long, and no baseline file is longer than {most:,}"
+            )
         return file.read()
 
 

@@ -1,24 +1,38 @@
-"""What the baseline file costs a session: opening and saving many entries, and what noise is learned from.
+"""What the baseline file costs a session: opening and saving many entries, what noise is learned from, and what is no file.
 
-    python tests/speed/baselines.py
+    python tests/speed/baselines.py [MEGABYTES]
 
-prints seconds of the processor, the lowest of three. Workloads are made up; the file lies in a temporary folder.
+prints seconds of the processor, the lowest of three; for files that are none (`support/hostile.py`, 10 MB each) also the peak of
+memory beyond what the process had before. Ends with status 1 where a demand is not met. Workloads are made up; files lie in a
+temporary folder.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import random
+import re
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
+from pytest_metalperf.baselines.errors import LONGEST, BaselineError
 from pytest_metalperf.baselines.file import Store
 from pytest_metalperf.baselines.format2 import rendered
+from pytest_metalperf.baselines.reading import MOST_BYTES, parse
 from pytest_metalperf.baselines.schema import Anchor, Entry, Fingerprint, Machine, StoredRun
+from pytest_metalperf.baselines.writing import regular
 from pytest_metalperf.judge.evidence import peers, runs_for_the_gate
 
+sys.path.append(str(Path(__file__).parents[1] / "support"))
+from hostile import HOSTILE
+
 SESSIONS = 5
+MOST_TO_OPEN, MOST_SECONDS, MOST_MEGABYTES = 0.3, 1.0, 200
 
 
 def machine(workloads: int, runs: int) -> Machine:
@@ -35,7 +49,7 @@ def _entry(chance: random.Random, runs: int) -> Entry:
         anchor=Anchor(seconds_per_batch=0.1, recorded="2026-11-01"),
         runs=[_run(chance, i % SESSIONS) for i in range(runs)],
         examples=8,
-        work=Fingerprint(operations={f"op{i}": i for i in range(12)}, flop=1e9, parameters=1000),
+        fingerprint=Fingerprint(operations={f"op{i}": i for i in range(12)}, flop=1e9, parameters=1000),
     )
 
 
@@ -94,13 +108,63 @@ def learn(folder: Path, workloads: int = 200, runs: int = 25) -> float:
     return lowest(session)
 
 
-def main() -> None:
+class Answer(NamedTuple):
+    """What reading one file took: seconds of the processor, megabytes beyond those before, and the sentence that refused it."""
+
+    seconds: float
+    megabytes: float
+    sentence: str
+
+
+def answer(path: Path) -> Answer:
+    """Read one file, in a process of its own."""
+    before, since, sentence = peak_megabytes(), time.process_time(), "read"
+    try:
+        parse(regular(path, MOST_BYTES), path.name, "m")
+    except BaselineError as error:
+        sentence = str(error)
+    return Answer(time.process_time() - since, peak_megabytes() - before, sentence)
+
+
+def peak_megabytes() -> float:
+    """The most that this process ever held; on Linux getrusage tells the parent's too."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1]) / 1e3
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # macOS counts bytes
+
+
+def hostile(folder: Path, size: int) -> int:
+    """Print what each file took, and return how many took too much."""
+    missed = 0
+    spawn = multiprocessing.get_context("spawn")
+    for name, make in HOSTILE.items():
+        path = folder / "m.json"
+        path.write_bytes(make(size))
+        answers = []
+        for _ in range(2):
+            with ProcessPoolExecutor(1, spawn) as pool:
+                answers.append(pool.submit(answer, path).result())
+        seconds, megabytes, sentence = min(answers)
+        much = seconds > MOST_SECONDS or megabytes > MOST_MEGABYTES or len(sentence) > LONGEST
+        missed += much
+        print(f"{name:34} {seconds:5.2f} s {megabytes:4.0f} MB  {sentence[:90]}{'   TOO MUCH' * much}", flush=True)
+    return missed
+
+
+def main() -> int:
     """Print all figures."""
+    size = int(float(sys.argv[1]) * 1e6) if len(sys.argv) > 1 else 10_000_000
     with tempfile.TemporaryDirectory() as folder:
         opened, saved = open_and_save(Path(folder))
         print(f"10,000 entries of 2 runs: open {opened:.2f} s, save one entry {saved:.2f} s")
         print(f"200 workloads of 25 runs: {learn(Path(folder)):.2f} s a session to find what noise is learned from")
+        missed = hostile(Path(folder), size)
+    print(f"{len(HOSTILE)} files of {size / 1e6:g} MB: {missed} took more than {MOST_SECONDS} s or {MOST_MEGABYTES} MB")
+    return bool(missed) or max(opened, saved) > MOST_TO_OPEN
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -187,6 +187,12 @@ def test_key_that_stands_twice_is_named():
     assert refused(text.replace('"batches": 10', '"batches": 10, "batches": 10', 1)).startswith("the key 'batches'")
 
 
+def test_what_is_at_its_default_may_be_written():
+    assert read(document(versions=0, peak_memory_bytes=None, conditions={})).workloads[ID].runs[2].conditions == {
+        "battery": False
+    }
+
+
 def store_of(folder: Path, data: bytes) -> str:
     """The sentence with which a session ends that meets such a file, which stays as it is."""
     path = folder / "m.json"
