@@ -20,9 +20,14 @@ def cut(text: str) -> str:
     return text if len(text) <= LONGEST_QUOTE else f"{text[:half]}…{text[-half:]}"
 
 
+def printable(text: str) -> str:
+    """`text` on one line, as a terminal shows it."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
 def quoted(text: str) -> str:
-    """A string as JSON has it, on one line."""
-    return json.dumps(cut(text), ensure_ascii=not text.isprintable())
+    """A string as JSON has it."""
+    return printable(json.dumps(cut(text), ensure_ascii=False))
 
 
 def shown(value: object) -> str:

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from . import format1, format2
-from .errors import BaselineError, Conflict, Damaged, UnknownKey, cut, quoted, shown
+from .errors import BaselineError, Conflict, Damaged, UnknownKey, cut, printable, quoted, shown
 from .format2 import FORMAT
 from .schema import Machine
 
@@ -147,7 +147,7 @@ def _other_format(data: bytes, file: str) -> Any:
             " upgrade it, or use another --metal-baselines"
         )
     if written not in (b"1", b"2"):
-        raise Damaged(f"{file}: $.format: expected 1 or {FORMAT}, got {' '.join(cut(written.decode()).split())}")
+        raise Damaged(f"{file}: $.format: expected 1 or {FORMAT}, got {printable(cut(written.decode()))}")
     kind = format1.File1 if written == b"1" else format2.File2
     try:
         msgspec.json.decode(data, type=kind)

@@ -6,7 +6,9 @@ import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from ..baselines.schema import Entry
 from ..worker.models import REFERENCE_MODELS
@@ -105,14 +107,15 @@ def stored(took: Mapping[str, Sequence[Took]]) -> dict[str, list[list[Any]]]:
     }
 
 
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e7)]
+
+
 def restored(plain: Any) -> dict[str, list[Took]]:
     """What a cache brings back; anything that is not what we left there is nothing."""
     found = {}
     for nodeid, one_test in plain.items() if isinstance(plain, dict) else ():
-        with contextlib.suppress(TypeError, ValueError, IndexError, KeyError):
-            took = [Took(str(one[0]), float(one[1]), float(one[2])) for one in one_test]
-            if all(0 <= seconds < math.inf for one in took for seconds in (one.prepare, one.measure)):
-                found[nodeid] = took
+        with contextlib.suppress(msgspec.ValidationError, ValueError):  # half a surrogate pair is a ValueError
+            found[nodeid] = [Took(*one) for one in msgspec.convert(one_test, list[tuple[str, _Seconds, _Seconds]])]
     return found
 
 

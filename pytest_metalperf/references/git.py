@@ -97,7 +97,8 @@ def refusal(folder: Path) -> str:
     except FileNotFoundError:
         return "git is not installed"
     except subprocess.CalledProcessError as error:
-        lines = [line.strip() for line in str(error.stderr).splitlines() if line.strip()]
+        said = str(error.stderr).encode(errors="replace").decode()
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
         remedy = next((line for line in lines if line.startswith("git config ")), "")
         return f"{lines[0]}{f'; {remedy}' if remedy else ''}"[:400] if lines else ""
     except (OSError, subprocess.SubprocessError):

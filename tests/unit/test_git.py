@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+
+import pytest
 
 from pytest_metalperf.references.git import check_out, revision
 
@@ -30,6 +33,25 @@ def test_a_hook_of_another_repository_changes_nothing(tmp_path, monkeypatch):
     assert revision(mine / "sub") == expected
     monkeypatch.setenv("GIT_DIR", ".git")  # as a hook of a commit has it, relative
     assert revision(mine / "sub") == expected
+
+
+def test_a_name_that_is_no_text_is_no_error(tmp_path):
+    """On Linux a name may be of any bytes, and git prints it as it is where core.quotePath says so."""
+    try:
+        (tmp_path / os.fsdecode(b"caf\xe9.py")).write_text("one")
+    except OSError:
+        pytest.skip("this file system wants names in UTF-8")
+    who = ("-c", "user.name=n", "-c", "user.email=e")
+    for words in (
+        ("init", "-q"),
+        ("config", "core.quotePath", "false"),
+        ("add", "."),
+        (*who, "commit", "-q", "-m", "one"),
+    ):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    assert revision(tmp_path).clean
+    (tmp_path / os.fsdecode(b"caf\xe9.py")).write_text("other")
+    assert revision(tmp_path).clean is False
 
 
 def test_a_checkout_leaves_nothing_in_the_repository(tmp_path):

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import random
 
+import msgspec
 import pytest
 from hostile import HOSTILE
+from hypothesis import given
+from hypothesis import strategies as st
+from mutations import mutated
+from test_baselines import PLACE, QUICK, refused
 from test_baselines import document as format_1
-from test_baselines import refused
 from test_baselines_format2 import document
 
 from pytest_metalperf.baselines.errors import BaselineError
 from pytest_metalperf.baselines.file import Store
+from pytest_metalperf.baselines.format2 import rendered, with_shared_facts
 from pytest_metalperf.baselines.reading import parse
 
 
@@ -57,9 +63,10 @@ def test_a_sentence_quotes_both_ends_of_what_is_long():
     assert len(sentence) < 200
 
 
-@pytest.mark.parametrize("key", ["a\x85b", "a\u2028b", "a\u202eb"])
-def test_a_path_is_quoted_on_one_line(key):
+@pytest.mark.parametrize("key", ["a\x85b", "a\u2028b", "a\u202eb", "a\x7fb", "\x1b[31m"])
+def test_a_file_is_quoted_on_one_line(key):
     assert refused(format_1(conditions={key: []})).isprintable()
+    assert refused(json.dumps({**document(), "format": key}, ensure_ascii=False)).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -86,3 +93,20 @@ def test_strings_that_look_like_keys_are_none(text):
         '"id": "m"', f'"id": "m", "x": ["{text}", "{text}"], "{text}": {{"x": 1}}', 1
     )
     assert parse(whole.encode(), "m.json", "m").machine["x"] == [json.loads(f'"{text}"')] * 2
+
+
+VALID = [json.dumps(format_1()).encode(), rendered(parse(json.dumps(document()).encode(), "m.json", "m"))]
+
+
+@QUICK
+@given(st.integers(0, 2**32))
+def test_a_file_that_is_nearly_valid_is_refused_or_kept(number):
+    """`tox -e fuzz` does so for half an hour, and judges what was read."""
+    data = mutated(VALID[number % 2], random.Random(number))
+    try:
+        machine = parse(data, PLACE, "m")
+    except BaselineError:
+        assert refused(data).isprintable()
+    else:
+        machine = msgspec.structs.replace(machine, machine={"id": "m"})
+        assert parse(rendered(machine), PLACE, "m") == with_shared_facts(machine)
