@@ -15,7 +15,8 @@ FIRST_ESTIMATOR = "lower-half mean"
 FIRST_PAIR_ESTIMATOR = "clipped mean of log ratios"
 """How the ratios of format 1 came of the blocks of both variants."""
 
-Positive = Annotated[float, msgspec.Meta(gt=0)]
+Positive = Annotated[float, msgspec.Meta(gt=1e-12, lt=1e12)]
+"""Seconds and ratios, none of which is near these bounds; what is computed of them stays finite."""
 Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 Condition = float | bool | str | None

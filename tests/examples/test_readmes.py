@@ -28,6 +28,7 @@ ENVIRONMENTS = {
     "gate",
     "company",
     "faults",
+    "fuzz",
     "extras",
     "lint",
 }

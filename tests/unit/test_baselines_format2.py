@@ -125,9 +125,15 @@ LAST = f'$.workloads["{ID}"].runs[2]'
     ("key", "value", "sentence"),
     [
         ("seconds_per_batch", "0.1", ".seconds_per_batch: expected a number, got a string"),
-        ("seconds_per_batch", 0, ".seconds_per_batch: expected a number > 0.0"),
+        ("seconds_per_batch", 0, ".seconds_per_batch: expected a number > 1e-12"),
+        (
+            "seconds_per_batch",
+            1.7e308,
+            ".seconds_per_batch: expected a number < 1",
+        ),  # whose sum with another is infinite
+        ("seconds_per_batch", 5e-324, ".seconds_per_batch: expected a number > 1e-12"),
         ("mean_seconds", "1", ".mean_seconds: expected a number or null, got a string"),
-        ("mean_seconds", -1, ".mean_seconds: expected a number > 0.0"),
+        ("mean_seconds", -1, ".mean_seconds: expected a number > 1e-12"),
         ("estimator", None, ".estimator: expected a string, got null"),
         ("batches", 1.5, ".batches: expected a whole number, got a number"),
         ("batches", 0, ".batches: expected a whole number >= 1"),
@@ -159,7 +165,7 @@ def test_wrong_type_names_its_place(key, value, sentence):
         (["workloads", ID, "anchor", "estimator"], 3, f'$.workloads["{ID}"].anchor.estimator: expected a string, got'),
         (["workloads", ID, "runs"], [], f'$.workloads["{ID}"].runs: expected a list of length >= 1'),
         (["workloads", ID, "work", "flop"], "x", f'$.workloads["{ID}"].work.flop: expected a number or null, got'),
-        (["speedups", BOTH, "pairs", 1, "ratio"], 0, f'$.speedups["{BOTH}"].pairs[1].ratio: expected a number > 0.0'),
+        (["speedups", BOTH, "pairs", 1, "ratio"], 0, f'$.speedups["{BOTH}"].pairs[1].ratio: expected a number > 1e-12'),
         (["speedups", BOTH, "pairs", 1, "session"], "t", f'$.speedups["{BOTH}"].pairs[1].session: is "t", which'),
         (["later"], 1, "$: has an unknown key `later`"),
     ],
