@@ -152,9 +152,10 @@ def _other_format(data: bytes, file: str) -> Any:
     try:
         msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as error:
-        wrong = _located(str(error), data, kind, file)
-        if wrong is not None:
-            raise wrong from None
+        with contextlib.suppress(LookupError):  # the value that is wrong does not count, since its key stands twice
+            wrong = _located(str(error), data, kind, file)
+            if wrong is not None:
+                raise wrong from None
     return kind
 
 
@@ -191,7 +192,10 @@ def _located(message: str, data: bytes, kind: Any, file: str) -> Damaged | None:
     """What is wrong where: along the path that msgspec names, in which each key is `[...]`.
 
     Returns:
-        None, where nothing is wrong there: the value that is does not count, since its key stands twice.
+        None, where nothing is wrong there.
+
+    Raises:
+        LookupError: where there is no such place.
     """
     what, at, where = message.rpartition(" - at `$")
     part: bytes | Raw = data

@@ -133,6 +133,12 @@ def value(chance: random.Random) -> Any:
 
 def serialised(tree: Any, chance: random.Random) -> bytes:
     """JSON with or without escapes, line breaks, spaces; seldom with a key twice."""
+    named = [(container, key) for container, key in _places(tree) if isinstance(container, dict)]
+    twice = ""
+    if named and chance.random() < 0.1:
+        container, twice = chance.choice(named)
+        other, there = chance.choice(named)
+        container["@@"] = json.loads(json.dumps(other[there]))
     text = json.dumps(
         tree,
         ensure_ascii=chance.random() < 0.3,
@@ -140,8 +146,8 @@ def serialised(tree: Any, chance: random.Random) -> bytes:
         separators=chance.choice((None, (",", ":"), (" ,", " :"))),
         sort_keys=chance.random() < 0.3,
     )
-    if chance.random() < 0.05:
-        text = text.replace("{", '{"' + chance.choice(WORDS) + '": 1, ', 1)
+    if twice:
+        text = text.replace('"@@"', json.dumps(twice), 1)
     return text.encode("utf-8", "surrogatepass")
 
 

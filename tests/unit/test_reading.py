@@ -11,7 +11,7 @@ from hostile import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
 from mutations import mutated
-from test_baselines import PLACE, QUICK, refused
+from test_baselines import ID, PLACE, QUICK, refused
 from test_baselines import document as format_1
 from test_baselines_format2 import document
 
@@ -85,6 +85,17 @@ def test_key_that_stands_twice_is_found_however_it_is_written(old, new, key):
     assert refused(json.dumps(document()).replace(old, new, 1)) == (
         f"the key {key!r} stands twice in one object; keep one of them"
     )
+
+
+ENTRY = document()["workloads"][ID]
+
+
+@pytest.mark.parametrize(
+    "first", [3, {}, {**ENTRY, "examples": "x"}, {**ENTRY, "runs": [*ENTRY["runs"], 3]}, {**ENTRY, "x": 3}]
+)
+def test_key_that_stands_twice_is_found_where_the_first_of_the_two_is_wrong(first):
+    whole = json.dumps(document()).replace(f'"{ID}"', f'"{ID}": {json.dumps(first)}, "{ID}"', 1)
+    assert refused(whole).startswith(f"the key '{ID}' stands twice")
 
 
 @pytest.mark.parametrize("text", [r"a\u0022:b", r"\":", r"\\", r"{\"x\": 1, \"x\": 1}", "{", "}"])
