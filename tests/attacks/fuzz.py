@@ -55,6 +55,8 @@ class Counts:
         """Give the reader one input."""
         answer, wrong = answered(self.target, data)
         self.answers[answer] += 1
+        if not sum(self.answers.values()) % 10_000:
+            self.save()
         if not wrong or wrong in self.wrong:
             return
         name = re.sub(r"\W+", "-", wrong)[:80]
