@@ -29,6 +29,7 @@ ENVIRONMENTS = {
     "company",
     "faults",
     "fuzz",
+    "mutation",
     "extras",
     "lint",
 }
