@@ -6,6 +6,7 @@ Sentences and their pieces, annotations, docstrings, decorators and imports stay
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -69,6 +70,13 @@ class Mutant:
     @property
     def key(self) -> tuple[str, str, str]:
         return self.file, self.before, self.after
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.source).hexdigest()[:20]
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}\n  - {self.before}\n  + {self.after}"
 
 
 class _Places(ast.NodeVisitor):

@@ -6,8 +6,8 @@ A random sample of all mutants (`mutants.py`) of `gate/`, `baselines/`, `judge/`
 matches. Each is written into a copy of this repository, which sessions and workers that are processes import too. The
 tests that reach the changed line run against it, the fastest first, until one fails; a line that runs at import is that of all
 tests that reach its file. Which tests reach which line is measured once for each state of the code, in `build/mutation`,
-where verdicts are kept too: a command that was ended goes on where it stopped. A test that is slow and fails without
-the change too is not believed.
+where verdicts are kept too: a command that was ended goes on where it stopped. Tests that need a framework or workers that
+are processes are left out, and a slow one that fails without the change too is not believed.
 
 Why not a library: mutmut 3 changes functions only, where half of `settings.py` runs at import, and takes no random sample;
 cosmic-ray runs one command for every mutant, whatever tests reach it, which would be ten minutes each.
@@ -44,9 +44,9 @@ from mutants import Mutant, mutants
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "build" / "mutation"
 PLACES = ("gate", "baselines", "judge", "settings.py")
-MARKS = "not tensorflow and not torch and not jax and not gate"
+MARKS = "not tensorflow and not torch and not jax and not gate and not processes"
 ARGUMENTS = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--tb=no", "-m", MARKS]
-STAGES = (2.0, 15.0, 120.0)
+STAGES = (2.0, 10.0, 30.0)
 """Seconds of tests that one process runs against a mutant before the next one takes over; what is beyond is left out."""
 SLOW = 0.3
 LOADED = ("numpy", "scipy.special", "scipy.stats", "msgspec", "psutil", "execnet", "cloudpickle", "tabulate")
@@ -73,7 +73,8 @@ class Times:
 class Chosen:
     """A plugin that keeps the chosen tests, in their order, and writes down the first that fails."""
 
-    def __init__(self, tests: list[str]) -> None:
+    def __init__(self, tests: list[str], killer: Path) -> None:
+        self.killer = killer
         self.places = {test: place for place, test in enumerate(tests)}
 
     @pytest.hookimpl(trylast=True)
@@ -82,7 +83,7 @@ class Chosen:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
-            Path("killer").write_text(report.nodeid)
+            self.killer.write_text(report.nodeid)
 
 
 def in_child(folder: Path, arguments: list[str], plugins: list[object], limit: float) -> int | None:
@@ -171,7 +172,8 @@ def reach(file: str, kept: Path) -> None:
     """Measure one file of tests, and keep the answer."""
     import coverage
 
-    (here / "coveragerc").write_text("[run]\ninclude =\n" + "".join(f"  pytest_metalperf/{one}*\n" for one in PLACES))
+    patterns = [f"  pytest_metalperf/{one if one.endswith('.py') else f'{one}/*'}\n" for one in PLACES]
+    (here / "coveragerc").write_text("[run]\ninclude =\n" + "".join(patterns))
     for name in ("times.json", ".coverage"):
         (here / name).unlink(missing_ok=True)
     in_child(
@@ -223,19 +225,17 @@ class Choice:
 
     def of(self, mutant: Mutant) -> list[list[str]]:
         """The tests of each stage, those of one file together, so that they share their fixtures."""
+        tests: set[str] = set()
         if mutant.inner:
-            tests = set().union(*(self.lines.get((mutant.file, line), ()) for line in mutant.reached))
-        else:
-            tests = self.files.get(mutant.file, set())
-        words = [word.strip("_").lower() for word in (*mutant.names, Path(mutant.file).stem) if len(word) > 3]
-
-        def rank(test: str) -> tuple[bool, float]:
-            near = not mutant.inner and any(word in test.lower() for word in words)
-            return not near, self.seconds[test]
-
+            tests = tests.union(*(self.lines.get((mutant.file, line), ()) for line in mutant.reached))
+        tests = tests or self.files.get(mutant.file, set())  # what runs at import only is of all of its file
+        words = {*mutant.names, Path(mutant.file).stem, *re.findall(r"[A-Za-z_]+", mutant.before)}
+        parts = {part.lower() for word in words for part in word.split("_") if len(part) > 3}
+        fastest = sorted(tests, key=lambda test: self.seconds[test])
+        nearest = sorted(fastest, key=lambda test: -sum(part in test for part in parts))
         stages: list[list[str]] = [[] for _ in STAGES]
         spent, stage = 0.0, 0
-        for test in sorted(tests, key=rank):
+        for test in dict.fromkeys(test for both in zip(nearest, fastest, strict=True) for test in both):
             spent += self.seconds[test]
             while stage < len(STAGES) and spent > STAGES[stage] and stages[0]:
                 stage += 1
@@ -274,7 +274,7 @@ def attempt(number: int, mutant: Mutant, stages: list[list[str]], seconds: dict[
                 code, killer = _tests(tests, seconds)
                 file.write_bytes(original)
                 _forget(file)
-                if code == 0:
+                if code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
                     break
                 if code is None:
                     return number, "timed out", ""
@@ -300,11 +300,12 @@ def _forget(file: Path) -> None:
 
 
 def _tests(tests: list[str], seconds: dict[str, float]) -> tuple[int | None, str]:
-    (here / "killer").unlink(missing_ok=True)
+    killer = here / "killer"
+    killer.unlink(missing_ok=True)
     files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
     limit = 30 + 5 * sum(seconds[test] for test in tests)
-    code = in_child(here, [*files, *ARGUMENTS, "-x"], [Chosen(tests)], limit)
-    return code, (here / "killer").read_text() if (here / "killer").exists() else ""
+    code = in_child(here, [*files, *ARGUMENTS, "-x"], [Chosen(tests, killer)], limit)
+    return code, killer.read_text() if killer.exists() else ""
 
 
 def wilson(hits: int, of: int) -> tuple[float, float]:
@@ -342,37 +343,49 @@ def main() -> int:
     sample = random.Random(seed).sample(every, min(size, len(every)))
     code = code_digest()
     with tempfile.TemporaryDirectory(prefix="mutation-") as name, pool(Path(name)) as workers:
-        suites = sorted((ROOT / "tests").glob("*/test_*.py"))
+        suites = sorted((ROOT / "tests").glob("*/test_*.py"), key=lambda file: (file.parent.name == "sessions", file))
         kept = {file: KEPT / f"{file.stem}-{digest(file)}-{code}.json" for file in suites}
         missing = [file for file in suites if not kept[file].exists()]
         work = [partial(reach, str(file.relative_to(ROOT)), kept[file]) for file in missing]
         for number, _ in enumerate(workers.imap_unordered(_call, work), 1):
-            print(f"{number} of {len(missing)} files of tests: what they reach", flush=True)
+            if number % 10 == 0 or number == len(missing):
+                print(f"{number} of {len(missing)} files of tests: what they reach", flush=True)
         choice = Choice(list(kept.values()))
-        return hunt(workers, sample, every, choice, digest(*suites) + code)
+        return hunt(workers, sample, every, choice, Record(KEPT / f"verdicts-{code}.jsonl", suites))
 
 
-def hunt(workers: Any, sample: list[Mutant], every: list[Mutant], choice: Choice, state: str) -> int:
+class Record:
+    """The verdicts so far: a kill counts while the file of the test that made it stays, anything else while all tests do."""
+
+    def __init__(self, path: Path, suites: list[Path]) -> None:
+        self.path = path
+        self.stamps = {"": digest(*suites), **{str(file.relative_to(ROOT)): digest(file) for file in suites}}
+        self.verdicts: dict[str, str] = {}
+        for line in path.read_text().splitlines() if path.exists() else ():
+            key, verdict, killer, stamp = json.loads(line)
+            if self.stamps.get(killer.partition("::")[0]) == stamp:
+                self.verdicts[key] = verdict
+
+    def add(self, mutant: Mutant, verdict: str, killer: str) -> None:
+        self.verdicts[mutant.digest] = verdict
+        with self.path.open("a") as file:
+            print(json.dumps([mutant.digest, verdict, killer, self.stamps[killer.partition("::")[0]]]), file=file)
+
+
+def hunt(workers: Any, sample: list[Mutant], every: list[Mutant], choice: Choice, record: Record) -> int:
     """Try each mutant, and say what became of them."""
-    record = KEPT / f"verdicts-{state}.jsonl"
-    known = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
-    done = {hashlib.sha256(one.source).hexdigest(): one for one in sample}
-    verdicts = {key: verdict for key, verdict, _ in known if key in done}
     tried = [one for one in sample if one.key not in EQUIVALENT]
-    todo = [one for one in tried if hashlib.sha256(one.source).hexdigest() not in verdicts]
+    todo = [one for one in tried if one.digest not in record.verdicts]
     work = [partial(attempt, number, one, choice.of(one), choice.seconds) for number, one in enumerate(todo)]
     began = time.monotonic()
-    with record.open("a") as file:
-        for count, (number, verdict, killer) in enumerate(workers.imap_unordered(_call, work), 1):
-            mutant = todo[number]
-            key = hashlib.sha256(mutant.source).hexdigest()
-            verdicts[key] = verdict
-            print(json.dumps([key, verdict, killer]), file=file, flush=True)
-            if verdict == "survived":
-                print(f"{mutant.file}:{mutant.line}\n  - {mutant.before}\n  + {mutant.after}", flush=True)
-            if count % 20 == 0:
-                print(f"{count} of {len(todo)} mutants, {time.monotonic() - began:.0f} s", flush=True)
-    counts = Counter(verdicts[hashlib.sha256(one.source).hexdigest()] for one in tried)
+    for count, (number, verdict, killer) in enumerate(workers.imap_unordered(_call, work), 1):
+        record.add(todo[number], verdict, killer)
+        if verdict == "survived":
+            print(todo[number], flush=True)
+        if count % 20 == 0:
+            print(f"{count} of {len(todo)} mutants, {time.monotonic() - began:.0f} s", flush=True)
+    verdicts = record.verdicts
+    counts = Counter(verdicts[one.digest] for one in tried)
     caught = counts["killed"] + counts["timed out"]
     low, high = wilson(caught, len(tried))
     places = len({(one.file, one.line) for one in every})
@@ -382,9 +395,8 @@ def hunt(workers: Any, sample: list[Mutant], every: list[Mutant], choice: Choice
     print(f"{counts['killed']} killed, {counts['timed out']} timed out, {counts['survived']} survived")
     print(f"{100 * caught / max(1, len(tried)):.1f} % killed (95 % interval {100 * low:.1f} to {100 * high:.1f} %)")
     for one in tried:
-        if verdicts[hashlib.sha256(one.source).hexdigest()] == "survived":
-            untested = "" if choice.of(one) else "  (no test reaches it)"
-            print(f"{one.file}:{one.line}{untested}\n  - {one.before}\n  + {one.after}")
+        if verdicts[one.digest] == "survived":
+            print(one, "" if choice.of(one) else "\n  no test reaches it")
     return int(caught < 0.9 * len(tried))
 
 

@@ -109,6 +109,13 @@ def test_noise_is_no_drift(count: int) -> None:
     assert false <= 6
 
 
+@pytest.mark.parametrize("count", [10, 40, 100, 200])
+def test_clocks_that_swing_slowly_are_no_drift(count: int) -> None:
+    for swings in (0.5, 1.0, 1.5, 2.0):
+        samples = 1 + 0.1 * np.sin(2 * np.pi * swings * np.arange(count) / count)
+        assert estimate_run(samples).drift == 0.0
+
+
 @given(st.lists(st.floats(1e-9, 1e6), min_size=1, max_size=60), st.integers(-20, 20))
 def test_any_samples(samples: list[float], power: int) -> None:
     estimate = estimate_run(samples)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import sem, t
 
 from pytest_metalperf.gate import ratio_of_pairs
 
@@ -61,6 +62,15 @@ def test_more_confidence_is_wider() -> None:
 def test_one_pair_is_not_believed_more_closely_than_processes_differ() -> None:
     ratio = ratio_of_pairs([[1.0] * 100], [[1.0] * 100])
     assert (ratio.value, ratio.high > 1.05, ratio.low < 0.95) == (1.0, True, True)
+
+
+def test_inside_a_pair_the_noise_is_that_of_batch_means() -> None:
+    def squared_margin(*ratios: float) -> float:
+        found = ratio_of_pairs([np.exp(ratios)], [[1.0] * len(ratios)])
+        return math.log(found.high / found.value) ** 2
+
+    noise = squared_margin(0.0, 0.01, 0.02, 0.03) - squared_margin(0.015, 0.015, 0.015, 0.015)
+    assert noise == pytest.approx((t.ppf(0.975, 1) * sem([0.005, 0.025])) ** 2)
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import ttest_ind
 
 from pytest_metalperf.gate import Sustained, judge_sustained, last_over_first
 
@@ -32,6 +35,15 @@ def test_blocks_of_several_batches():
 def test_long_steps_are_two_blocks_at_each_end():
     found = last_over_first([50, 50, 70, 70])
     assert (found.first, found.last) == (50, 70)
+
+
+@pytest.mark.parametrize(("first", "last"), [([50, 51], [70, 74]), ([50, 50.01], [60, 61]), ([50, 58], [50, 44])])
+def test_of_two_blocks_each_the_interval_is_that_of_welch(first, last):
+    found = last_over_first([*first, *last])
+    relative = [np.array(side) / np.mean(side) for side in (first, last[::-1])]
+    welch = ttest_ind(*relative, equal_var=False).confidence_interval(0.95)
+    assert math.log(found.high / found.ratio) == pytest.approx(welch.high)
+    assert math.log(found.ratio / found.low) == pytest.approx(welch.high)
 
 
 @given(st.lists(sample, min_size=4, max_size=60), st.integers(1, 20))

@@ -43,9 +43,19 @@ def test_one_run_never_makes_slower_and_two_may() -> None:
     assert second.reason == ""
 
 
+def test_what_one_run_near_the_tolerance_leaves_open_a_second_settles() -> None:
+    assert (judged(1.04).verdict, judged(1.04).decided) == ("inconclusive", False)
+    assert (judged(1.04, 1.04).verdict, judged(1.04, 1.04).decided) == ("within", True)
+
+
 def test_faster_is_confirmed_too() -> None:
     assert (judged(0.6).verdict, judged(0.6).decided, judged(0.6).spread_next) == ("within", False, True)
     assert judged(0.6, 0.6).verdict == "faster"
+
+
+def test_two_runs_below_a_noisy_baseline_are_not_called_faster() -> None:
+    noisy = [RunFigure(value, "a") for value in (1.0, 1.2, 0.85, 1.1)]
+    assert judge(now(0.85, 0.88), noisy, []).verdict == "within"
 
 
 def test_one_slow_run_convinces_nobody() -> None:

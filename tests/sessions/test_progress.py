@@ -1,0 +1,43 @@
+"""The line that a person watches while a test measures: which run of how many."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_metalperf.report.terminal import line
+from pytest_metalperf.session import MetalSession
+
+BENCH = "def test_it(metal_bench):\n    metal_bench('fake-model')\n"
+SPEEDUP = "def test_it(metal_speedup):\n    metal_speedup('fake-model', at_least=3.0)\n"
+
+
+@pytest.fixture
+def shown(suite, monkeypatch) -> list[str]:
+    """What stood on that line, in order."""
+    said: list[str] = []
+    show = MetalSession.on_progress
+
+    def on_progress(session, progress):
+        if progress is not None:
+            said.append(line(progress, 0.0))
+        show(session, progress)
+
+    monkeypatch.setattr(MetalSession, "on_progress", on_progress)
+    return said
+
+
+@pytest.mark.parametrize(
+    ("test", "flags", "of"),
+    [
+        (BENCH, ["--metal-update-baselines"], ["run 1 of 3", "run 2 of 3", "run 3 of 3"]),
+        (SPEEDUP, [], ["run 1 of 5", "run 2 of 5", "run 3 of 5"]),  # the promise is clear after three pairs of five
+        (SPEEDUP, ["--metal-max-runs=2"], ["run 1 of 3", "run 2 of 3", "run 3 of 3"]),
+        (SPEEDUP, ["--metal=smoke"], ["run 1 of 1"]),
+    ],
+)
+def test_runs_are_counted_up_to_what_a_test_may_take(suite, shown, test, flags, of):
+    suite.set(gpus=["gpu"], jitter=0)
+    suite.write(test)
+    suite.run(*flags).assert_outcomes(passed=1)
+    counted = [one[one.index("run ") :].partition(", ")[0] for one in shown if "run " in one]
+    assert list(dict.fromkeys(counted)) == of
