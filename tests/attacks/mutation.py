@@ -6,8 +6,8 @@ A random sample of all mutants (`mutants.py`) of `gate/`, `baselines/`, `judge/`
 matches. Each is written into a copy of this repository, which sessions and workers that are processes import too. The
 tests that reach the changed line run against it, the fastest first, until one fails; a line that runs at import is that of all
 tests that reach its file. Which tests reach which line is measured once for each state of the code, in `build/mutation`,
-where verdicts are kept too: a command that was ended goes on where it stopped. Tests that need a framework or workers that
-are processes are left out, and a slow one that fails without the change too is not believed.
+where verdicts are kept too: a command that was ended goes on where it stopped. Tests that need a
+framework are left out, and a slow one that fails without the change too is not believed.
 
 Why not a library: mutmut 3 changes functions only, where half of `settings.py` runs at import, and takes no random sample;
 cosmic-ray runs one command for every mutant, whatever tests reach it, which would be ten minutes each.
@@ -44,7 +44,7 @@ from mutants import Mutant, mutants
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "build" / "mutation"
 PLACES = ("gate", "baselines", "judge", "settings.py")
-MARKS = "not tensorflow and not torch and not jax and not gate and not processes"
+MARKS = "not tensorflow and not torch and not jax and not gate"
 ARGUMENTS = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--tb=no", "-m", MARKS]
 STAGES = (2.0, 10.0, 30.0)
 """Seconds of tests that one process runs against a mutant before the next one takes over; what is beyond is left out."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from pytest_metalperf.report.terminal import line
@@ -18,12 +20,17 @@ def shown(suite, monkeypatch) -> list[str]:
     show = MetalSession.on_progress
 
     def on_progress(session, progress):
-        if progress is not None:
-            said.append(line(progress, 0.0))
+        said.append("" if progress is None else line(progress, 0.0))
         show(session, progress)
 
     monkeypatch.setattr(MetalSession, "on_progress", on_progress)
     return said
+
+
+def counted(shown: list[str]) -> list[str]:
+    """`run 1 of 3`, … in their order; the line must be gone in the end."""
+    assert shown[-1] == ""
+    return list(dict.fromkeys(part for one in shown for part in one.split(", ") if part.startswith("run ")))
 
 
 @pytest.mark.parametrize(
@@ -39,5 +46,11 @@ def test_runs_are_counted_up_to_what_a_test_may_take(suite, shown, test, flags, 
     suite.set(gpus=["gpu"], jitter=0)
     suite.write(test)
     suite.run(*flags).assert_outcomes(passed=1)
-    counted = [one[one.index("run ") :].partition(", ")[0] for one in shown if "run " in one]
-    assert list(dict.fromkeys(counted)) == of
+    assert counted(shown) == of
+
+
+@pytest.mark.processes
+def test_so_are_pairs_with_another_interpreter(suite, shown):
+    suite.set(jitter=0)
+    suite.run(f"--metal-against={sys.executable}").assert_outcomes(passed=1)
+    assert counted(shown) == ["run 1 of 15", "run 2 of 15", "run 3 of 15"]

@@ -792,6 +792,7 @@ def test_sessions_of_one_hour_are_one():
         "20261122T104100-bbbb",
         "20261123T093956-cccc",
         "by hand",
+        "1 by hand",
     ]
     assert hours(reversed(sessions)) == {
         "20261122T093956-56bb": "20261122T093956-56bb",
@@ -799,6 +800,7 @@ def test_sessions_of_one_hour_are_one():
         "20261122T104100-bbbb": "20261122T104100-bbbb",
         "20261123T093956-cccc": "20261123T093956-cccc",
         "by hand": "by hand",
+        "1 by hand": "1 by hand",
     }
 
 

@@ -481,6 +481,34 @@ def test_extending_keeps_what_was_accepted_and_replacing_drops_it(tmp_path):
     assert Store(tmp_path, "m").workloads == store.workloads
 
 
+@pytest.mark.parametrize(("mode", "kept"), [("changed", "ab"), ("extend", "ab"), ("all", "ab"), ("missing", "a")])
+def test_of_two_sessions_that_record_at_once_none_loses_what_it_stored(tmp_path, mode, kept):
+    facts = {"id": "m"}
+    (entry,) = read(document()).workloads.values()
+    stores = {session: Store(tmp_path, "m") for session in "ab"}  # both have read that nothing is stored
+    for session, store in stores.items():
+        Updates().record(store, ID, fresh(entry, session), 0.1, mode, facts)
+    assert "".join(dict.fromkeys(run.session for run in Store(tmp_path, "m").workloads[ID].runs)) == kept
+
+
+def test_a_batch_has_the_examples_that_all_of_its_runs_have(tmp_path):
+    store, facts = Store(tmp_path, "m"), {"id": "m"}
+    (entry,) = read(document()).workloads.values()
+    known = []
+    for mode, examples in (("all", 8), ("extend", 8), ("extend", None), ("all", None), ("extend", 8), ("extend", 16)):
+        Updates().record(store, ID, fresh(entry, f"s{len(known)}"), 0.1, mode, facts, examples=examples)
+        known.append(store.workloads[ID].examples)
+    assert known == [8, 8, None, None, 8, None]
+
+
+def test_a_run_has_a_line_of_its_own(tmp_path):
+    store, facts = Store(tmp_path, "m"), {"id": "m"}
+    (entry,) = read(document()).workloads.values()
+    store.update(ID, lambda _: entry, facts)
+    lines = [line.strip().rstrip(",") for line in store.path.read_text().splitlines()]
+    assert sum("first_batch_seconds" in json.loads(line) for line in lines if line.startswith('{"')) == len(entry.runs)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_an_anchor_of_another_estimator_is_made_anew(tmp_path, mode):
     store, facts = Store(tmp_path, "m"), {"id": "m"}
