@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 
@@ -50,6 +52,18 @@ def test_what_is_allowed_passes(beyond_total):
 def test_a_total_that_load_shows_is_excused(beyond_total):
     beyond_total.set(seconds=0.12, jitter=0.0005, conditions={"stolen": 0.3})
     beyond_total.run("--metal-total-tolerance", "5%").assert_outcomes(passed=1)
+
+
+def test_a_total_that_noise_leaves_open_does_not_fail(suite):
+    suite.noisy()
+    whole = json.loads(suite.file.read_text())
+    for entry in whole["workloads"].values():
+        entry["anchor"]["seconds_per_batch"] = 0.001
+    suite.file.write_text(json.dumps(whole))
+    suite.set(seconds=0.4)
+    result = suite.run("--metal-total-tolerance", "5%")
+    result.assert_outcomes()
+    result.stdout.fnmatch_lines(["1 gated: 1 inconclusive"])
 
 
 def test_it_is_a_marker_key(beyond_total):

@@ -36,6 +36,7 @@ def test_recorded_then_within(suite):
     result.assert_outcomes(passed=1)
     entry = suite.stored["fake-model[b8]@cpu:fake"]
     assert len(entry["runs"]) == 3
+    assert entry["examples"] == 8
     assert abs(entry["anchor"]["seconds_per_batch"] - 0.1) < 0.002
     result = suite.run()
     result.assert_outcomes(passed=1)

@@ -326,6 +326,30 @@ def test_a_recording_is_refused_under_what_a_person_can_remove(stored, weather, 
     assert {pair["conditions"]["power"] for pair in stored.speedups[ID]["pairs"]} == {"battery"}
 
 
+def test_load_that_passes_costs_a_recording_twice_the_pairs_and_load_that_stays_the_recording(
+    stored, weather, monkeypatch
+):
+    import pytest_metalperf.judge.speedup as module
+
+    monkeypatch.setattr("pytest_metalperf.results.conditions.MOST", 0.5)
+    before, real, taken = stored.file.read_bytes(), module.take_turns, []
+    weather({"other_load": 0.4}, {})
+    result = stored.run(UPDATE, "--metal-update-mode=all")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*not recorded, and nothing stored: 40 % of CPU time * (in 6 of 6 runs)*"])
+    assert stored.file.read_bytes() == before
+
+    def take_turns(*arguments, **more):
+        if len(taken) == 3:
+            weather({}, {})
+        taken.append(real(*arguments, **more))
+        return taken[-1]
+
+    monkeypatch.setattr(module, "take_turns", take_turns)
+    stored.run(UPDATE, "--metal-update-mode=all").assert_outcomes(passed=1)
+    assert len(ratios(stored)) == 6
+
+
 def test_on_battery_a_comparison_means_nothing(stored, weather):
     weather({}, {"power": "battery"})
     fast(stored, 4)

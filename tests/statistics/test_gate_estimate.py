@@ -88,6 +88,7 @@ def test_a_slow_spell_moves_it_less_than_others() -> None:
 def test_freezes_are_counted_though_the_figure_is_fine() -> None:
     estimate = estimate_run([0.1] * 20 + [1.01, 2.0, 0.99])
     assert (estimate.seconds, estimate.freezes, estimate.worst) == (pytest.approx(0.1), 2, 2.0)
+    assert estimate_run([1.0] * 20 + [10.0]).freezes == 1
 
 
 def test_a_leak_is_drift() -> None:

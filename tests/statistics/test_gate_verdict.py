@@ -114,6 +114,8 @@ def test_runs_of_one_slow_hour_count_little_more_than_three() -> None:
         {"alarm_rate": 0.0},
         {"tolerance_alarm_rate": 0.5},
         {"power": 1.0},
+        {"prior": 0.0},
+        {"prior": 1.1},
     ],
 )
 def test_rules_that_make_no_sense(wrong: dict[str, float]) -> None:

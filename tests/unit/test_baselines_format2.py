@@ -112,6 +112,10 @@ def test_every_run_knows_what_its_session_shares():
     assert msgspec.to_builtins(entry.accepted) == ACCEPTED
 
 
+def test_a_run_may_name_the_first_set_of_versions_too():
+    assert read(document(versions=0)).workloads[ID].runs[2].versions == {"fake": "1.0"}
+
+
 def test_what_a_run_says_of_itself_counts_more_than_its_session():
     own = {"recorded": "2026-01-02", "commit": "ab" * 20, "clean": False, "conditions": {"battery": True}}
     run = read(document(**own)).workloads[ID].runs[2]
@@ -479,6 +483,32 @@ def test_extending_keeps_what_was_accepted_and_replacing_drops_it(tmp_path):
     Updates().record(store, ID, new, 0.1, "all", facts, fingerprint=entry.fingerprint, examples=8)
     assert store.workloads[ID].accepted is None
     assert Store(tmp_path, "m").workloads == store.workloads
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"recorded": "2026-01-02"},
+        {"commit": "ab" * 20},
+        {"commit": None, "clean": None},
+        {"clean": False},
+        {"conditions": {"battery": True}},
+        {"versions": {"fake": "3.0"}},
+    ],
+    ids=str,
+)
+def test_what_a_run_or_a_pair_says_otherwise_than_its_session_is_written_and_read(own):
+    stored = read(document())
+    workload, speedup = stored.workloads[ID], stored.speedups[BOTH]
+    runs = [workload.runs[0], msgspec.structs.replace(workload.runs[0], **own)]
+    pairs = [speedup.pairs[0], msgspec.structs.replace(speedup.pairs[0], **own)]
+    changed = msgspec.structs.replace(
+        stored,
+        workloads={ID: msgspec.structs.replace(workload, runs=runs)},
+        speedups={BOTH: msgspec.structs.replace(speedup, pairs=pairs)},
+    )
+    again = read(json.loads(rendered(changed)))
+    assert (again.workloads[ID].runs, again.speedups[BOTH].pairs) == (runs, pairs)
 
 
 @pytest.mark.parametrize(("mode", "kept"), [("changed", "ab"), ("extend", "ab"), ("all", "ab"), ("missing", "a")])
