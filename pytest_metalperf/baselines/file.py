@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import calendar
 import math
-import os
 import re
 import time
 from collections.abc import Callable, Container, Iterable, Mapping
@@ -14,12 +13,13 @@ from typing import Any, Literal
 import msgspec
 
 from .errors import BaselineError, Damaged
-from .format2 import rendered, with_shared_facts
+from .format2 import Lines, rendered, with_shared_facts
 from .reading import MOST_BYTES, check, parse
 from .schema import Entry, Machine, SpeedupEntry
-from .writing import locked, regular, replace, sweep
+from .writing import locked, regular, replace, sweep, try_out
 
 HOUR = 3600.0
+_NO_ENTRIES: dict[str, dict[str, Any]] = {"workloads": {}, "speedups": {}}
 
 
 _MEMORY = re.compile(r"-(\d+)gb(?=-|$)")
@@ -40,6 +40,7 @@ class Store:
         self.without_lock = False
         """Whether the file was written on a file system that has no locks, where another session's update may be lost."""
         self._read: tuple[bytes, Machine] | None = None  # the file's bytes and what they say: read once
+        self._lines = Lines()
         self.holds(self.read())
 
     def holds(self, stored: Machine) -> None:
@@ -95,8 +96,12 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BaselineError(f"{folder}: cannot be made: {error.strerror}; use another --metal-baselines") from None
-        if not os.access(folder, os.W_OK):
-            raise BaselineError(f"{folder}: cannot be written to; use another --metal-baselines")
+        try:
+            try_out(self.path)
+        except OSError as error:
+            raise BaselineError(
+                f"{self.path}: cannot be written: {error.strerror}; mend that, or use another --metal-baselines"
+            ) from None
 
     def update(
         self,
@@ -113,26 +118,23 @@ class Store:
         Raises:
             BaselineError: when the file cannot be written; what was stored before is still there.
         """
-
-        def change(stored: Machine) -> Machine:
-            entries = getattr(stored, kind)
-            return msgspec.structs.replace(
-                stored, machine=dict(facts), **{kind: {**entries, id: after(entries.get(id))}}
-            )
-
-        self._change(change)
-
-    def _change(self, change: Callable[[Machine], Machine]) -> None:
         folder = self.path.resolve().parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with locked(folder) as alone:
-                self.without_lock = not alone
-                if alone:
+            with locked(folder) as is_locked:
+                self.without_lock = not is_locked
+                if is_locked:
                     sweep(folder)
-                changed = with_shared_facts(change(self.read()))
-                data = rendered(changed)
-                check(data, f"{self.path}: not stored", self.machine)  # or nobody could read it any more
+                stored = self.read()
+                entries = getattr(stored, kind)
+                entry = after(entries.get(id))
+                changed = with_shared_facts(
+                    msgspec.structs.replace(stored, machine=dict(facts), **{kind: {**entries, id: entry}}), stored
+                )
+                data = rendered(changed, self._lines)
+                # or nobody could read it any more; the other entries have just been read
+                alone = msgspec.structs.replace(changed, **{**_NO_ENTRIES, kind: {id: entry}})
+                check(rendered(alone), len(data), f"{self.path}: not stored", self.machine)
                 replace(self.path, data)
         except TimeoutError:
             raise BaselineError(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -18,6 +19,7 @@ from .errors import Damaged, quoted
 from .schema import (
     Accepted,
     Anchor,
+    AnyEntry,
     Commit,
     Condition,
     Count,
@@ -216,33 +218,68 @@ def _shared(run: Measured2, sessions: Mapping[str, Shared], name: str, kind: str
 # written
 
 
-def rendered(machine: Machine) -> bytes:
+class Lines:
+    """The lines of entries as they were last rendered: in a file of a thousand, an update of one costs little."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[object, list[Shared], bytes]] = {}
+
+    def of(
+        self,
+        key: str,
+        entry: AnyEntry,
+        sessions: Mapping[str, Shared],
+        made: Callable[[AnyEntry, Mapping[str, Shared]], list[bytes]],
+    ) -> list[bytes]:
+        """Those of an entry, made anew unless it and what its sessions share are the very objects of the last time."""
+        shared = [sessions[run.session] for run in entry.runs]
+        known = self._known.get(key)
+        if known is None or known[0] is not entry or not all(map(operator.is_, known[1], shared)):
+            known = self._known[key] = entry, shared, b"".join(made(entry, sessions))
+        return [known[2]]
+
+
+def rendered(machine: Machine, lines: Lines | None = None) -> bytes:
     """The file's bytes: sorted, a line per run, per session and per fact of an entry, a newline at the end.
+
+    Args:
+        machine: what it holds.
+        lines: of the last time, where `machine` is with shared facts.
 
     Raises:
         TypeError, ValueError: for a figure that JSON does not have.
     """
-    sessions = with_shared_facts(machine).sessions
+    sessions = machine.sessions if lines is not None else with_shared_facts(machine).sessions
+    lines = lines or Lines()
     out = [b'{\n "format": 2,\n "machine": ', _facts(machine.machine), b',\n "sessions": ']
     out += _object({key: [_line(shared)] for key, shared in sessions.items()}, b"\n  ")
     if machine.speedups:
         out.append(b',\n "speedups": ')
-        out += _object({key: _speedup_lines(entry, sessions) for key, entry in machine.speedups.items()}, b"\n  ")
+        out += _object(
+            {key: lines.of(key, one, sessions, _speedup_lines) for key, one in machine.speedups.items()}, b"\n  "
+        )
     out.append(b',\n "workloads": ')
-    out += _object({key: _entry_lines(entry, sessions) for key, entry in machine.workloads.items()}, b"\n  ")
+    out += _object({key: lines.of(key, one, sessions, _entry_lines) for key, one in machine.workloads.items()}, b"\n  ")
     return b"".join([*out, b"\n}\n"])
 
 
-def with_shared_facts(machine: Machine) -> Machine:
+def with_shared_facts(machine: Machine, before: Machine | None = None) -> Machine:
     """With what the runs of each session share; sessions to which no run refers are gone.
 
     What the file said of a session before stands, less what does not hold for all of its runs any more: so nothing changes
     in the lines of runs that stay when others go.
+
+    Args:
+        machine: any.
+        before: what it was made of, with shared facts: entries that are there already are not looked at again.
     """
+    seen = set() if before is None else {*map(id, before.workloads.values()), *map(id, before.speedups.values())}
     runs: dict[str, list[StoredRun | StoredPair]] = {}
     for entry in (*_sorted(machine.workloads), *_sorted(machine.speedups)):
         for run in entry.runs:
-            runs.setdefault(run.session, []).append(run)
+            fresh = runs.setdefault(run.session, [])
+            if id(entry) not in seen or run.session not in machine.sessions:
+                fresh.append(run)
     sessions = {key: _shared_by(runs[key], machine.sessions.get(key)) for key in sorted(runs)}
     return msgspec.structs.replace(machine, sessions=sessions)
 
@@ -252,8 +289,8 @@ def _sorted(entries: Mapping[str, Entry | SpeedupEntry]) -> Iterable[Entry | Spe
 
 
 def _shared_by(runs: list[StoredRun | StoredPair], before: Shared | None) -> Shared:
-    first = runs[0]
     if before is None:
+        first = runs[0]
         before = Shared(
             recorded=first.recorded, commit=first.commit, clean=first.clean, conditions=dict(first.conditions)
         )
@@ -263,6 +300,8 @@ def _shared_by(runs: list[StoredRun | StoredPair], before: Shared | None) -> Sha
             versions.append(run.versions)
         for key in [key for key, value in conditions.items() if not _same(run.conditions.get(key, UNSET), value)]:
             del conditions[key]
+    if (versions, conditions) == (before.versions, before.conditions):
+        return before
     return msgspec.structs.replace(before, versions=versions, conditions=conditions)
 
 

@@ -61,22 +61,33 @@ def parse(data: bytes, file: str, machine: str) -> Machine:
     return found
 
 
-def check(data: bytes, file: str, machine: str) -> None:
+def check(data: bytes, size: int, file: str, machine: str) -> None:
     """Make sure that what `rendered` wrote can be read again, quickly: it holds no key twice and knows its sessions.
+
+    Args:
+        data: of the entry that is new, in a file of its own.
+        size: of the whole file, in bytes.
+        file: for messages.
+        machine: whose it is.
 
     Raises:
         Damaged: naming the place in the file.
     """
-    _check_size(data, file)
+    if size > MOST_BYTES:
+        raise _too_long(file, size)
     try:
         _DECODER.decode(data)
     except (msgspec.DecodeError, RecursionError):
         parse(data, file, machine)
 
 
+def _too_long(file: str, size: int) -> Damaged:
+    return Damaged(f"{file}: is {size:,} bytes long, and no baseline file is longer than {MOST_BYTES:,}")
+
+
 def _check_size(data: bytes, file: str) -> None:
     if len(data) > MOST_BYTES:
-        raise Damaged(f"{file}: is {len(data):,} bytes long, and no baseline file is longer than {MOST_BYTES:,}")
+        raise _too_long(file, len(data))
     values = data.count(b",") + data.count(b"{") + data.count(b"[")
     if values > max(FEW_VALUES, len(data) // BYTES_PER_VALUE):
         raise Damaged(f"{file}: holds {values:,} values in {len(data):,} bytes, which no baseline file does")

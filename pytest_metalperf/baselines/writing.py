@@ -18,10 +18,10 @@ try:
 except ImportError:  # no system that a GPU framework of ours trains on
     fcntl = None  # type: ignore[assignment]
 
-UNFINISHED = f".unfinished-{os.getuid() if hasattr(os, 'getuid') else 0}"
-"""The folder beside the file in which a new one is written; git never adds what it holds.
+UNFINISHED = ".unfinished-"
+"""What the name of a folder begins with in which a new file is written, beside the old one; git never adds what it holds.
 
-Each user has one: what a kill left there is not another's to remove, and must not keep anyone from writing.
+The rest is random, so that nothing which lies there already is followed or written into.
 """
 
 SECONDS = 60.0
@@ -94,29 +94,49 @@ def replace(path: Path, data: bytes) -> None:
     with contextlib.suppress(FileNotFoundError):
         if target.read_bytes() == data:
             return
-    unfinished = target.parent / UNFINISHED
-    temporary = None
-    try:
-        unfinished.mkdir(exist_ok=True)
-        (unfinished / ".gitignore").write_text("*\n")
-        descriptor, temporary = tempfile.mkstemp(dir=unfinished, prefix=target.name)
-        with os.fdopen(descriptor, "wb") as file:
+    with _beside(target) as temporary:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(_mode(target))
-        Path(temporary).replace(target)
+        temporary.chmod(_mode(target))
+        temporary.replace(target)
+
+
+def try_out(path: Path) -> None:
+    """Make sure that a file could be replaced, as far as that can be told without doing it.
+
+    Raises:
+        OSError: where it could not.
+    """
+    target = path.resolve()
+    with _beside(target) as temporary:
+        temporary.touch()
+    try:
+        os.close(os.open(target, os.O_WRONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0)))
+    except OSError as error:
+        if error.errno == errno.EPERM:  # immutable; one that is only read-only can be replaced
+            raise
+
+
+@contextlib.contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """A path of the same name, in a fresh folder beside it."""
+    folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=target.parent))
+    try:
+        (folder / ".gitignore").write_text("*\n")
+        yield folder / target.name
     finally:
-        with contextlib.suppress(OSError):
-            if temporary is not None:
-                Path(temporary).unlink(missing_ok=True)
-            if [left.name for left in unfinished.iterdir()] == [".gitignore"]:
-                shutil.rmtree(unfinished)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a writer that was killed has left; only under the lock of the folder."""
-    shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+    """Remove what writers of this user that were killed have left; only under the lock of the folder."""
+    for entry in os.scandir(folder):
+        with contextlib.suppress(OSError):
+            left = entry.name.startswith(UNFINISHED) and entry.is_dir(follow_symlinks=False)
+            if left and (not hasattr(os, "getuid") or entry.stat(follow_symlinks=False).st_uid == os.getuid()):
+                shutil.rmtree(entry.path, ignore_errors=True)
 
 
 def _mode(target: Path) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from packaging.version import InvalidVersion, Version
 
 from ..baselines.errors import RESTORE, BaselineError
-from ..baselines.writing import regular, replace
+from ..baselines.writing import regular, replace, sweep
 from ..worker.distributions import normalised
 from .stack import Package, Stack
 
@@ -81,6 +81,7 @@ def write(baselines: Path, stack: Stack) -> str:
     name = hash_of(stack)
     path = path_of(baselines, name)
     path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent)
     replace(path, text_of(stack).encode())
     return name
 
@@ -93,7 +94,7 @@ def read(baselines: Path, name: str) -> Stack:
     """
     path = path_of(baselines, name)
     try:
-        data = regular(path)
+        data = regular(path, LONGEST)
     except FileNotFoundError:
         raise BadStack(f"{path}: is not there, though an entry refers to it; {RESTORE}") from None
     except OSError as error:
@@ -148,7 +149,7 @@ def read_requirements(path: Path, like: Stack) -> Stack:
         BadStack: in one sentence that names file and line.
     """
     try:
-        data = regular(path)
+        data = regular(path, LONGEST)
     except OSError as error:
         raise BadStack(f"{path}: cannot be read: {error.strerror or error}") from None
     if data.startswith(_FIRST.encode()):

@@ -195,7 +195,7 @@ def read_only(suite: Path, folder: Path) -> list[str]:
     with mounted(folder, "-t", "tmpfs", "tmpfs"):
         store = begun(suite, folder / "baselines")
         subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
-        return refused(suite, store, "cannot be written to; use another --metal-baselines")
+        return refused(suite, store, "Read-only file system; mend that, or use another --metal-baselines")
 
 
 def slow(suite: Path, folder: Path) -> list[str]:
@@ -241,9 +241,9 @@ def linked_file(suite: Path, folder: Path) -> list[str]:
 
 def killed_by_another_user(suite: Path, folder: Path) -> list[str]:
     store = begun(suite, folder)
-    left = store / UNFINISHED
+    left = store / f"{UNFINISHED}0"
     left.mkdir()
-    (left / "here.jsonabc").write_text("{")
+    (left / "here.json").write_text("{")
     store.chmod(0o777)
     before = stored(store)
     status, out = Session(suite, store, "more", user=nobody()).ended()
