@@ -97,6 +97,7 @@ class MetalSession:
         self._pairs: dict[tuple[str, str, str], list[tuple[Turns, Turns]]] = {}
         self._reference: Reference | None = None
         self._recipes: Recipes | None = None
+        self._todays: dict[tuple[str, str], Today | None] = {}
         self._claims: dict[str, _Claim] = {}
         self._revision: Revision | None = None
 
@@ -176,10 +177,9 @@ class MetalSession:
             self._recipes = Recipes(self.rootdir, self.store.path.parent)
         return self._recipes
 
-    def today(self, workload: Workload, runs: Iterable[Run]) -> Today | None:
+    def today(self, workload: Workload) -> Today | None:
         """What the runs of a workload trained with, by the one whose worker was asked; None where none was."""
-        asked = next((run for run in runs if run.loaded is not None), None)
-        return None if asked is None else self.recipes.today(workload, asked)
+        return self._todays.get((workload.id, repr(workload.source)))
 
     def elsewhere(self, workload: Workload) -> tuple[str, Entry] | None:
         """Another machine that has recorded how to train a workload, and its entry; None where none has."""
@@ -362,7 +362,9 @@ class MetalSession:
             backend, look = self.backend_source(workload.backend), not runs and self._needs_recipe(workload)
             try:
                 for run in self.fleet.run(workload, backend, plan, missing, progress, look=look):
-                    runs.append(run)
+                    if run.loaded is not None:
+                        self._todays[workload.id, repr(workload.source)] = self.recipes.today(workload, run)
+                    runs.append(replace(run, loaded=None))  # a list of all that is installed, for each workload
             finally:
                 self.on_progress(None)
             if workload.id not in self.took and not plan.sustained:

@@ -218,6 +218,7 @@ def suite(request: pytest.FixtureRequest, pytester: pytest.Pytester, monkeypatch
     """
     if not any(request.node.get_closest_marker(mark) for mark in ("processes", *PACKAGES)):
         monkeypatch.setattr(pytest_metalperf.measure.worker, "Process", in_process.start)
+        monkeypatch.setattr("pytest_metalperf.worker.stack.installed", in_process.installed)
         # each block begins with a collection, which in this process goes through all that our tests have loaded
         monkeypatch.setattr(pytest_metalperf.worker.loop, "observer", lambda: "")  # ours, such as --cov, is not theirs
         monkeypatch.setattr(pytest_metalperf.worker.loop, "gc", SimpleNamespace(**{**vars(gc), "collect": lambda: 0}))

@@ -12,7 +12,6 @@ from ..baselines.errors import BaselineError
 from ..baselines.schema import Accepted, Entry, SpeedupEntry
 from ..baselines.update import mode_of_change, stores_changes, stores_everything
 from ..measure.capacity import side_by_side
-from ..measure.plan import plan_of
 from ..measure.worker import WorkerError
 from ..report import words
 from ..results.conditions import least_loaded, refusal, under_conditions, under_known_conditions, under_load
@@ -161,7 +160,7 @@ def _gate(
     if first_look is None and not is_spared(measurement, settings):
         if later and not done and measurement.judgement is not None and measurement.judgement.spread_next:
             session.suspects.put_off(measurement.nodeid, words.suspected(measurement))
-        replay = replay_of(session, measurement, stored, settings)
+        replay = replay_of(session, measurement, stored)
         if replay is not None and replay.reference is not None:
             replayed(session, measurement, stored, settings, replay)
             return
@@ -201,7 +200,7 @@ def _record(
         return
     examples = {run.examples for run in measurement.runs}
     workload, (commit, clean) = measurement.workload, session.revision
-    today = session.today(workload, session.kept(workload, plan_of(settings)))
+    today = session.today(workload)
 
     def accept() -> Accepted | None:
         return None if today is None else session.recipes.accepted(workload, today, commit)

@@ -35,16 +35,13 @@ def is_spared(measurement: Measurement, settings: Settings) -> bool:
     return within and not (settings.update_baselines and judgement.change < -settings.tolerance)
 
 
-def replay_of(
-    session: MetalSession, measurement: Measurement, stored: Entry, settings: Settings, machine: str = ""
-) -> Replay | None:
+def replay_of(session: MetalSession, measurement: Measurement, stored: Entry, machine: str = "") -> Replay | None:
     """How to train the baseline again; None, with the reason in the measurement, where that is impossible.
 
     Args:
         session: of pytest.
         measurement: with a fresh run.
         stored: its baseline.
-        settings: of this call.
         machine: that recorded it, where it is another one.
     """
     workload = measurement.workload
@@ -53,7 +50,7 @@ def replay_of(
     if not session.local:
         measurement.no_replay = "--metal-host has not the code and the packages of its baseline"
         return None
-    today = session.today(workload, session.kept(workload, plan_of(settings)))
+    today = session.today(workload)
     if today is None:
         return None
     try:
@@ -123,7 +120,7 @@ def of_another_machine(session: MetalSession, measurement: Measurement, settings
     if found is None or settings.confirm == "stored" or not (settings.confirm == "replay" or may_install()):
         return
     machine, entry = found
-    replay = replay_of(session, measurement, entry, settings, machine)
+    replay = replay_of(session, measurement, entry, machine)
     if replay is None:
         return
     if replay.reference is None:

@@ -250,7 +250,7 @@ class Packages:
         put(self.site, "slowlib", "2.0", {"slowlib.py": "SECONDS = 0.11500\n"})
         sys.modules.pop("slowlib", None)
 
-    def of(self, environments, stack, tools=()):
+    def of(self, stack, tools=()):
         """In uv's place: an interpreter that finds the old version first."""
         self.asked.append([f"{one.name} {one.version}" for one in stack.packages if one.name == "slowlib"])
         python = self.old / "python"
@@ -322,8 +322,9 @@ def test_a_stack_that_somebody_edited_is_refused(packages, edit, sentence):
 
 @pytest.fixture
 def elsewhere(project):
-    """The same suite on another machine, which has no baseline of its own."""
-    project.suite.ini(metal_machine="other-machine")
+    """The same suite on another machine, which has no baseline of its own; a flag changes no file of the repository."""
+    run = project.suite.run
+    project.suite.run = lambda *arguments: run("--metal-machine=other-machine", *arguments)
     return project
 
 

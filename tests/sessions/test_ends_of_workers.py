@@ -68,7 +68,7 @@ def build():
 """
 
 
-@pytest.mark.parametrize("step", [1, 2, 20])
+@pytest.mark.parametrize("step", [1, 2, 12])
 def test_a_step_that_forks_and_returns_twice_is_an_error(suite, step):
     suite.write(HEAD + FORKS.replace("STEP", str(step)) + TEST)
     result = suite.run("--metal-timeout=40", "--metal-update-baselines", "--metal-runs=1")

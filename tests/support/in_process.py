@@ -6,6 +6,7 @@ have the mark `processes`, and get real ones.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import execnet
 from pytest_metalperf.measure import process
 from pytest_metalperf.measure.interpreter import HERE, Interpreter
 from pytest_metalperf.measure.process import Launch
+from pytest_metalperf.worker import stack
 from pytest_metalperf.worker.serve import Job, answer
 
 NOW = [0]
@@ -23,6 +25,10 @@ NOW = [0]
 
 _ids = itertools.count(1)
 Real = process.Process
+
+
+installed = functools.cache(stack.installed)
+"""What is installed does not change while our tests run, and looking takes a third of a second."""
 
 
 class InProcess:
