@@ -41,4 +41,30 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         'largest = max(trained, key=lambda workload: int(workload.axes.get("batch_size") or 0))',
         'largest = max(trained, key=lambda workload: int(workload.axes.get("batch_size") or 1))',
     ): "no batch is smaller than one example",
+    (
+        "pytest_metalperf/baselines/update.py",
+        "if before is not None and before.count >= count:",
+        "if before is not None and before.count > count:",
+    ): "the same runs are stored once more, which changes nothing",
+    (
+        "pytest_metalperf/baselines/reading.py",
+        "if len({key for key, _ in pairs}) < len(pairs):",
+        "if len({key for key, _ in pairs}) <= len(pairs):",
+    ): "a whole file is read step by step, which takes longer and says the same",
+    (
+        "pytest_metalperf/baselines/format2.py",
+        "Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]",
+        "Whole = Annotated[int, msgspec.Meta(ge=-(2*63), le=2**63 - 1)]",
+    ): "no count is below 0",
+    (
+        "pytest_metalperf/gate/paired.py",
+        "elif enough and change <= inside and not blind:",
+        "elif enough and change < inside and not blind:",
+    ): "the mean of measured logarithms is the limit's to the last bit",
+    ("pytest_metalperf/gate/noise.py", "for _ in range(8):", "for _ in range(9):"): "eight iterations have converged",
+    (
+        "pytest_metalperf/judge/parity.py",
+        "drawn: bool = False # whether the same variant computed something else the next time",
+        "drawn: bool = True # whether the same variant computed something else the next time",
+    ): "who looks at it has got it from a worker",
 }

@@ -5,7 +5,7 @@
 A random sample of all mutants (`mutants.py`) of `gate/`, `baselines/`, `judge/` and `settings.py`, or of the files whose name
 matches. Each is written into a copy of this repository, which sessions and workers that are processes import too. The
 tests that reach the changed line run against it, the fastest first, until one fails; a line that runs at import is that of all
-tests that reach its file. Which tests reach which line is measured once for each state of the code, in `build/mutation`,
+tests that reach its folder. Which tests reach which line is measured once for each state of the code, in `build/mutation`,
 where verdicts are kept too: a command that was ended goes on where it stopped. Tests that need a
 framework are left out, and a slow one that fails without the change too is not believed.
 
@@ -49,6 +49,7 @@ ARGUMENTS = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--tb=no", "-m
 STAGES = (2.0, 10.0, 30.0)
 """Seconds of tests that one process runs against a mutant before the next one takes over; what is beyond is left out."""
 SLOW = 0.3
+ELSEWHERE = 99
 LOADED = ("numpy", "scipy.special", "scipy.stats", "msgspec", "psutil", "execnet", "cloudpickle", "tabulate")
 Z = 1.959964
 
@@ -75,6 +76,7 @@ class Chosen:
 
     def __init__(self, tests: list[str], killer: Path) -> None:
         self.killer = killer
+        self.left = set(tests)
         self.places = {test: place for place, test in enumerate(tests)}
 
     @pytest.hookimpl(trylast=True)
@@ -82,8 +84,14 @@ class Chosen:
         items[:] = sorted((one for one in items if one.nodeid in self.places), key=lambda one: self.places[one.nodeid])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.left.discard(report.nodeid)
         if report.failed:
             self.killer.write_text(report.nodeid)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if session.exitstatus == pytest.ExitCode.OK and self.left:
+            session.exitstatus = pytest.ExitCode.INTERNAL_ERROR  # a mutant that keeps tests from running is seen
 
 
 def in_child(folder: Path, arguments: list[str], plugins: list[object], limit: float) -> int | None:
@@ -101,9 +109,9 @@ def in_child(folder: Path, arguments: list[str], plugins: list[object], limit: f
             code = pytest.main([*arguments, f"--basetemp={folder}/base"], plugins)
             package = sys.modules.get("pytest_metalperf")
             if package is not None and not str(package.__file__).startswith(str(folder)):
-                code = 99
-        except BaseException:  # what a mutant may raise
-            code = 98
+                code = ELSEWHERE
+        except BaseException:  # what a mutant may raise at its import
+            code = pytest.ExitCode.INTERNAL_ERROR
         os._exit(code)
     until = time.monotonic() + limit
     while time.monotonic() < until:
@@ -212,7 +220,7 @@ class Choice:
     def __init__(self, kept: list[Path]) -> None:
         self.seconds: dict[str, float] = {}
         self.lines: dict[tuple[str, int], set[str]] = {}
-        self.files: dict[str, set[str]] = {}
+        self.rooms: dict[str, set[str]] = {}
         bodies = {str(file.relative_to(ROOT)): _bodies(file) for file in targets()}
         for one in kept:
             found = json.loads(one.read_text())
@@ -221,14 +229,14 @@ class Choice:
                 for line, tests in lines.items():
                     self.lines.setdefault((name, int(line)), set()).update(tests)
                     if int(line) in bodies[name]:
-                        self.files.setdefault(name, set()).update(tests)
+                        self.rooms.setdefault(_room(name), set()).update(tests)
 
     def of(self, mutant: Mutant) -> list[list[str]]:
         """The tests of each stage, those of one file together, so that they share their fixtures."""
         tests: set[str] = set()
         if mutant.inner:
             tests = tests.union(*(self.lines.get((mutant.file, line), ()) for line in mutant.reached))
-        tests = tests or self.files.get(mutant.file, set())  # what runs at import only is of all of its file
+        tests = tests or self.rooms.get(_room(mutant.file), set())  # what runs at import only is of all its neighbours
         words = {*mutant.names, Path(mutant.file).stem, *re.findall(r"[A-Za-z_]+", mutant.before)}
         parts = {part.lower() for word in words for part in word.split("_") if len(part) > 3}
         fastest = sorted(tests, key=lambda test: self.seconds[test])
@@ -243,6 +251,11 @@ class Choice:
                 break
             stages[stage].append(test)
         return [_by_file(one) for one in stages if one]
+
+
+def _room(file: str) -> str:
+    folder = str(Path(file).parent)
+    return file if folder == "pytest_metalperf" else folder
 
 
 def _by_file(tests: list[str]) -> list[str]:
@@ -274,12 +287,12 @@ def attempt(number: int, mutant: Mutant, stages: list[list[str]], seconds: dict[
                 code, killer = _tests(tests, seconds)
                 file.write_bytes(original)
                 _forget(file)
-                if code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+                if code == pytest.ExitCode.OK:
                     break
                 if code is None:
                     return number, "timed out", ""
-                if code in (98, 99):
-                    raise RuntimeError((here / "output").read_text()[-2000:])
+                if code == ELSEWHERE:
+                    raise RuntimeError("the package was imported from elsewhere")
                 if not killer or seconds.get(killer, 0) < SLOW or trusted.get(killer):
                     return number, "killed", killer
                 if killer not in trusted:

@@ -48,6 +48,14 @@ def test_changed_work_passes_by_default_and_is_told_below_the_table(stored):
     assert (properties(stored)["metal_verdict"], properties(stored)["metal_work"]) == ("within", CLAUSE)
 
 
+@pytest.mark.parametrize("flags", [[], ["--metal-update-baselines", "--metal-update-mode=missing"]], ids=str)
+def test_changed_work_without_consequences_costs_no_second_run(stored, flags):
+    stored.set(work=FALLBACK)
+    stored.trained()
+    stored.run(*flags).assert_outcomes(passed=1)
+    assert len(stored.trained()) == 1
+
+
 def test_it_fails_where_that_is_asked_and_the_verdict_stays_the_times(stored):
     stored.set(work=FALLBACK)
     result = stored.run("--metal-strict-work", "--junitxml=out.xml")

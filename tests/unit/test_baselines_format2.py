@@ -156,6 +156,13 @@ def test_wrong_type_names_its_place(key, value, sentence):
     assert refused(document(**{key: value})).startswith(LAST + sentence)
 
 
+@pytest.mark.parametrize("sets", [[], [{"fake": "1.0"}]])
+def test_a_set_of_versions_that_its_session_has_not_is_refused(sets):
+    data = document()
+    data["sessions"]["s"]["versions"] = sets
+    assert refused(data).startswith(f'$.workloads["{ID}"].runs[1].versions: is 1, and its session has {len(sets)} sets')
+
+
 @pytest.mark.parametrize(
     ("path", "value", "sentence"),
     [
