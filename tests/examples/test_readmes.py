@@ -30,6 +30,7 @@ ENVIRONMENTS = {
     "faults",
     "fuzz",
     "mutation",
+    "coverage",
     "extras",
     "lint",
 }
