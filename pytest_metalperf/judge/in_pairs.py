@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..measure.in_turn import take_turns
 from ..measure.plan import Plan, Progress, Request
@@ -29,11 +29,13 @@ class Sides:
         reference: where their code comes from.
         ours: the workload as it is asked for here.
         theirs: as the reference builds it.
+        wrong_packages: what is wrong with the packages that a worker of theirs tells, in one sentence; None: nothing can be.
     """
 
     reference: Reference
     ours: Workload
     theirs: Workload
+    wrong_packages: Callable[[Mapping[str, Any]], str] | None = None
 
 
 def in_pairs(
@@ -67,6 +69,11 @@ def in_pairs(
         session.on_progress(Progress(workload.label, workload.device, phase, i, n, len(pairs) + 1, settings.max_pairs))
 
     def check(workers: Sequence[Worker]) -> None:
+        if sides.wrong_packages is not None and not pairs:
+            workers[1].ask("stack")
+            session.fleet.wait(workers)
+            if wrong := sides.wrong_packages(workers[1].results["stack"]):
+                raise WorkerError("reference", wrong)
         if reference.interpreter.moved is None:
             return
         for worker in workers:

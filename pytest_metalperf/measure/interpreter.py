@@ -49,6 +49,8 @@ class Interpreter:
         moved: a folder and the one that stands instead of it, such as a repository and a checkout of another revision;
             None where nothing is moved.
         variables: environment variables that its workers start with; None is unset.
+        own_packages: whether it has all packages that its workers need, so that folders of this process's packages are left
+            out of their import path.
     """
 
     name: str = ""
@@ -56,6 +58,7 @@ class Interpreter:
     package: Path = Path(__file__).parents[1]
     moved: tuple[str, str] | None = None
     variables: Mapping[str, str | None] = field(default_factory=dict)
+    own_packages: bool = False
 
     def source(self, source: Mapping[str, Any]) -> Mapping[str, Any]:
         """Where this interpreter finds what `source` describes: in its own checkout, if it is of the repository."""
@@ -110,6 +113,11 @@ def import_path(path: Sequence[str], own: Sequence[str]) -> tuple[list[str], lis
         else:
             seen.append(whole(entry))
     return before, after
+
+
+def holds_packages(entry: str) -> bool:
+    """Whether something was installed into that folder, as with `pip install --target`."""
+    return any(Path(entry).glob("*.dist-info"))
 
 
 def whole(entry: str) -> str:

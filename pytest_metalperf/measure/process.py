@@ -14,7 +14,7 @@ from typing import Any
 
 from ..worker.observers import without_observers
 from ..worker.sources import interpreter_folders
-from .interpreter import BOOTSTRAP, Interpreter, import_path, whole
+from .interpreter import BOOTSTRAP, Interpreter, holds_packages, import_path, whole
 from .watcher import Watcher
 
 START_SECONDS = 120.0
@@ -87,7 +87,7 @@ class Process:
                     "wait_seconds": launch.wait_seconds,
                     "parent": os.getpid() if launch.local else None,
                     "own": launch.own,
-                    "path": _import_path(launch),
+                    "path": _import_path(launch, interpreter),
                     "moved": interpreter.moved,
                 }
             )
@@ -196,10 +196,13 @@ def _not_text(value: Any) -> str | None:
     return next((found for found in map(_not_text, parts) if found is not None), None)
 
 
-def _import_path(launch: Launch) -> Any:
+def _import_path(launch: Launch, interpreter: Interpreter) -> Any:
     if launch.own:
         return [whole(entry) for entry in sys.path]
-    return import_path(sys.path, interpreter_folders()) if launch.local else ([], [])
+    if not launch.local:
+        return [], []
+    path = [entry for entry in sys.path if not (interpreter.own_packages and holds_packages(entry))]
+    return import_path(path, interpreter_folders())
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from .code import Code, code_of_tree, commit_with, digest_of_commit, link_data, 
 from .collected import Collected, collected
 from .environment import Environments, NoEnvironment
 from .reference import BadReference, Reference, at_commit
-from .stack import difference
+from .stack import Stack, difference
 from .stack_file import read, remove_unused, write
 
 
@@ -60,12 +60,34 @@ class Replay:
         workload: as it was recorded.
         differs: code, packages and variables that differ from today's, a clause each.
         not_replayed: what of that is today's all the same, a clause each: then `within` says nothing of it.
+        packages: that its workers must load, where they are not today's.
     """
 
     reference: Reference | None
     workload: Workload
     differs: tuple[str, ...] = ()
     not_replayed: tuple[str, ...] = ()
+    packages: Stack | None = None
+
+    def wrong_packages(self, answer: Mapping[str, Any]) -> str:
+        """What a worker of theirs has loaded otherwise than recorded, in one sentence; empty for nothing.
+
+        Args:
+            answer: of its `stack`.
+        """
+        if self.packages is None:
+            return ""
+        there = {one.name: one for one in collected(answer).installed}
+        wrong = [
+            f"{one.name} {there[one.name].version if one.name in there else 'none'} instead of {one.version}"
+            for one in self.packages.packages
+            if one.name not in there or there[one.name].version != one.version
+        ]
+        return (
+            f"the replay would import {', '.join(wrong[:3])}: look what PYTHONPATH and .pth files put first"
+            if wrong
+            else ""
+        )
 
 
 @dataclass
@@ -172,7 +194,8 @@ class Recipes:
                     raise NoReplay(f"only its packages differ ({packages.words()}): {error}") from None
                 left = (f"{packages.words()} ({error})",)
         reference = self._reference(commit, python, _set_as_then(recipe.variables or {}, today.variables))
-        return Replay(reference, _own_workload(recipe, workload, reference) if commit else workload, differs, left)
+        own = _own_workload(recipe, workload, reference) if commit else workload
+        return Replay(reference, own, differs, left, theirs if python else None)
 
     def _commit_with(self, recipe: Accepted, store: Path, digest: str | None) -> str | None:
         """The commit that holds the recipe's code; None where that is the code of today, but for files that nothing imports."""
@@ -193,7 +216,9 @@ class Recipes:
         key = (commit, python, *sorted(variables.items(), key=str))
         if key not in self._references:
             found = Reference("its baseline", HERE, "") if commit is None else self._checked_out(commit)
-            interpreter = replace(found.interpreter, name=found.name, python=python, variables=variables)
+            interpreter = replace(
+                found.interpreter, name=found.name, python=python, variables=variables, own_packages=bool(python)
+            )
             self._references[key] = replace(found, interpreter=interpreter)
         return self._references[key]
 

@@ -271,6 +271,15 @@ def test_an_upgrade_alone_is_slower_beside_the_packages_of_the_baseline(packages
     result.stdout.fnmatch_lines(["own* slower than its baseline, trained in turn*", "  differs   slowlib 1.0 -> 2.0"])
 
 
+def test_packages_that_the_replay_would_not_import_are_an_error(packages):
+    """Whatever puts today's package first would be timed on both sides."""
+    shutil.rmtree(packages.old / "slowlib-1.0.dist-info")
+    put(packages.old, "slowlib", "3.0", {"slowlib.py": "SECONDS = 0.1\n"})
+    result = packages.project.suite.run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*the replay would import slowlib 3.0 instead of 1.0: look what PYTHONPATH *"])
+
+
 def test_packages_that_cannot_be_installed_leave_nothing_to_train_in_turn(packages, monkeypatch):
     def none(environments, stack, tools=()):
         raise NoEnvironment("no network")
