@@ -105,8 +105,8 @@ def _read(data: bytes, file: str) -> Machine:
     """
     try:
         decoded = _DECODER.decode(data)
-    except (msgspec.MsgspecError, ValueError):  # msgspec 0.18's errors are no ValueErrors
-        kind = _other_format(data, file)
+    except (msgspec.MsgspecError, ValueError) as error:  # msgspec 0.18's errors are no ValueErrors
+        kind = _other_format(data, file, str(error))
     else:
         if _is_all(decoded, data):
             return format2.expanded(decoded, file)
@@ -142,8 +142,11 @@ class _Head(msgspec.Struct):
     workloads: Raw
 
 
-def _other_format(data: bytes, file: str) -> Any:
-    """What a file is that is none of the current format; where it is nothing else either, what is wrong where."""
+def _other_format(data: bytes, file: str, message: str) -> Any:
+    """What a file is that is none of the current format; where it is nothing else either, what is wrong where.
+
+    `message` is what msgspec said of it as a file of the current format.
+    """
     data.decode()
     msgspec.json.decode(data, type=Raw)  # which finds out no more than whether it is JSON
     try:
@@ -159,14 +162,19 @@ def _other_format(data: bytes, file: str) -> Any:
         )
     if written not in (b"1", b"2"):
         raise Damaged(f"{file}: $.format: expected 1 or {FORMAT}, got {printable(cut(written.decode()))}")
-    kind = format1.File1 if written == b"1" else format2.File2
-    try:
-        msgspec.json.decode(data, type=kind)
-    except msgspec.ValidationError as error:
-        with contextlib.suppress(LookupError):  # the value that is wrong does not count, since its key stands twice
-            wrong = _located(str(error), data, kind, file)
-            if wrong is not None:
-                raise wrong from None
+    kind: Any = format2.File2
+    if written == b"1":
+        kind = format1.File1
+        try:
+            msgspec.json.decode(data, type=kind)
+        except msgspec.ValidationError as error:
+            message = str(error)
+        else:
+            return kind
+    with contextlib.suppress(LookupError):  # the value that is wrong does not count, since its key stands twice
+        wrong = _located(message, data, kind, file)
+        if wrong is not None:
+            raise wrong from None
     return kind
 
 
@@ -186,7 +194,9 @@ def _twice(data: bytes) -> str | None:
         elif token[0] == b"}":
             keys = open_objects.pop()
             if len(set(_unescaped(keys) if escaped else keys)) < len(keys):
-                return Counter(_unescaped(keys)).most_common(1)[0][0]
+                if escaped:
+                    return Counter(_unescaped(keys)).most_common(1)[0][0]
+                return _unescaped([Counter(keys).most_common(1)[0][0]])[0]
     return None
 
 

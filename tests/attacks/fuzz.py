@@ -34,10 +34,10 @@ except ImportError:  # it has wheels for Linux alone
 
 GUIDED = atheris is not None and sys.argv[1:2] == ["--one"] and sys.argv[-1] != "large"
 with atheris.instrument_imports(include=["pytest_metalperf"]) if GUIDED else contextlib.nullcontext():
-    from fuzz_targets import TARGETS, Target, Unfit
+    from fuzz_targets import LARGE, TARGETS, Target, Unfit
 
 SECONDS, MEGABYTES = 1.0, 200
-LARGE = 10_000_000
+ENLARGED_TO = 10_000_000
 SHARE_OF_LARGE = 0.1
 STEPS_TO_SHORTEN = 400
 
@@ -62,9 +62,7 @@ class Counts:
         name = re.sub(r"\W+", "-", wrong)[:80]
         path = self.folder / f"{name}.input"
         path.write_bytes(data)
-        shortest = (
-            shortened(data, lambda less: answered(self.target, less)[1] == wrong) if len(data) < LARGE // 10 else data
-        )
+        shortest = shortened(data, lambda less: answered(self.target, less)[1] == wrong) if len(data) <= LARGE else data
         path.with_suffix(".short").write_bytes(shortest)
         self.wrong[wrong] = str(path)
         self.save()
@@ -76,7 +74,7 @@ class Counts:
 
 def answered(target: Target, data: bytes) -> tuple[str, str]:
     """What the reader did (`accepted`, `refused`, `unfit`, `wrong`), and what was wrong where."""
-    large = len(data) > LARGE // 10
+    large = len(data) > LARGE
     before = start_of_peak() if large else 0.0
     since = time.process_time()
     try:
@@ -224,7 +222,7 @@ def fuzz_large(counts: Counts, seconds: float, seed: int) -> None:
     chance = random.Random(seed)
     until = time.process_time() + seconds
     while time.process_time() < until:
-        counts.take(enlarged(chance.choice(found), LARGE, chance)[:LARGE])
+        counts.take(enlarged(chance.choice(found), ENLARGED_TO, chance)[:ENLARGED_TO])
 
 
 def child(name: str, folder: Path, seconds: float, seed: int, *, large: bool) -> tuple[Counter[str], dict[str, str]]:

@@ -65,6 +65,7 @@ class Target:
 
 # baselines
 
+LARGE = 1_000_000
 _FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-store-"))
 
 
@@ -77,6 +78,8 @@ def baselines(data: bytes) -> bool:
         assert len(sentence) <= LONGEST + 5, "a long sentence"
         assert sentence.isprintable(), "a sentence that cannot be printed"
         raise
+    if len(data) > LARGE:
+        return True  # what has bounds is reading
     machine = msgspec.structs.replace(machine, machine={"id": "m"})  # the facts are today's wherever a file is written
     written = rendered(machine)
     again = parse(written, "m.json", "m")
