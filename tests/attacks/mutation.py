@@ -46,7 +46,7 @@ KEPT = ROOT / "build" / "mutation"
 PLACES = ("gate", "baselines", "judge", "settings.py")
 MARKS = "not tensorflow and not torch and not jax and not gate"
 ARGUMENTS = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--tb=no", "-m", MARKS]
-STAGES = (2.0, 10.0, 30.0)
+STAGES = (2.0, 10.0, 60.0)
 """Seconds of tests that one process runs against a mutant before the next one takes over; what is beyond is left out."""
 SLOW = 0.3
 ELSEWHERE = 99
@@ -240,7 +240,8 @@ class Choice:
         words = {*mutant.names, Path(mutant.file).stem, *re.findall(r"[A-Za-z_]+", mutant.before)}
         parts = {part.lower() for word in words for part in word.split("_") if len(part) > 3}
         fastest = sorted(tests, key=lambda test: self.seconds[test])
-        nearest = sorted(fastest, key=lambda test: -sum(part in test for part in parts))
+        rare = {part: 1 / found for part in parts if (found := sum(part in test for test in tests))}
+        nearest = sorted(fastest, key=lambda test: -max((rare[part] for part in rare if part in test), default=0.0))
         stages: list[list[str]] = [[] for _ in STAGES]
         spent, stage = 0.0, 0
         for test in dict.fromkeys(test for both in zip(nearest, fastest, strict=True) for test in both):

@@ -22,12 +22,13 @@ def test_one_further_apart_is_inconclusive_with_what_grew(suite, every):
     suite.run("--metal-update-baselines").assert_outcomes(passed=1)
     suite.run().stdout.fnmatch_lines(["1 gated: 1 within"])
     suite.set(cycle=[every, 1.0 + 0.5 * every])
+    suite.trained()
     result = suite.run()
     result.stdout.fnmatch_lines(
         ["*the mean of all batches grew by * % beside the figure*some steps became slower, as every k-th one would*"]
     )
     result.stdout.fnmatch_lines(["1 gated: 1 inconclusive"])
-    assert len(suite.trained()) > 3  # one suspicious run convinces nobody
+    assert len(suite.trained()) == 3  # all that it may take: one suspicious run convinces nobody
 
 
 def test_a_freeze_in_one_run_is_none(suite):
