@@ -8,7 +8,7 @@ from dataclasses import replace
 from random import Random
 
 import pytest
-from gate_simulation import ROWS
+from gate_simulation import ROWS, World
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -103,6 +103,14 @@ def test_runs_of_one_slow_hour_count_little_more_than_three() -> None:
     sessions = [RunFigure(1.0, "a"), RunFigure(1.0, "b"), RunFigure(1.0, "c")]
     slow_hour = [RunFigure(1.2, "slow")] * 20
     assert judge(now(1.0), sessions + slow_hour, []).baseline_seconds < 1.07
+
+
+def test_where_sessions_do_not_differ_twenty_runs_count_more_than_one() -> None:
+    random = Random(1)
+    peers = World(0.05, layout=(3,) * 10, workloads=8).store(random)[0]
+    twenty = [RunFigure(math.exp(random.gauss(0.0, 0.05)), "a") for _ in range(20)]
+    judgement = judge(now(1.0), [*twenty, RunFigure(1.2, "b"), RunFigure(1.2, "c")], peers)
+    assert judgement.baseline_seconds == pytest.approx(1.02, abs=0.02)
 
 
 @pytest.mark.parametrize(
