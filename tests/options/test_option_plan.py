@@ -32,6 +32,18 @@ def test_with_a_baseline_it_says_runs_time_and_what_can_be_seen(suite):
     )
 
 
+def test_a_gpu_that_was_measured_here_is_planned_too(suite):
+    suite.set(gpus=["gpu"])
+    suite.run("--metal-update-baselines", "--metal-devices=cpu,gpu").assert_outcomes(passed=2)
+    result = suite.run("--metal-plan", "--metal-devices=cpu,gpu")
+    result.stdout.fnmatch_lines(
+        [
+            "test_suite.py::test_it[[]cpu] * fake-model[[]b8]@cpu:fake * 3 runs * 1-5 *",
+            "test_suite.py::test_it[[]gpu] * fake-model[[]b8]@gpu:fake * 3 runs * 1-5 *",
+        ]
+    )
+
+
 def test_recording_takes_its_runs(suite):
     suite.run("--metal-update-baselines")
     result = suite.run("--metal-plan", "--metal-update-baselines", "--metal-update-mode", "all", "--metal-runs", "7")

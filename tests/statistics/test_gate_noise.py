@@ -80,6 +80,12 @@ def test_two_sessions_far_apart_outweigh_the_prior() -> None:
     assert learn_noise(near, []).session_sd < learn_noise(near[:3], []).session_sd < learn_noise(far, []).session_sd / 3
 
 
+def test_two_sessions_alike_leave_half_of_what_is_assumed_of_sessions():
+    alike = [*runs(1.0, 1.01, 1.02), *runs(1.0, 1.01, 1.02, session="b")]
+    assumed = learn_noise(alike[:3] * 2, []).session_sd
+    assert learn_noise(alike, []).session_sd ** 2 == pytest.approx(assumed**2 / 2, rel=0.2)
+
+
 def test_a_smaller_prior_weighs_only_until_runs_tell_their_own():
     assert learn_noise([], [], 0.2).run_sd == pytest.approx(learn_noise([], []).run_sd / 5)
     assert learn_noise(runs(1.0, 1.0), [], 0.2).session_sd < learn_noise(runs(1.0, 1.0), []).session_sd
