@@ -63,6 +63,23 @@ def test_one_slow_run_convinces_nobody() -> None:
     assert judged(1.8, 1.0, 1.0, 1.0, 1.0).verdict in {"within", "inconclusive"}
 
 
+@pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
+def test_of_two_runs_one_convinces_nobody_whatever_a_batch_takes(scale: float) -> None:
+    stored, *peers = (scaled(runs, scale) for runs in STORE)
+    assert judge(now(0.4 * scale, scale), stored, peers).verdict != "faster"
+    assert judge(now(2.5 * scale, scale), stored, peers).verdict != "slower"
+    assert judge(now(0.4 * scale, 0.5 * scale), stored, peers).verdict == "faster"
+    assert judge(now(2.5 * scale, 2 * scale), stored, peers).verdict == "slower"
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_the_interval_of_todays_runs_is_as_wide_as_runs_differ(count: int) -> None:
+    stored, *peers = World(0.05, layout=(3,) * 10, workloads=8).store(Random(1))[0]
+    judgement = judge(now(*[1.0] * count), stored, peers)
+    for width in (judgement.now_high / judgement.now_seconds, judgement.now_seconds / judgement.now_low):
+        assert math.log(width) == pytest.approx(1.96 * 0.05 / math.sqrt(count), rel=0.15)
+
+
 def test_between_tolerance_and_visible_it_is_inconclusive() -> None:
     judgement = judged(*[1.05] * 5)
     assert (judgement.verdict, judgement.decided) == ("inconclusive", True)

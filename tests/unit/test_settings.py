@@ -144,6 +144,15 @@ def test_values_that_an_option_cannot_have(option, values):
             Settings().over({option: value}, "here")
 
 
+def test_a_framework_is_what_can_be_imported_and_no_folder_of_its_name(monkeypatch, tmp_path):
+    for name in ("alpha", "beta"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "alpha" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(settings_module, "FRAMEWORKS", ("alpha", "beta", "gamma", "sys"))
+    assert settings_module.installed.__wrapped__() == ("alpha", "sys")
+
+
 def test_settings_are_frozen_and_over_leaves_the_old_ones():
     old = Settings()
     new = old.over({"batches": 3, "tolerance": "3%"}, "here")
