@@ -313,6 +313,8 @@ def test_under_against_pairs_that_know_a_metric_on_one_side_only_are_left_out():
     assert (judged.verdict, judged.runs) == ("within", 3)
     (unknown,) = metrics_in_turn([run(None)] * 3, [run(1.0)] * 3, settings)
     assert (unknown.verdict, unknown.reason.partition(",")[0]) == ("inconclusive", "unknown here")
+    (unknown,) = metrics_in_turn([run(1.0), run(None)], [run(None), run(1.0)], settings)
+    assert (unknown.verdict, unknown.reason) == ("inconclusive", "unknown in the reference")
     (unknown,) = metrics_in_turn([run(1.0)] * 3, [run(None)] * 3, settings)
     assert (unknown.verdict, unknown.reason) == ("inconclusive", "unknown in the reference")
 

@@ -79,6 +79,14 @@ def test_fewer_than_three_pairs_decide_nothing():
         assert "fresh pairs differ by" in judgement.reason
 
 
+@pytest.mark.parametrize(("level", "verdict"), [(0.16, "slower"), (0.06, "faster")])
+def test_half_of_the_pairs_convince_nobody_and_more_of_them_do(level, verdict):
+    rule = Rule(max_runs=40)
+    reference = [[0.1] * 10] * 40
+    assert judge_pairs([[0.1] * 10, [level] * 10] * 20, reference, rule).verdict != verdict
+    assert judge_pairs([[0.1] * 10] * 12 + [[level] * 10] * 28, reference, rule).verdict == verdict
+
+
 def test_no_noise_at_all():
     assert judge_pairs([[0.1] * 10] * 3, [[0.1] * 10] * 3, RULE).verdict == "within"
     assert judge_pairs([[0.1] * 10] * 6, [[0.2] * 10] * 6, RULE).verdict == "faster"
