@@ -84,4 +84,14 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "if len({key for key, _ in pairs}) < len(pairs):",
         "if len({key for key, _ in pairs}) >= len(pairs):",
     ): "a file with one object that has no key twice is read step by step",
+    (
+        "pytest_metalperf/gate/estimate.py",
+        "if values.size > MOST_FOR_DRIFT:",
+        "if values.size >= MOST_FOR_DRIFT:",
+    ): "as many parts as values hold one each",
+    (
+        "pytest_metalperf/gate/paired.py",
+        "if enough and change >= beyond and median_low(each) >= tolerance:",
+        "if enough and change > beyond and median_low(each) >= tolerance:",
+    ): "the mean of measured logarithms is the threshold's to the last bit",
 }

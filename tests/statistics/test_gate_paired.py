@@ -87,6 +87,14 @@ def test_half_of_the_pairs_convince_nobody_and_more_of_them_do(level, verdict):
     assert judge_pairs([[0.1] * 10] * 12 + [[level] * 10] * 28, reference, rule).verdict == verdict
 
 
+def test_todays_figures_lie_between_those_of_the_pairs_and_none_waits_for_a_slow_minute():
+    judgement = judge_pairs([[0.1] * 10, [0.3] * 10, [0.4] * 10], [[0.1] * 10] * 3, RULE)
+    assert (judgement.now_low, judgement.now_high) == pytest.approx((0.1, 0.4))
+    assert judgement.now_low < judgement.now_seconds < judgement.now_high
+    assert not judgement.decided
+    assert not judgement.spread_next  # both sides share it
+
+
 def test_no_noise_at_all():
     assert judge_pairs([[0.1] * 10] * 3, [[0.1] * 10] * 3, RULE).verdict == "within"
     assert judge_pairs([[0.1] * 10] * 6, [[0.2] * 10] * 6, RULE).verdict == "faster"

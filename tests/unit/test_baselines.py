@@ -650,6 +650,14 @@ def test_a_socket_is_refused_without_reading(tmp_path, monkeypatch):
             Store(tmp_path, "m")
 
 
+def test_a_lock_that_breaks_is_no_folder_without_locks(store, monkeypatch):
+    def broken(descriptor: int, mode: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(writing.fcntl, "flock", broken)
+    assert_not_stored(store, os.strerror(errno.EIO))
+
+
 def test_without_locks_a_file_that_another_session_is_writing_stays_and_stops_nobody(store, monkeypatch):
     def refuse(descriptor: int, mode: int) -> None:
         raise OSError(errno.ENOLCK, "no locks")
