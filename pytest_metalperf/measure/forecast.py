@@ -110,12 +110,16 @@ def stored(took: Mapping[str, Sequence[Took]]) -> dict[str, list[list[Any]]]:
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e7)]
 
 
+class _OneTest(msgspec.Struct):
+    workloads: list[tuple[str, _Seconds, _Seconds]]
+
+
 def restored(plain: Any) -> dict[str, list[Took]]:
     """What a cache brings back; anything that is not what we left there is nothing."""
     found = {}
     for nodeid, one_test in plain.items() if isinstance(plain, dict) else ():
         with contextlib.suppress(msgspec.ValidationError, ValueError):  # half a surrogate pair is a ValueError
-            found[nodeid] = [Took(*one) for one in msgspec.convert(one_test, list[tuple[str, _Seconds, _Seconds]])]
+            found[nodeid] = [Took(*one) for one in msgspec.convert({"workloads": one_test}, _OneTest).workloads]
     return found
 
 
