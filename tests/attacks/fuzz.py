@@ -229,7 +229,8 @@ def child(name: str, folder: Path, seconds: float, seed: int, *, large: bool) ->
     """Fuzz one reader in a process of its own."""
     folder.mkdir(exist_ok=True, parents=True)
     words = [sys.executable, __file__, "--one", name, str(folder), str(seconds), str(seed), "large" * large]
-    done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, errors="replace", check=False)
     counts = folder / "counts.json"
     if done.returncode or not counts.exists():
         return Counter(wrong=1), {f"the process ended with {done.returncode}: {done.stderr[-600:]}": str(folder)}

@@ -5,6 +5,7 @@ A new reader is a function and a line in `TARGETS`.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import subprocess
@@ -66,7 +67,12 @@ class Target:
 # baselines
 
 LARGE = 1_000_000
-_FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-store-"))
+
+
+@functools.cache
+def folder() -> Path:
+    """Where a store is written before it is judged."""
+    return Path(tempfile.mkdtemp(prefix="store-"))
 
 
 def baselines(data: bytes) -> bool:
@@ -91,8 +97,8 @@ def baselines(data: bytes) -> bool:
 
 def judged_offline(written: bytes) -> None:
     """What a session asks of a store, with fresh runs that are the stored ones made slower."""
-    (_FOLDER / "m.json").write_bytes(written)
-    store = Store(_FOLDER, "m")
+    (folder() / "m.json").write_bytes(written)
+    store = Store(folder(), "m")
     rule = rule_of(Settings())
     orphans(store.workloads, [], ["cpu:fake"])
     for key, entry in list(store.workloads.items())[:3]:
