@@ -10,6 +10,7 @@ SIGTERM must have ended within five seconds, with a row of its table for each te
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -180,11 +181,14 @@ def main() -> int:
         length = time.monotonic() - started
         recorded = (folder / "baselines" / "here.json").read_bytes()
         before = {"recorded": recorded, "format 1": format_1(recorded)}
-        for number in range(trials):
-            for sentence in trial(chance, folder, before, length):
-                found["wrong"] += 1
-                print(f"{number}: {sentence}", flush=True)
-    print(f"{trials} trials of sessions of {length:.1f} s: {found['wrong']} things lost, left or untold")
+        done = 0
+        with contextlib.suppress(KeyboardInterrupt):  # what was tried until then counts
+            for done in range(trials):
+                for sentence in trial(chance, folder, before, length):
+                    found["wrong"] += 1
+                    print(f"{done}: {sentence}", flush=True)
+            done = trials
+    print(f"{done} trials of sessions of {length:.1f} s: {found['wrong']} things lost, left or untold")
     return bool(found["wrong"])
 
 
