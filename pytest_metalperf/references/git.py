@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 GIT_SECONDS = 60.0
+MOST_OF_AN_ERROR = 100_000
+"""Bytes of what git says when it fails; a hook of a server may say any number."""
 OF_A_REPOSITORY = {
     "GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY",
     "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_IMPLICIT_WORK_TREE", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE", "GIT_NAMESPACE",
@@ -57,7 +59,7 @@ def git(
         },
     )
     if done.returncode:
-        said = done.stderr.decode(errors="replace")
+        said = done.stderr[:MOST_OF_AN_ERROR].decode(errors="replace")
         raise subprocess.CalledProcessError(done.returncode, done.args, os.fsdecode(done.stdout), said)
     return os.fsdecode(done.stdout).removesuffix("\n")
 

@@ -14,15 +14,16 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # Keras colours its messages, also wher
 
 MOST_LINES = 60
 MOST_OF_A_LINE = 300
+MOST_OF_A_SENTENCE = 2000  # of ours, which may name two paths
 
 
-def readable(text: str) -> str:
-    """`text` as long as somebody reads: the beginning and the end of its lines, each cut."""
+def readable(text: str, most: int = MOST_OF_A_LINE) -> str:
+    """`text` as long as somebody reads: the beginning and the end of its lines, each cut to so many characters."""
     lines = text.splitlines()
     if len(lines) > MOST_LINES:
         half = MOST_LINES // 2
         lines = [*lines[:half], f"… {len(lines) - 2 * half} lines …", *lines[-half:]]
-    return "\n".join(line if len(line) <= MOST_OF_A_LINE else f"{line[:MOST_OF_A_LINE]}…" for line in lines)
+    return "\n".join(line if len(line) <= most else f"{line[:most]}…" for line in lines)
 
 
 def sendable(value: Any) -> Any:
@@ -53,7 +54,11 @@ class Problem(Exception):
 
     def as_message(self) -> dict[str, str]:
         """The problem as plain values that any channel can carry, of a length that somebody reads."""
-        return {"kind": self.kind, "message": readable(self.message), "traceback": readable(self.traceback)}
+        return {
+            "kind": self.kind,
+            "message": readable(self.message, MOST_OF_A_SENTENCE),
+            "traceback": readable(self.traceback),
+        }
 
 
 def user_traceback(error: BaseException) -> str:

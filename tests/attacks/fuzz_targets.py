@@ -275,12 +275,8 @@ def answers_of_git(data: bytes) -> bool:
     code, _, rest = data.partition(b"\n")
     out, _, err = rest.partition(b"\0")
 
-    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        how = {"encoding": options.get("encoding") or "utf-8", "errors": options.get("errors") or "strict"}
-        done = subprocess.CompletedProcess(command, int(code == b"1"), out.decode(**how), err.decode(**how))
-        if done.returncode:
-            raise subprocess.CalledProcessError(1, command, done.stdout, done.stderr)
-        return done
+    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.CompletedProcess(command, int(code == b"1"), out, err)
 
     here = Path(__file__).parent
     with mock.patch.object(git.subprocess, "run", run):

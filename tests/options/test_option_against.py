@@ -72,7 +72,7 @@ def test_a_slowdown_names_the_command_that_tells_whether_it_is_the_code(reposito
     git(repository, "commit", "-q", "-m", "baselines")
     (run, *_) = next(iter(repository.stored.values()))["runs"]
     slow(repository, 0.3)
-    result = repository.run("--metal-max-runs=2")
+    result = repository.run("--metal-max-runs=2", "--metal-confirm=stored")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [f"  compare it with the code of then by  pytest *test_it* --metal-against={run['commit'][:10]}"]

@@ -63,12 +63,24 @@ class Project:
         return entry
 
 
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """Where a project that has recorded is kept, since most tests begin with one."""
+    return tmp_path_factory.mktemp("recorded") / "project"
+
+
 @pytest.fixture
-def project(suite):
+def project(suite, recorded):
+    if recorded.exists():
+        shutil.copytree(recorded, suite.pytester.path, dirs_exist_ok=True)
+        made = Project.__new__(Project)
+        made.suite, made.path = suite, suite.pytester.path
+        return made
     made = Project(suite)
     made.commit()
     made.record()
     made.commit()
+    shutil.copytree(made.path, recorded)
     return made
 
 

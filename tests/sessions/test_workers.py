@@ -327,7 +327,7 @@ def test_no_worker_outlives_pytest(suite, end):
         assert not gone(workers)
         parent.send_signal(end)
         code = parent.wait(timeout=60)
-        assert code == (pytest.ExitCode.INTERRUPTED if end == signal.SIGINT else -end)
+        assert code == (-end if end == signal.SIGKILL else pytest.ExitCode.INTERRUPTED)
         assert eventually(lambda: gone(workers))
     finally:
         parent.kill()
