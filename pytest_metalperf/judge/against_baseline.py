@@ -22,7 +22,7 @@ from ..settings import Settings
 from ..workloads.workload import Workload
 from .evidence import beside_means, is_comparable, other_estimator, peers, rule_of, runs_for_the_gate
 from .metrics import gate_metrics
-from .replay import is_spared, of_another_machine, replay_of, replayed
+from .replay import impossible, is_spared, of_another_machine, replay_of, replayed
 
 if TYPE_CHECKING:
     from ..gate import Judgement
@@ -162,8 +162,13 @@ def _gate(
             session.suspects.put_off(measurement.nodeid, words.suspected(measurement))
         replay = replay_of(session, measurement, stored)
         if replay is not None and replay.reference is not None:
-            replayed(session, measurement, stored, settings, replay)
-            return
+            try:
+                replayed(session, measurement, stored, settings, replay)
+                return
+            except WorkerError as error:
+                if not impossible(measurement, replay, error):
+                    raise
+            replay, done = None, look(measure(1))
     if not done and measurement.judgement is not None and measurement.judgement.spread_next:
         session.wait_since_look(measurement.workload, 0.0 if later else suspects.PATIENCE)
         if later:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..baselines.schema import Entry
 from ..measure.plan import plan_of
+from ..measure.worker import WorkerError
 from ..references.replay import NoReplay, Replay
 from ..results.measurement import Measurement, ReferenceRuns, Replayed
 from ..results.run import Run
@@ -111,6 +112,20 @@ def in_turn(session: MetalSession, measurement: Measurement, settings: Settings,
     measurement.replayed = Replayed(None, replay.differs, replay.not_replayed)
 
 
+def impossible(measurement: Measurement, replay: Replay, error: WorkerError) -> bool:
+    """Whether it was the baseline's side that broke, or that would have trained something else: then there is no replay.
+
+    Such as code that does not run any more, or a project that is installed and would be imported from there. The measurement
+    is as it was before, with the reason.
+    """
+    name = "" if replay.reference is None else replay.reference.name
+    if error.kind != "reference" and not (name and error.message.startswith(f"with {name}: ")):
+        return False
+    measurement.no_replay = error.message.splitlines()[0]
+    measurement.reference, measurement.replayed = None, None
+    return True
+
+
 def of_another_machine(session: MetalSession, measurement: Measurement, settings: Settings) -> None:
     """Without a baseline for this machine: train that of another one in turn with today's code.
 
@@ -127,7 +142,13 @@ def of_another_machine(session: MetalSession, measurement: Measurement, settings
     if replay.reference is None:
         measurement.verdict, measurement.replayed = "within", Replayed(None)
         return
-    in_turn(session, measurement, settings, replay)
+    runs = measurement.runs
+    try:
+        in_turn(session, measurement, settings, replay)
+    except WorkerError as error:
+        if not impossible(measurement, replay, error):
+            raise
+        measurement.runs, measurement.judgement, measurement.verdict = runs, None, "no baseline"
 
 
 def may_install() -> bool:

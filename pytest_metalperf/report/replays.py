@@ -52,6 +52,12 @@ def line(measurement: Measurement) -> str:
     judgement, replayed, key = measurement.judgement, measurement.replayed, measurement.workload.id
     if judgement is None and replayed is not None:
         return f"{key}: nothing that can be seen differs from what another machine recorded: code, packages, variables"
+    if (
+        measurement.no_replay
+        and measurement.verdict in ("slower", "inconclusive", "no baseline")
+        and not measurement.error
+    ):
+        return f"{key}: not replayed: {measurement.no_replay}"
     if judgement is None or measurement.error or measurement.verdict == "recorded":
         return ""
     if measurement.verdict == "machine" and replayed is None:
@@ -70,8 +76,6 @@ def line(measurement: Measurement) -> str:
         if stored is None or measurement.verdict == "slower" or abs(stored.change) <= measurement.tolerance:
             return ""
         return f"{key}: replayed ({'; '.join(replayed.differs)}); by the stored figures it would be {change(stored)}"
-    if measurement.no_replay and measurement.verdict in ("slower", "inconclusive"):
-        return f"{key}: not replayed: {measurement.no_replay}"
     return ""
 
 

@@ -283,13 +283,33 @@ def test_an_upgrade_alone_is_slower_beside_the_packages_of_the_baseline(packages
     result.stdout.fnmatch_lines(["own* slower than its baseline, trained in turn*", "  differs   slowlib 1.0 -> 2.0"])
 
 
-def test_packages_that_the_replay_would_not_import_are_an_error(packages):
+def test_packages_that_a_replay_would_not_import_are_no_replay(packages):
     """Whatever puts today's package first would be timed on both sides."""
     shutil.rmtree(packages.old / "slowlib-1.0.dist-info")
     put(packages.old, "slowlib", "3.0", {"slowlib.py": "SECONDS = 0.1\n"})
     result = packages.project.suite.run()
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*the replay would import slowlib 3.0 instead of 1.0: look what PYTHONPATH *"])
+    result.stdout.fnmatch_lines(
+        ["*not replayed: the replay would import slowlib 3.0 instead of 1.0: look what PYTHONPATH *"]
+    )
+    result.stdout.no_fnmatch_line("*1 machine*")
+
+
+def test_code_of_the_baseline_that_does_not_run_any_more_is_no_replay(suite, monkeypatch):
+    """Such as for data that are gone: the stored figures decide, as without a replay."""
+    project = Project(suite)
+    project.write(
+        0.1, text="import os\n" + BUILDER.replace("def build", "assert 'GONE' not in os.environ\n\ndef build")
+    )
+    project.commit()
+    project.record()
+    project.commit()
+    monkeypatch.setenv("GONE", "1")
+    project.write(0.3)
+    result = suite.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["own* is *times slower than its baseline *", "*not replayed: with its baseline (*AssertionError*"]
+    )
 
 
 def test_packages_that_cannot_be_installed_leave_nothing_to_train_in_turn(packages, monkeypatch):
