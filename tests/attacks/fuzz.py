@@ -37,7 +37,6 @@ with atheris.instrument_imports(include=["pytest_metalperf"]) if GUIDED else con
     from fuzz_targets import LARGE, TARGETS, Target, Unfit
 
 SECONDS, MEGABYTES = 1.0, 200
-ENLARGED_TO = 10_000_000
 SHARE_OF_LARGE = 0.1
 STEPS_TO_SHORTEN = 400
 
@@ -222,7 +221,7 @@ def fuzz_large(counts: Counts, seconds: float, seed: int) -> None:
     chance = random.Random(seed)
     until = time.process_time() + seconds
     while time.process_time() < until:
-        counts.take(enlarged(chance.choice(found), ENLARGED_TO, chance)[:ENLARGED_TO])
+        counts.take(enlarged(chance.choice(found), counts.target.enlarged_to, chance)[: counts.target.enlarged_to])
 
 
 def child(name: str, folder: Path, seconds: float, seed: int, *, large: bool) -> tuple[Counter[str], dict[str, str]]:

@@ -56,12 +56,14 @@ class Target:
         seeds: valid inputs.
         refusals: its own classes of errors.
         share: of the time.
+        enlarged_to: bytes of the largest inputs.
     """
 
     read: Callable[[bytes], bool]
     seeds: Callable[[], list[bytes]]
     refusals: tuple[type[Exception], ...] = ()
     share: float = 1.0
+    enlarged_to: int = 10_000_000
 
 
 # baselines
@@ -297,7 +299,10 @@ def answers() -> list[bytes]:
 
 TARGETS = {
     "baselines": Target(baselines, baseline_files, (BaselineError,), 6),
-    "cache": Target(cache, lambda: [b'{"test_a.py::test[cpu]": [["w[b8]@cpu:fake", 7.25, 1.5]], "b": []}']),
+    # 2 MB: beyond that most of the memory is json's, which pytest reads its cache with
+    "cache": Target(
+        cache, lambda: [b'{"test_a.py::test[cpu]": [["w[b8]@cpu:fake", 7.25, 1.5]], "b": []}'], enlarged_to=2_000_000
+    ),
     "settings": Target(settings, option_values, (SettingError,), 2),
     "workloads": Target(workloads, descriptions, (WorkloadError,), 2),
     "git": Target(answers_of_git, answers),
