@@ -3,8 +3,8 @@
     python tests/attacks/fuzz.py [MINUTES] [SEED] [TARGET …]
 
 spends so many minutes of the processor (30) on the readers of `fuzz_targets.py`. Inputs are valid files with changes in their
-tree or bytes; with atheris (`tox -e fuzz`) those that reach new code are changed further. A tenth of the time goes to
-inputs that were enlarged to 10 MB. An input is wrong that ends in another error than the reader's own, or takes more than a
+tree or bytes; with atheris (`tox -e fuzz`) those that reach new code are changed further. A tenth of the time goes to inputs
+that were enlarged, baselines to 10 MB. An input is wrong that ends in another error than the reader's own, or takes more than a
 second of the processor or more than 200 MB. It is saved, and made as short as possible.
 """
 
