@@ -11,6 +11,7 @@ from ..baselines.schema import Entry
 from ..measure.plan import plan_of
 from ..measure.worker import WorkerError
 from ..references.replay import NoReplay, Replay
+from ..report import words
 from ..results.measurement import Measurement, ReferenceRuns, Replayed
 from ..results.run import Run
 from ..session import MetalSession
@@ -27,7 +28,7 @@ def is_spared(measurement: Measurement, settings: Settings) -> bool:
     """Whether what the stored figures say of the first look is answer enough.
 
     It is where nothing became slower for sure: its 95 % interval, in which the noise of sessions is, ends below twice the
-    tolerance. A slowdown as large as that would be missed in 2.5 % of the cases.
+    tolerance. So a slowdown as large as that is missed as seldom as one end of the interval is; no simulation has tried it yet.
     """
     judgement = measurement.judgement
     if settings.confirm != "auto" or judgement is None:
@@ -74,8 +75,9 @@ def replayed(
     in_turn(session, measurement, settings, replay)
     moved, judgement = _moved(session, measurement, stored, settings), measurement.judgement
     assert judgement is not None
-    measurement.replayed = Replayed(
-        by_figures, replay.differs, replay.not_replayed, (moved.change, moved.change_low, moved.change_high)
+    assert measurement.replayed is not None
+    measurement.replayed = replace(
+        measurement.replayed, stored=by_figures, moved=(moved.change, moved.change_low, moved.change_high)
     )
     if judgement.verdict in ("within", "faster") and moved.change_low > settings.tolerance:
         measurement.verdict = "machine"
@@ -170,6 +172,8 @@ def system_differs(measurement: Measurement) -> str:
     """What of the operating system and its drivers is not as it was recorded: `macos 15.1 -> 15.2`; empty for nothing."""
     if measurement.baseline is None or not measurement.runs:
         return ""
-    before, now = measurement.baseline.runs[-1].versions, measurement.runs[-1].versions
-    both = [name for name in SYSTEM if name in before and name in now and before[name] != now[name]]
-    return ", ".join(f"{name} {before[name]} -> {now[name]}" for name in both)
+    before, now = (
+        {name: version for name, version in runs[-1].versions.items() if name in SYSTEM}
+        for runs in (measurement.baseline.runs, measurement.runs)
+    )
+    return words.version_changes(before, now)

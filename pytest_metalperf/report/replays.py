@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..results.measurement import Measurement
 from . import words
-
-if TYPE_CHECKING:
-    from ..gate import Judgement
 
 
 def rows(measurement: Measurement) -> list[tuple[str, str]]:
@@ -24,9 +19,9 @@ def rows(measurement: Measurement) -> list[tuple[str, str]]:
     pairs = words.plural(len(reference.runs), "pair")
     return [
         ("now", f"{now}   {pairs}, each in turn with the baseline's own code"),
-        ("replayed", f"{then}   {reference.name}; change {change(judgement)}"),
+        ("replayed", f"{then}   {reference.name}; change {words.with_interval(judgement)}"),
         *(
-            ("stored", f"{one}   {words.provenance(entry.runs)}; by it {change(stored)}")
+            ("stored", f"{one}   {words.provenance(entry.runs)}; by it {words.with_interval(stored)}")
             for one in kept
             if entry is not None and stored is not None
         ),
@@ -39,12 +34,6 @@ def rows(measurement: Measurement) -> list[tuple[str, str]]:
         ("differs", "; ".join(replayed.differs)),
         ("the same", "; ".join(f"{one} was not replayed" for one in replayed.not_replayed)),
     ]
-
-
-def change(judgement: Judgement) -> str:
-    """`+8.3 % (+6.1 % to +10.4 %)`."""
-    low, high = (words.percent(end, sign=True) for end in (judgement.change_low, judgement.change_high))
-    return f"{words.percent(judgement.change, sign=True)} ({low} to {high})"
 
 
 def line(measurement: Measurement) -> str:
@@ -62,7 +51,7 @@ def line(measurement: Measurement) -> str:
         return ""
     if measurement.verdict == "machine" and replayed is None:
         return (
-            f"{key}: {change(judgement)} against the stored figures, and nothing that can be seen differs:"
+            f"{key}: {words.with_interval(judgement)} against the stored figures, and nothing that can be seen differs:"
             " code, packages and variables are those of the baseline, so it is the machine"
         )
     if replayed is not None and measurement.verdict == "machine" and replayed.moved is not None:
@@ -75,7 +64,7 @@ def line(measurement: Measurement) -> str:
         stored = replayed.stored
         if stored is None or measurement.verdict == "slower" or abs(stored.change) <= measurement.tolerance:
             return ""
-        return f"{key}: replayed ({'; '.join(replayed.differs)}); by the stored figures it would be {change(stored)}"
+        return f"{key}: replayed ({'; '.join(replayed.differs)}); by the stored figures it would be {words.with_interval(stored)}"
     return ""
 
 

@@ -238,8 +238,12 @@ def change(measurement: Measurement) -> str:
     judgement = measurement.judgement
     if judgement is None:
         return "-"
-    shown = percent(judgement.change, sign=True)
-    return shown if measurement.reference is None else f"{shown} ({_interval(judgement)})"
+    return percent(judgement.change, sign=True) if measurement.reference is None else with_interval(judgement)
+
+
+def with_interval(judgement: Judgement) -> str:
+    """`+8.3 % (+6.1 % to +10.4 %)`: the change with its 95 % interval."""
+    return f"{percent(judgement.change, sign=True)} ({_interval(judgement)})"
 
 
 def _interval(judgement: Judgement) -> str:

@@ -57,6 +57,12 @@ class Project:
     def record(self):
         self.suite.run("--metal-update-baselines", "--metal-update-mode=all").assert_outcomes(passed=1)
 
+    def record_uncommitted(self, seconds):
+        """Edit, and record before anything is committed, as people do."""
+        self.commit()
+        self.write(seconds)
+        self.record()
+
     @property
     def entry(self):
         (entry,) = self.suite.stored.values()
@@ -169,9 +175,7 @@ def test_a_builder_that_moved_and_takes_other_axes_is_built_as_it_was(project):
 def test_code_that_was_recorded_before_it_was_committed_is_found(suite):
     """People edit, record, and then commit both together."""
     project = Project(suite)
-    project.commit()
-    project.write(0.2)
-    project.record()
+    project.record_uncommitted(0.2)
     project.commit()
     project.write(0.3)
     result = suite.run()
@@ -195,9 +199,7 @@ def test_what_was_committed_beside_the_code_is_no_change_of_it(suite):
 
 def test_code_that_no_commit_holds_is_not_replayed_and_the_reason_is_said(suite):
     project = Project(suite)
-    project.commit()
-    project.write(0.2)
-    project.record()
+    project.record_uncommitted(0.2)
     project.write(0.3)
     result = suite.run()
     result.assert_outcomes(failed=1)
