@@ -139,9 +139,10 @@ def _gate(
     def judged_by(runs: Iterable[Run]) -> Judgement:
         return judge([RunFigure(run.estimate.seconds, run.session) for run in runs], known, others, rule)
 
-    def look(runs: list[Run]) -> bool:
+    def look(runs: list[Run], *, same: bool = False) -> bool:
+        """Where all that can be seen is the `same`, load excuses nothing: it is what the verdict `machine` means."""
         measurement.runs = runs
-        judgement = under_conditions(runs, before, device, judged_by, rule.max_runs)
+        judgement = judged_by(runs) if same else under_conditions(runs, before, device, judged_by, rule.max_runs)
         judgement = beside_means(judgement, runs, means_before, settings.tolerance, spent=len(runs) >= rule.max_runs)
         measurement.judgement, measurement.verdict = judgement, judgement.verdict
         quiet = under_known_conditions(
@@ -169,17 +170,20 @@ def _gate(
                 if not impossible(measurement, replay, error):
                     raise
             replay, done = None, look(measure(1))
-    if not done and measurement.judgement is not None and measurement.judgement.spread_next:
+    same = replay is not None
+    done = look(measure(1), same=True) if same else done
+    if not done and not same and measurement.judgement is not None and measurement.judgement.spread_next:
         session.wait_since_look(measurement.workload, 0.0 if later else suspects.PATIENCE)
         if later:
             session.suspects.put_off(measurement.nodeid, words.suspected(measurement))
     while not done:
         # what one run left open, one more seldom settles: several cost little more time, since they prepare side by side
-        done = look(measure(min(settings.max_runs, len(measurement.runs) + side_by_side())))
+        done = look(measure(min(settings.max_runs, len(measurement.runs) + side_by_side())), same=same)
+    if same and measurement.judgement is not None:  # what is slower today is no code: the total is that of the baseline
+        measurement.beyond_total = is_beyond_total(replace(measurement.judgement, change_low=0.0), anchor, settings)
+        measurement.verdict = "machine" if measurement.verdict == "slower" else measurement.verdict
     if measurement.beyond_total:
         measurement.verdict = "slower"
-    elif measurement.verdict == "slower" and replay is not None:
-        measurement.verdict = "machine"  # the same code, packages and variables: what is slower is no code
 
 
 def _look_again_at_work(measurement: Measurement, settings: Settings, measure: Callable[[int], list[Run]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..baselines.schema import Entry
 from ..measure.plan import plan_of
 from ..measure.worker import WorkerError
-from ..references.replay import NoReplay, Replay
+from ..references.replay import NoReplay, Replay, may_fetch
 from ..report import words
 from ..results.measurement import Measurement, ReferenceRuns, Replayed
 from ..results.run import Run
@@ -154,8 +153,8 @@ def of_another_machine(session: MetalSession, measurement: Measurement, settings
 
 
 def may_install() -> bool:
-    """Whether CI may compare with what another machine has recorded: the extra `[replay]` is the consent."""
-    return bool(os.environ.get("CI")) and importlib.util.find_spec("uv") is not None
+    """Whether CI may compare with what another machine has recorded."""
+    return bool(os.environ.get("CI")) and may_fetch()
 
 
 def _moved(session: MetalSession, measurement: Measurement, stored: Entry, settings: Settings) -> Judgement:

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from ..worker.sources import interpreter_folders, is_below
 from .git import asked, git
+from .history import HEAD
 from .stack_file import FOLDER as STACKS
 
 MOST_CANDIDATES = 50
@@ -73,42 +74,61 @@ def code_of_tree(top: Path, baselines: Path, imported: Iterable[str] = ()) -> Co
     return None
 
 
-def digest_of_commit(top: Path, commit: str, baselines: Path, without: Collection[str] = ()) -> str | None:
-    """The digest of a commit's files but some; None where the repository has not all of it."""
+def digest_of_commit(
+    top: Path, commit: str, baselines: Path, without: Collection[str] = (), repository: Path | None = None
+) -> str | None:
+    """The digest of a commit's files but some; None where the repository has not all of it.
+
+    Args:
+        top: of the working tree.
+        commit: as hexadecimal digits.
+        baselines: the folder of the baseline files, in that tree.
+        without: paths of files.
+        repository: that has the commit, where it is not the working tree's.
+    """
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        listed = git(top, "ls-tree", "-r", "-z", "--full-tree", commit)
+        listed = git(repository or top, "ls-tree", "-r", "-z", "--full-tree", commit)
         entries = [entry for entry in _entries(listed) if entry[0] not in without]
         return _digest(entries, _left_out(top, baselines))
     return None
 
 
-def commit_with(top: Path, code: Code, recorded: str | None, file: Path) -> str | None:
+def commit_with(
+    top: Path, code: Code, recorded: str | None, file: Path, repository: Path | None = None
+) -> str | None:
     """A commit that holds that code; None where none is found.
 
     A commit may hold more: files that were new in the working tree too, and that nothing imported.
 
     Args:
-        top: of the repository.
+        top: of the working tree.
         code: as measured.
         recorded: the commit on which it was measured, perhaps with changes.
         file: the baseline file, whose changes name more commits: code and baseline are committed together, or squashed.
+        repository: whose commits are looked at, where it is not the working tree's.
     """
+    path = Path(os.path.relpath(file.resolve(), top)).as_posix()
     words = ["log", "--format=%H", f"--max-count={MOST_CANDIDATES}"]
+    begins = [] if repository is None else [HEAD]
     found = [
         *([recorded] if recorded is not None else []),
-        *(asked(top, *words, f"-S{code.digest}", "--", str(file)) or "").split(),
-        *(asked(top, *words, "--", str(file)) or "").split(),
+        *(asked(top, *words, f"-S{code.digest}", "--", path) or "" if repository is None else "").split(),
+        *(asked(repository or top, *words, *begins, "--", path) or "").split(),
     ]
-    return next((one for one in dict.fromkeys(found) if _holds(top, one, code, recorded, file.parent)), None)
+    return next(
+        (one for one in dict.fromkeys(found) if _holds(top, one, code, recorded, file.parent, repository)), None
+    )
 
 
-def _holds(top: Path, commit: str, code: Code, recorded: str | None, baselines: Path) -> bool:
-    if digest_of_commit(top, commit, baselines) == code.digest:
+def _holds(
+    top: Path, commit: str, code: Code, recorded: str | None, baselines: Path, repository: Path | None
+) -> bool:
+    if digest_of_commit(top, commit, baselines, (), repository) == code.digest:
         return True
     for base in filter(None, (recorded, f"{commit}^")):
-        new = asked(top, "diff", "--name-only", "--diff-filter=A", "--no-renames", "-z", base, commit)
+        new = asked(repository or top, "diff", "--name-only", "--diff-filter=A", "--no-renames", "-z", base, commit)
         beside = {*(new or "").split("\0")} - {"", *code.added}
-        if beside and digest_of_commit(top, commit, baselines, beside) == code.digest:
+        if beside and digest_of_commit(top, commit, baselines, beside, repository) == code.digest:
             return True
     return False
 

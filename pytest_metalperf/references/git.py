@@ -28,6 +28,7 @@ def git(
     seconds: float = GIT_SECONDS,
     index: Path | None = None,
     objects: tuple[Path, Path] | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> str:
     """What a git command prints; no hook runs.
 
@@ -39,6 +40,7 @@ def git(
         seconds: after which it is ended.
         index: a file of our own, for a command that writes an index.
         objects: a folder of our own, for one that writes objects, and that of the repository's.
+        variables: of its environment, besides.
 
     Raises:
         OSError: where there is no git.
@@ -56,6 +58,7 @@ def git(
             "GIT_TERMINAL_PROMPT": "0",
             **({} if index is None else {"GIT_INDEX_FILE": str(index)}),
             **({} if objects is None else dict(zip(_OBJECTS, map(str, objects), strict=True))),
+            **(variables or {}),
         },
     )
     if done.returncode:
@@ -69,7 +72,7 @@ def _elsewhere(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name not in OF_A_REPOSITORY}
 
 
-def check_out(top: Path, commit: str, tree: Path, seconds: float) -> None:
+def check_out(repository: Path, commit: str, tree: Path, seconds: float) -> None:
     """Write the files of a commit to `tree`, a folder that is not there yet.
 
     No worktree is added: the repository knows nothing of it, so nothing is left in it whenever we are killed.
@@ -79,8 +82,10 @@ def check_out(top: Path, commit: str, tree: Path, seconds: float) -> None:
         subprocess.SubprocessError: when it fails or takes too long.
     """
     index = tree.with_name("index")
-    git(top, "read-tree", commit, seconds=seconds, index=index)
-    git(top, "checkout-index", "--all", f"--prefix={tree}{os.sep}", seconds=seconds, index=index)
+    git(repository, "read-tree", commit, seconds=seconds, index=index)
+    # a repository without a working tree of its own takes the one that it is told, and writes below the prefix alone
+    words = [] if asked(repository, "rev-parse", "--is-bare-repository") != "true" else [f"--work-tree={tree.parent}"]
+    git(repository, *words, "checkout-index", "--all", f"--prefix={tree}{os.sep}", seconds=seconds, index=index)
 
 
 def asked(folder: Path, *words: str) -> str | None:

@@ -226,13 +226,14 @@ def _revision(text: str, commit: str, rootdir: Path) -> Reference:
         raise BadReference(f"--metal-against {text}: {_short(error)}") from None
 
 
-def at_commit(name: str, commit: str, top: Path) -> Reference:
+def at_commit(name: str, commit: str, top: Path, repository: Path | None = None) -> Reference:
     """A commit of a repository, laid out in a folder of its own.
 
     Args:
         name: for messages.
         commit: as hexadecimal digits.
-        top: of the repository.
+        top: of the working tree.
+        repository: that has the commit, where it is not the working tree's.
 
     Raises:
         BadReference: where it cannot be checked out.
@@ -240,7 +241,7 @@ def at_commit(name: str, commit: str, top: Path) -> Reference:
     folder = made()
     tree = folder.resolve() / top.name
     try:
-        check_out(top, commit, tree, CHECKOUT_SECONDS)
+        check_out(repository or top, commit, tree, CHECKOUT_SECONDS)
     except BaseException as error:
         removed(folder)
         if isinstance(error, (OSError, subprocess.SubprocessError)):

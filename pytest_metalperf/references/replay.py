@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib.util
 import os
 import subprocess
 from collections.abc import Mapping
@@ -27,6 +28,9 @@ from ..workloads.workload import Workload
 from .code import Code, code_of_tree, commit_with, digest_of_commit, link_data, top_of
 from .collected import Collected, collected
 from .environment import Environments, NoEnvironment
+from .git import is_shallow
+from .history import NoHistory, Remote
+from .installer import EXTRA
 from .reference import BadReference, Reference, at_commit
 from .stack import Stack, difference
 from .stack_file import read, remove_unused, write
@@ -106,11 +110,13 @@ class Recipes:
     baselines: Path
     environments: Environments = field(default_factory=Environments)
     _codes: dict[tuple[str, ...], Code | None] = field(default_factory=dict)
-    _commits: dict[str, str | None] = field(default_factory=dict)
+    _commits: dict[str, tuple[str | None, str]] = field(default_factory=dict)
+    _elsewhere: dict[str, Path] = field(default_factory=dict)
     _references: dict[tuple[object, ...], Reference] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._top = top_of(self.rootdir)
+        self._remote = None if self._top is None else Remote(self._top)
         self._others: dict[str, dict[str, Entry]] | None = None
 
     def today(self, workload: Workload, run: Run) -> Today | None:
@@ -211,14 +217,35 @@ class Recipes:
         assert recipe.digest is not None
         if recipe.digest not in self._commits:
             code = Code(recipe.digest, tuple(recipe.added))
-            self._commits[recipe.digest] = commit_with(self._top, code, recipe.commit, store)
-        commit = self._commits[recipe.digest]
+            found = commit_with(self._top, code, recipe.commit, store)
+            why = ""
+            if found is None and is_shallow(self._top):
+                found, why = self._from_remote(code, recipe.commit, store)
+            self._commits[recipe.digest] = found, why
+        commit, why = self._commits[recipe.digest]
         if commit is None:
             raise NoReplay(
                 "no commit holds the code of its baseline as it was measured: commit code and baseline together, or record"
-                " it again"
+                f" it again{why}"
             )
-        return None if digest_of_commit(self._top, commit, self.baselines) == digest else commit
+        lies_in = self._elsewhere.get(commit)
+        return None if digest_of_commit(self._top, commit, self.baselines, (), lies_in) == digest else commit
+
+    def _from_remote(self, code: Code, recorded: str | None, store: Path) -> tuple[str | None, str]:
+        """A commit that the clone lacks, or why there is none."""
+        assert self._top is not None
+        assert self._remote is not None
+        shallow = "; this clone is shallow, so its history was not looked at: "
+        if not may_fetch():
+            return None, f"{shallow}{EXTRA} lets it be fetched, or `fetch-depth: 0` where CI checks out"
+        try:
+            history = self._remote.history()
+            commit = commit_with(self._top, code, recorded, store, history)
+            if commit is not None:
+                self._elsewhere[commit] = self._remote.whole(commit)
+            return commit, ""
+        except NoHistory as error:
+            return None, f"{shallow}{error}"
 
     def _reference(self, commit: str | None, python: str, variables: Mapping[str, str | None]) -> Reference:
         key = (commit, python, *sorted(variables.items(), key=str))
@@ -233,7 +260,7 @@ class Recipes:
     def _checked_out(self, commit: str) -> Reference:
         assert self._top is not None
         try:
-            found = at_commit(f"its baseline ({commit[:10]})", commit, self._top)
+            found = at_commit(f"its baseline ({commit[:10]})", commit, self._top, self._elsewhere.get(commit))
         except (BadReference, OSError, subprocess.SubprocessError) as error:
             raise NoReplay(f"the code of its baseline cannot be laid out: {error}") from None
         assert found.interpreter.moved is not None
@@ -250,11 +277,18 @@ class Recipes:
         """Remove the checkouts, and, where entries were replaced, the stacks that no entry needs any more."""
         for reference in self._references.values():
             reference.close()
+        if self._remote is not None:
+            self._remote.close()
         self.environments.close()
         if unused:
             with contextlib.suppress(OSError), locked(self.baselines.resolve()) as alone:
                 if alone:
                     remove_unused(self.baselines)
+
+
+def may_fetch() -> bool:
+    """Whether code and packages may be fetched: the extra `[replay]` is the consent."""
+    return importlib.util.find_spec("uv") is not None
 
 
 @functools.cache

@@ -135,6 +135,14 @@ def test_the_same_code_on_a_slow_machine_needs_no_pairs(project):
     result.stdout.no_fnmatch_line("*in turn*")
 
 
+def test_load_excuses_nothing_where_nothing_differs_and_is_the_machine(project):
+    """Competing processes all the while: by the stored figures alone that is `inconclusive`."""
+    project.suite.set(machine=2.0, conditions={"other_load": 0.5})
+    result = project.suite.run()
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["own*machine", "*nothing that can be seen differs*"])
+
+
 def test_a_clear_first_look_spares_the_replay(project):
     project.write(0.1, text=BUILDER + "# nothing of it changes what is computed\n")
     project.suite.trained()
@@ -381,7 +389,7 @@ def test_a_machine_never_seen_compares_with_what_another_recorded(elsewhere):
 
 def test_in_ci_it_does_so_by_itself_where_the_extra_is_installed(elsewhere, monkeypatch):
     monkeypatch.setenv("CI", "true")
-    monkeypatch.setattr("pytest_metalperf.judge.replay.importlib.util.find_spec", lambda name: name == "uv")
+    monkeypatch.setattr("pytest_metalperf.references.replay.importlib.util.find_spec", lambda name: name == "uv")
     elsewhere.write(0.1, text=BUILDER + "# nothing of it changes what is computed\n")
     elsewhere.suite.run().assert_outcomes(passed=1)
     elsewhere.write(0.115)
@@ -400,3 +408,47 @@ def test_without_consent_it_has_no_baseline(elsewhere):
     elsewhere.write(0.115)
     result = elsewhere.suite.run()
     result.stdout.fnmatch_lines(["own*no baseline"])
+
+
+# a clone without its history
+
+
+@pytest.fixture
+def shallow(elsewhere, tmp_path, monkeypatch):
+    """What CI checks out: one commit of a project that has gone on since it recorded."""
+    elsewhere.write(0.1, text=BUILDER + "# nothing of it changes what is computed\n")
+    elsewhere.commit()
+    origin = tmp_path / "origin"
+    shutil.move(elsewhere.path, origin)
+    subprocess.run(["git", "clone", "-q", "--depth=1", origin.as_uri(), str(elsewhere.path)], check=True)
+    monkeypatch.chdir(elsewhere.path)
+    return elsewhere
+
+
+def consent(monkeypatch, given=True):
+    monkeypatch.setattr("pytest_metalperf.references.replay.may_fetch", lambda: given)
+
+
+def test_the_code_of_the_baseline_is_fetched_beside_a_shallow_clone(shallow, monkeypatch):
+    consent(monkeypatch)
+    shallow.write(0.115)
+    result = shallow.suite.run("--metal-confirm=replay")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["own* slower than its baseline, trained in turn*", "  differs   code"])
+    assert shallow.git("rev-parse", "--is-shallow-repository") == "true"
+    assert shallow.git("rev-list", "--all", "--count") == "1"
+
+
+def test_without_consent_nothing_is_fetched_and_the_remedy_is_said(shallow, monkeypatch):
+    consent(monkeypatch, given=False)
+    shallow.write(0.115)
+    result = shallow.suite.run("--metal-confirm=replay")
+    result.stdout.fnmatch_lines(["*not replayed: no commit *; this clone is shallow*replay*fetch-depth: 0*"])
+
+
+def test_a_remote_that_gives_nothing_is_a_sentence(shallow, monkeypatch):
+    consent(monkeypatch)
+    shallow.git("remote", "set-url", "origin", "/nowhere")
+    shallow.write(0.115)
+    result = shallow.suite.run("--metal-confirm=replay")
+    result.stdout.fnmatch_lines(["*not replayed: no commit *; this clone is shallow*git fetch: fatal: '/nowhere' does *"])
