@@ -172,10 +172,29 @@ class MetalSession:
     def recipes(self) -> Recipes:
         """How the baselines of this session's folder are trained again."""
         if self._recipes is None:
+            from .references.environment import Environments
             from .references.replay import Recipes  # git, and packaging: only where a recipe is stored or followed
 
-            self._recipes = Recipes(self.rootdir, self.store.path.parent)
+            environments = Environments(waiting=self._installing)
+            self._recipes = Recipes(self.rootdir, self.store.path.parent, environments)
         return self._recipes
+
+    def built(self, reference: Reference) -> Reference:
+        """The same reference, with the project of the repository built from its code.
+
+        Raises:
+            NoBuild: in a clause, where that is impossible.
+        """
+        from .references.project import built  # packaging: only where a project is installed
+
+        assert reference.interpreter.moved is not None
+        try:
+            return built(reference, Path(reference.interpreter.moved[0]), self._installing)
+        finally:
+            self.on_progress(None)
+
+    def _installing(self, what: str, seconds: float) -> None:
+        self.on_progress(Progress("replay", "cpu", what, int(seconds)))
 
     def today(self, workload: Workload) -> Today | None:
         """What the runs of a workload trained with, by the one whose worker was asked; None where none was."""

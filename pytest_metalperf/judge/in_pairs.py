@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..measure.in_turn import take_turns
 from ..measure.plan import Plan, Progress, Request
 from ..measure.worker import WorkerError
+from ..references.project import NoBuild
 from ..references.reference import Reference
 from ..results.run import Run, run_of
 from ..session import MetalSession
@@ -81,16 +82,46 @@ def in_pairs(
         session.fleet.wait(workers)
         here, there = (worker.results["imports"] for worker in workers)
         if wrong := reference.wrong_imports(here, there):
-            raise WorkerError("reference", wrong)
+            raise _WrongImports("reference", wrong)
 
     def seen(side: int) -> list[Run]:
         return [run_of(pair[side].answers, session.id) for pair in pairs]
 
     try:
         while not pairs or not enough(seen(0), seen(1)):
-            pairs.append(take_turns(session.fleet, requests, plan, progress, len(pairs), check))
+            try:
+                pairs.append(take_turns(session.fleet, requests, plan, progress, len(pairs), check))
+            except WorkerError as error:
+                if reference.built is not None or not (isinstance(error, _WrongImports) or _lacks_a_module(error)):
+                    raise
+                reference = _built(session, reference, error)
+                requests = requests[0], requests[1]._replace(interpreter=reference.interpreter)
     finally:
         session.on_progress(None)
+
+
+class _WrongImports(WorkerError):
+    """A side imports other code than it should: the project is installed."""
+
+
+def _lacks_a_module(error: WorkerError) -> bool:
+    return "No module named " in error.message
+
+
+def _built(session: MetalSession, reference: Reference, error: WorkerError) -> Reference:
+    """The same, with the project built from the revision's code.
+
+    Raises:
+        WorkerError: what made it necessary, where nothing can be built; with the reason where the project is installed.
+    """
+    try:
+        return session.built(reference)
+    except NoBuild as why:
+        if not isinstance(error, _WrongImports):
+            raise error from None
+        raise WorkerError(
+            error.kind, f"{error.message}; it was not built for a comparison: {why}", error.details
+        ) from None
 
 
 def judged_pairs(ours: Sequence[Run], theirs: Sequence[Run], settings: Settings) -> Judgement:

@@ -51,6 +51,7 @@ class Interpreter:
         variables: environment variables that its workers start with; None is unset.
         own_packages: whether it has all packages that its workers need, so that folders of this process's packages are left
             out of their import path.
+        first: folders that its workers import from before any other, but for our own code.
     """
 
     name: str = ""
@@ -59,6 +60,7 @@ class Interpreter:
     moved: tuple[str, str] | None = None
     variables: Mapping[str, str | None] = field(default_factory=dict)
     own_packages: bool = False
+    first: tuple[str, ...] = ()
 
     def source(self, source: Mapping[str, Any]) -> Mapping[str, Any]:
         """Where this interpreter finds what `source` describes: in its own checkout, if it is of the repository."""

@@ -198,11 +198,12 @@ def _not_text(value: Any) -> str | None:
 
 def _import_path(launch: Launch, interpreter: Interpreter) -> Any:
     if launch.own:
-        return [whole(entry) for entry in sys.path]
+        return [*interpreter.first, *(whole(entry) for entry in sys.path)]
     if not launch.local:
         return [], []
     path = [entry for entry in sys.path if not (interpreter.own_packages and holds_packages(entry))]
-    return import_path(path, interpreter_folders())
+    before, after = import_path(path, interpreter_folders())
+    return [*interpreter.first, *before], after
 
 
 @contextlib.contextmanager

@@ -93,9 +93,7 @@ def digest_of_commit(
     return None
 
 
-def commit_with(
-    top: Path, code: Code, recorded: str | None, file: Path, repository: Path | None = None
-) -> str | None:
+def commit_with(top: Path, code: Code, recorded: str | None, file: Path, repository: Path | None = None) -> str | None:
     """A commit that holds that code; None where none is found.
 
     A commit may hold more: files that were new in the working tree too, and that nothing imported.
@@ -120,9 +118,7 @@ def commit_with(
     )
 
 
-def _holds(
-    top: Path, commit: str, code: Code, recorded: str | None, baselines: Path, repository: Path | None
-) -> bool:
+def _holds(top: Path, commit: str, code: Code, recorded: str | None, baselines: Path, repository: Path | None) -> bool:
     if digest_of_commit(top, commit, baselines, (), repository) == code.digest:
         return True
     for base in filter(None, (recorded, f"{commit}^")):

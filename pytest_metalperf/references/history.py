@@ -113,7 +113,7 @@ class Remote:
 
 
 def _variables(settings: list[tuple[str, str]]) -> dict[str, str]:
-    """git's settings as variables, which other users of the machine do not see; nothing asks a person for a password."""
+    """Git's settings as variables, which other users of the machine do not see; nothing asks a person for a password."""
     first = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
     found = {"GIT_CONFIG_COUNT": str(first + len(settings)), "GIT_ASKPASS": "true"}
     for number, (key, value) in enumerate(settings, first):

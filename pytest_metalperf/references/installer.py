@@ -31,6 +31,9 @@ SETTINGS = {
 }  # fmt: skip
 """Where uv finds packages and interpreters; whatever else it could be told, such as overrides and targets, is left out."""
 
+VERSIONS = ("SETUPTOOLS_SCM_PRETEND_VERSION", "PDM_BUILD_SCM_VERSION")
+"""What tells build backends that ask git for a version what to take instead."""
+
 _OF_AN_INDEX = re.compile(r"UV_INDEX_\w+_(USERNAME|PASSWORD)")
 _NOT_THEIRS = ("UV_", "PIP_", "PYTHON", "VIRTUAL_ENV", "CONDA_", "_CONDA")
 _MARKS = re.compile(r"\x1b\[[0-9;]*m|[×╰─▶│├┬]+")
@@ -130,6 +133,28 @@ class Installer:
             ]
             found = variables(os.environ, of_pip(os.environ))
             self._run(words, folder, found, held, f"installing {len(packages)} packages")
+
+    def build(self, tree: Path, target: Path, python: str, version: str) -> None:
+        """Build the project in `tree` as any `pip install` of it does, and install it, and nothing else, into `target`.
+
+        Args:
+            tree: with a pyproject.toml or setup.py.
+            target: a folder that is not there yet, whose parent is of this user alone.
+            python: the interpreter to build for.
+            version: for a project that asks git for its own: what is built here is no repository.
+
+        Raises:
+            InstallError: with uv's own reason.
+            OSError: where nothing can be written beside `target`.
+        """
+        folder = target.parent / f"{target.name}-build"
+        folder.mkdir(exist_ok=True)
+        (folder / "pyproject.toml").write_text("[tool.uv]\nmanaged = false\n")  # as for `make`
+        unfinished = folder / "site"
+        words = ["pip", "install", *PLAIN, "--python", python, "--no-deps", "--target", str(unfinished), str(tree)]
+        found = {**variables(os.environ, of_pip(os.environ)), **dict.fromkeys(VERSIONS, version)}
+        self._run(words, folder, found, (), "building the project")
+        unfinished.rename(target)
 
     def _run(
         self, words: Sequence[str], folder: Path, environment: Mapping[str, str], held: Sequence[int], what: str

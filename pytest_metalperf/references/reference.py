@@ -19,6 +19,7 @@ from ..measure.temporary import made, removed
 from ..worker.sources import moved
 from ..workloads.workload import Workload, WorkloadError
 from .git import asked, check_out, commit_of, git, is_shallow, refusal
+from .installed import modules
 
 Imports = Mapping[str, Any]
 OURS = __package__.partition(".")[0]
@@ -42,12 +43,16 @@ class Reference:
         interpreter: where its workers' code comes from.
         python: its interpreter's version.
         own_package: whether this package itself is of the repository, so that its models are the revision's too.
+        built: where the project lies as built from its code; None where the checkout itself is imported.
+        project: top-level modules of the project as it is installed here.
     """
 
     name: str
     interpreter: Interpreter
     python: str
     own_package: bool = False
+    built: Path | None = None
+    project: frozenset[str] = frozenset()
     _folder: Path | None = field(default=None, repr=False)
 
     def moved(self, source: Mapping[str, Any] | str) -> Mapping[str, Any] | str:
@@ -106,20 +111,29 @@ class Reference:
             return ""
         old, new = (Path(folder).resolve() for folder in self.interpreter.moved)
         for name, path, inside in _modules(there, old):
-            of_repository = "." not in name and name not in sys.stdlib_module_names and _holds(new, name)
-            if not path.is_relative_to(new) and (inside or of_repository):
+            top_level = "." not in name and name not in sys.stdlib_module_names
+            of_repository = top_level and (name in self.project or _holds(new, name))
+            if not self._is_theirs(path) and (inside or of_repository):
                 return (
                     f"{name} was imported from {path}, not from {self.name}: an editable or compiled installation defeats"
                     " --metal-against with a revision; install each revision into an environment of its own and name its"
                     " interpreter instead"
                 )
         for name, path, inside in _modules(here, old):
-            if inside and path.suffix in COMPILED and not (new / path.relative_to(old)).exists():
+            if inside and self.built is None and path.suffix in COMPILED and not (new / path.relative_to(old)).exists():
                 return (
                     f"{name} is compiled in the working tree and not in {self.name}: build each revision in an environment of"
                     " its own and name its interpreter instead"
                 )
         return ""
+
+    def _is_theirs(self, path: Path) -> bool:
+        assert self.interpreter.moved is not None
+        return any(
+            path.is_relative_to(folder.resolve())
+            for folder in (Path(self.interpreter.moved[1]), self.built)
+            if folder is not None
+        )
 
     def missing_module(self, message: str) -> str:
         """Where a module that the checkout lacks lies in the working tree, out of git's sight; empty where it does not."""
@@ -251,7 +265,8 @@ def at_commit(name: str, commit: str, top: Path, repository: Path | None = None)
     theirs = Path(moved(str(package), str(top), str(tree)))
     own = theirs != package and (theirs / "worker" / "serve.py").exists()
     interpreter = Interpreter(name=name, package=theirs if own else package, moved=(str(top), str(tree)))
-    return Reference(name, interpreter, sys.version.split()[0], own, folder)
+    python = sys.version.split()[0]
+    return Reference(name, interpreter, python, own, project=frozenset() if own else modules(top), _folder=folder)
 
 
 def _modules(imports: Imports, repository: Path) -> Iterator[tuple[str, Path, bool]]:

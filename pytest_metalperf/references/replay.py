@@ -30,6 +30,7 @@ from .collected import Collected, collected
 from .environment import Environments, NoEnvironment
 from .git import is_shallow
 from .history import NoHistory, Remote
+from .installed import Project
 from .installer import EXTRA
 from .reference import BadReference, Reference, at_commit
 from .stack import Stack, difference
@@ -49,12 +50,14 @@ class Today:
         code: of the repository; None outside git.
         packages: that its worker had loaded.
         variables: that say how to compute, by name.
+        stale: an installed file of the project that is not what the working tree has; empty for none.
     """
 
     file: str | None
     code: Code | None
     packages: Collected
     variables: Mapping[str, str]
+    stale: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,7 @@ class Recipes:
     def __post_init__(self) -> None:
         self._top = top_of(self.rootdir)
         self._remote = None if self._top is None else Remote(self._top)
+        self._project = None if self._top is None else Project(self._top)
         self._others: dict[str, dict[str, Entry]] | None = None
 
     def today(self, workload: Workload, run: Run) -> Today | None:
@@ -126,20 +130,27 @@ class Recipes:
         file = self._of_repository(workload.source)
         if workload.source["kind"] == "import" and file is None:
             return None
+        stale = (
+            "" if self._top is None or self._project is None else self._project.stale(run.loaded["imports"]["files"])
+        )
         code = Code(_own_digest()) if workload.source["kind"] == "reference" else None
         if file is not None and self._top is not None:
             names = tuple(sorted(run.loaded["imports"]["files"].values()))
             if names not in self._codes:
                 self._codes[names] = code_of_tree(self._top, self.baselines, names)
             code = self._codes[names]
-        return Today(file, code, collected(run.loaded["stack"], self._top), computing(run.versions))
+        return Today(file, code, collected(run.loaded["stack"], self._top), computing(run.versions), stale)
 
-    def accepted(self, workload: Workload, today: Today, commit: str | None) -> Accepted:
+    def accepted(self, workload: Workload, today: Today, commit: str | None) -> Accepted | None:
         """The recipe to store; its stack is written first, so call it under the lock of the baselines' folder.
+
+        None where what was measured is an installed copy of other code than the working tree's.
 
         Raises:
             OSError: when the stack cannot be written.
         """
+        if today.stale:
+            return None
         return Accepted(
             commit=commit,
             digest=None if today.code is None else today.code.digest,
@@ -178,6 +189,8 @@ class Recipes:
             NoReplay: in one sentence.
         """
         digest = None if today.code is None else today.code.digest
+        if today.stale:
+            raise NoReplay(f"{today.stale} is not what the working tree has: install the project again")
         if recipe.stack is None or (recipe.digest is None and digest is not None):
             raise NoReplay("its baseline was recorded without a recipe; record it again, and it is one")
         try:
@@ -271,6 +284,8 @@ class Recipes:
         if self._top is None or "file" not in source:
             return None
         path = Path(source["file"]).resolve()
+        if self._project is not None and not self._project.is_of_tree(path):
+            path = self._project.counterpart(source["module"], path) or Path(os.sep)
         return path.relative_to(self._top).as_posix() if path.is_relative_to(self._top) else None
 
     def close(self, *, unused: bool = False) -> None:

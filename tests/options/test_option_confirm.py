@@ -451,4 +451,6 @@ def test_a_remote_that_gives_nothing_is_a_sentence(shallow, monkeypatch):
     shallow.git("remote", "set-url", "origin", "/nowhere")
     shallow.write(0.115)
     result = shallow.suite.run("--metal-confirm=replay")
-    result.stdout.fnmatch_lines(["*not replayed: no commit *; this clone is shallow*git fetch: fatal: '/nowhere' does *"])
+    result.stdout.fnmatch_lines(
+        ["*not replayed: no commit *; this clone is shallow*git fetch: fatal: '/nowhere' does *"]
+    )

@@ -1,6 +1,6 @@
 """Trials of the replay on this machine: a project that is recorded once, and gated again and again in fresh sessions.
 
-    python tests/speed/replays.py FOLDER [--rounds 20] [--kinds unchanged,slower,package,machine] [--backend tensorflow]
+    python tests/speed/replays.py FOLDER [--rounds 20] [--kinds unchanged,slower,package,machine] [--backend tensorflow] [--device cpu]
 
 The project is a git repository with a stack of 20 dense layers, and a small package of its own that says how many. A round
 gates it once in each way: `unchanged` by a commit without effect on it, `slower` by a commit with two layers more,
@@ -43,7 +43,7 @@ from depthlib import DEPTH
 MORE = {more}
 
 
-def build(batch_size=128, width=512):
+def build(batch_size={batch}, width={width}):
 {body}
 """
 BODIES = {
@@ -60,13 +60,16 @@ BODIES = {
     return model, (x, x)
 """,
     "torch": """
+    import os
+
     import torch
 
+    device = os.environ["KERAS_TORCH_DEVICE"]
     torch.manual_seed(0)
     layers = [torch.nn.Linear(width, width, bias=False) for _ in range(DEPTH + MORE)]
-    model = torch.nn.Sequential(*layers)
+    model = torch.nn.Sequential(*layers).to(device)
     optimizer = torch.optim.SGD(model.parameters(), 1e-6)
-    x = torch.randn(batch_size, width)
+    x = torch.randn(batch_size, width, device=device)
 
     def step():
         optimizer.zero_grad()
@@ -111,14 +114,15 @@ def pytest_metalperf_measured(measurement: Measurement) -> None:
 class Project:
     """The recorded project, with an interpreter for each version of its package."""
 
-    def __init__(self, folder: Path, backend: str) -> None:
-        self.folder, self.root, self.backend = folder, folder / "project", backend
+    def __init__(self, folder: Path, backend: str, device: str) -> None:
+        self.folder, self.root, self.backend, self.device = folder, folder / "project", backend, device
         self.pythons = {version: folder / f"python{version}" / "bin" / "python" for version in ("1.0", "2.0")}
         self.cache, self.results = folder / "cache", folder / "trials.jsonl"
 
     def write(self, more: int = 0, comment: str = "") -> None:
         body = BODIES["torch" if self.backend == "torch" else "keras"].strip("\n")
-        (self.root / "net.py").write_text(NET.format(more=more, body=body) + comment)
+        batch, width = (128, 512) if self.device == "cpu" else (2048, 2048)
+        (self.root / "net.py").write_text(NET.format(more=more, body=body, batch=batch, width=width) + comment)
 
     def git(self, *words: str) -> None:
         own = ["git", "-C", str(self.root), "-c", "user.name=trial", "-c", "user.email=trial@localhost"]
@@ -163,7 +167,12 @@ class Project:
         done = subprocess.run(
             [
                 *(str(self.pythons[version]), "-m", "pytest", "-q", "-p", "replays", "-p", "no:cacheprovider"),
-                *(f"--rootdir={self.root}", "--metal-devices=cpu", f"--metal-backend={self.backend}", *flags),
+                *(
+                    f"--rootdir={self.root}",
+                    f"--metal-devices={self.device}",
+                    f"--metal-backend={self.backend}",
+                    *flags,
+                ),
             ],
             cwd=self.root,
             env=environment,
@@ -228,7 +237,9 @@ def counts(lines: list[dict]) -> None:
     for kind in KINDS:
         for competing in sorted({one["competing"] for one in lines if one["kind"] == kind}):
             mine = [one for one in lines if one["kind"] == kind and one["competing"] == competing]
-            said = ", ".join(f"{count} {verdict}" for verdict, count in Counter(o["verdict"] for o in mine).most_common())
+            said = ", ".join(
+                f"{count} {verdict}" for verdict, count in Counter(o["verdict"] for o in mine).most_common()
+            )
             sds = [one["pair_sd"] for one in mine if one["pair_sd"] is not None]
             pairs = f", {len(sds)} replayed, pairs differ by {spread(sds, 100)} %" if sds else ""
             loads = [load for one in mine for load in one["load"] if load is not None]
@@ -252,9 +263,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--backend", default="tensorflow")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--competing", choices=["never", "half", "always"], default="half")
     asked = parser.parse_args()
-    project = Project(asked.folder.resolve(), asked.backend)
+    project = Project(asked.folder.resolve(), asked.backend, asked.device)
     if not project.root.exists():
         project.record()
     lines = [json.loads(line) for line in project.results.read_text().splitlines()] if project.results.exists() else []
