@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .measure.fleet import Fleet
     from .measure.in_turn import Turns
     from .measure.worker import WorkerError
+    from .references.environment import Environments
     from .references.reference import Reference
     from .references.replay import Recipes, Today
 
@@ -97,6 +98,7 @@ class MetalSession:
         self._pairs: dict[tuple[str, str, str], list[tuple[Turns, Turns]]] = {}
         self._reference: Reference | None = None
         self._recipes: Recipes | None = None
+        self._environments: Environments | None = None
         self._todays: dict[tuple[str, str], Today | None] = {}
         self._claims: dict[str, _Claim] = {}
         self._revision: Revision | None = None
@@ -164,19 +166,29 @@ class MetalSession:
         """
         if self._reference is None:
             from .references.reference import find
+            from .references.requirements import is_requirements, of_requirements
 
-            self._reference = find(self.settings.against, self.rootdir)
+            named = self.settings.against
+            found = of_requirements(named, self.environments) if is_requirements(named) else find(named, self.rootdir)
+            self._reference = found
         return self._reference
+
+    @property
+    def environments(self) -> Environments:
+        """Where the packages of others are installed."""
+        if self._environments is None:
+            from .references.environment import Environments  # packaging: only where something is installed
+
+            self._environments = Environments(waiting=self._installing)
+        return self._environments
 
     @property
     def recipes(self) -> Recipes:
         """How the baselines of this session's folder are trained again."""
         if self._recipes is None:
-            from .references.environment import Environments
             from .references.replay import Recipes  # git, and packaging: only where a recipe is stored or followed
 
-            environments = Environments(waiting=self._installing)
-            self._recipes = Recipes(self.rootdir, self.store.path.parent, environments)
+            self._recipes = Recipes(self.rootdir, self.store.path.parent, self.environments)
         return self._recipes
 
     def built(self, reference: Reference) -> Reference:
@@ -465,6 +477,8 @@ class MetalSession:
                 self._reference.close()
             if self._recipes is not None:
                 self._recipes.close(unused=bool(self.updates.recorded))
+            if self._environments is not None:
+                self._environments.close()
 
 
 def known_backends(added: Iterable[Mapping[str, Callable[[], Any]]]) -> dict[str, Mapping[str, Any] | str]:

@@ -19,6 +19,7 @@ MARKER = "metal_bench"
 SIZES = ("quick", "standard", "full")
 UPDATE_MODES = ("changed", "missing", "extend", "all", "anchor")
 PAIRS_PER_RUN = 3
+BASELINE = "baseline"
 QUICK = {"batches": 8, "warmup": 2, "runs": 2}
 
 
@@ -330,9 +331,10 @@ class Settings:
     against: str = _option(
         "--metal-against",
         "",
-        "compare, interleaved, with another interpreter or another git revision instead of stored baselines",
+        "compare, in turn, with a revision, an interpreter or the packages in a requirements.txt, instead of stored figures;"
+        " or with what each baseline was recorded with (baseline)",
         _text,
-        metavar="PYTHON|REV",
+        metavar="REV|PYTHON|FILE|baseline",
         marker=False,
     )
     force: bool = _option(
@@ -409,8 +411,14 @@ class Settings:
 
 
 def complete(given: Mapping[str, Any]) -> Settings:
-    """Settings from what was given at any level: a size of `quick` brings batches, warm-up and runs that nobody gave."""
-    return Settings(**{**(QUICK if given.get("size") == "quick" else {}), **given}, given=given)
+    """Settings from what was given at any level: a size of `quick` brings batches, warm-up and runs that nobody gave.
+
+    Whoever compares with baselines trains each of them again, whatever the first look says.
+    """
+    values = {**(QUICK if given.get("size") == "quick" else {}), **given}
+    if values.get("against") == BASELINE:
+        values.update(against="", confirm="replay")
+    return Settings(**values, given=given)
 
 
 def options() -> Sequence[dataclasses.Field[Any]]:
@@ -464,10 +472,8 @@ def resolve(flags: Mapping[str, object], ini: Mapping[str, object]) -> Settings:
     `--metal-size quick` brings its own batches, warm-up and runs, where nobody sets them.
     """
     settings = complete({**parsed(ini, INI, frozenset(option.name for option in options())), **flags})
-    if settings.against and settings.update_baselines:
-        raise SettingError(
-            "--metal-against compares without baselines and stores none: leave --metal-update-baselines out"
-        )
+    if settings.given.get("against") and settings.update_baselines:
+        raise SettingError("--metal-against compares and stores no baselines: leave --metal-update-baselines out")
     if settings.against and settings.host:
         raise SettingError("--metal-against needs both sides on this machine: leave --metal-host out")
     return settings

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..measure.in_turn import take_turns
 from ..measure.plan import Plan, Progress, Request
@@ -30,13 +30,11 @@ class Sides:
         reference: where their code comes from.
         ours: the workload as it is asked for here.
         theirs: as the reference builds it.
-        wrong_packages: what is wrong with the packages that a worker of theirs tells, in one sentence; None: nothing can be.
     """
 
     reference: Reference
     ours: Workload
     theirs: Workload
-    wrong_packages: Callable[[Mapping[str, Any]], str] | None = None
 
 
 def in_pairs(
@@ -70,10 +68,10 @@ def in_pairs(
         session.on_progress(Progress(workload.label, workload.device, phase, i, n, len(pairs) + 1, settings.max_pairs))
 
     def check(workers: Sequence[Worker]) -> None:
-        if sides.wrong_packages is not None and not pairs:
+        if reference.packages is not None and not pairs:
             workers[1].ask("stack")
             session.fleet.wait(workers)
-            if wrong := sides.wrong_packages(workers[1].results["stack"]):
+            if wrong := reference.wrong_packages(workers[1].results["stack"]):
                 raise WorkerError("reference", wrong)
         if reference.interpreter.moved is None:
             return

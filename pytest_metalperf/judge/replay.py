@@ -101,8 +101,7 @@ def in_turn(session: MetalSession, measurement: Measurement, settings: Settings,
         measurement.runs, measurement.reference, measurement.judgement = ours, ReferenceRuns(name, theirs), judgement
         return judgement.decided
 
-    wrong = None if replay.packages is None else replay.wrong_packages
-    sides = Sides(replay.reference, measurement.workload, replay.workload, wrong)
+    sides = Sides(replay.reference, measurement.workload, replay.workload)
     in_pairs(session, sides, settings, plan_of(settings), enough, purpose="replay")
     judgement = measurement.judgement
     assert judgement is not None

@@ -18,8 +18,10 @@ from ..measure.interpreter import Interpreter
 from ..measure.temporary import made, removed
 from ..worker.sources import moved
 from ..workloads.workload import Workload, WorkloadError
+from .collected import collected
 from .git import asked, check_out, commit_of, git, is_shallow, refusal
 from .installed import modules
+from .stack import Stack
 
 Imports = Mapping[str, Any]
 OURS = __package__.partition(".")[0]
@@ -43,6 +45,7 @@ class Reference:
         interpreter: where its workers' code comes from.
         python: its interpreter's version.
         own_package: whether this package itself is of the repository, so that its models are the revision's too.
+        packages: that its workers must load; None where nobody named any.
         built: where the project lies as built from its code; None where the checkout itself is imported.
         project: top-level modules of the project as it is installed here.
     """
@@ -51,6 +54,7 @@ class Reference:
     interpreter: Interpreter
     python: str
     own_package: bool = False
+    packages: Stack | None = None
     built: Path | None = None
     project: frozenset[str] = frozenset()
     _folder: Path | None = field(default=None, repr=False)
@@ -126,6 +130,23 @@ class Reference:
                     " its own and name its interpreter instead"
                 )
         return ""
+
+    def wrong_packages(self, answer: Mapping[str, Any]) -> str:
+        """What a worker of theirs has loaded otherwise than named, in one sentence; empty for nothing.
+
+        Args:
+            answer: of its `stack`.
+        """
+        if self.packages is None:
+            return ""
+        there = {one.name: one for one in collected(answer).installed}
+        wrong = [
+            f"{one.name} {there[one.name].version if one.name in there else 'none'} instead of {one.version}"
+            for one in self.packages.packages
+            if one.name not in there or there[one.name].version != one.version
+        ]
+        first = f"{', '.join(wrong[:3])}{f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''}"
+        return f"{self.name} would import {first}: look what PYTHONPATH and .pth files put first" if wrong else ""
 
     def _is_theirs(self, path: Path) -> bool:
         assert self.interpreter.moved is not None

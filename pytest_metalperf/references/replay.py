@@ -69,34 +69,12 @@ class Replay:
         workload: as it was recorded.
         differs: code, packages and variables that differ from today's, a clause each.
         not_replayed: what of that is today's all the same, a clause each: then `within` says nothing of it.
-        packages: that its workers must load, where they are not today's.
     """
 
     reference: Reference | None
     workload: Workload
     differs: tuple[str, ...] = ()
     not_replayed: tuple[str, ...] = ()
-    packages: Stack | None = None
-
-    def wrong_packages(self, answer: Mapping[str, Any]) -> str:
-        """What a worker of theirs has loaded otherwise than recorded, in one sentence; empty for nothing.
-
-        Args:
-            answer: of its `stack`.
-        """
-        if self.packages is None:
-            return ""
-        there = {one.name: one for one in collected(answer).installed}
-        wrong = [
-            f"{one.name} {there[one.name].version if one.name in there else 'none'} instead of {one.version}"
-            for one in self.packages.packages
-            if one.name not in there or there[one.name].version != one.version
-        ]
-        return (
-            f"the replay would import {', '.join(wrong[:3])}: look what PYTHONPATH and .pth files put first"
-            if wrong
-            else ""
-        )
 
 
 @dataclass
@@ -111,7 +89,7 @@ class Recipes:
 
     rootdir: Path
     baselines: Path
-    environments: Environments = field(default_factory=Environments)
+    environments: Environments
     _codes: dict[tuple[str, ...], Code | None] = field(default_factory=dict)
     _commits: dict[str, tuple[str | None, str]] = field(default_factory=dict)
     _elsewhere: dict[str, Path] = field(default_factory=dict)
@@ -220,9 +198,10 @@ class Recipes:
                 if len(differs) == 1:
                     raise NoReplay(f"only its packages differ ({packages.words()}): {error}") from None
                 left = (f"{packages.words()} ({error})",)
-        reference = self._reference(commit, python, _set_as_then(recipe.variables or {}, today.variables))
+        then = _set_as_then(recipe.variables or {}, today.variables)
+        reference = self._reference(commit, theirs if python else None, python, then)
         own = _own_workload(recipe, workload, reference) if commit else workload
-        return Replay(reference, own, differs, left, theirs if python else None)
+        return Replay(reference, own, differs, left)
 
     def _commit_with(self, recipe: Accepted, store: Path, digest: str | None) -> str | None:
         """The commit that holds the recipe's code; None where that is the code of today, but for files that nothing imports."""
@@ -260,14 +239,16 @@ class Recipes:
         except NoHistory as error:
             return None, f"{shallow}{error}"
 
-    def _reference(self, commit: str | None, python: str, variables: Mapping[str, str | None]) -> Reference:
+    def _reference(
+        self, commit: str | None, packages: Stack | None, python: str, variables: Mapping[str, str | None]
+    ) -> Reference:
         key = (commit, python, *sorted(variables.items(), key=str))
         if key not in self._references:
             found = Reference("its baseline", HERE, "") if commit is None else self._checked_out(commit)
             interpreter = replace(
                 found.interpreter, name=found.name, python=python, variables=variables, own_packages=bool(python)
             )
-            self._references[key] = replace(found, interpreter=interpreter)
+            self._references[key] = replace(found, interpreter=interpreter, packages=packages)
         return self._references[key]
 
     def _checked_out(self, commit: str) -> Reference:
@@ -294,7 +275,6 @@ class Recipes:
             reference.close()
         if self._remote is not None:
             self._remote.close()
-        self.environments.close()
         if unused:
             with contextlib.suppress(OSError), locked(self.baselines.resolve()) as alone:
                 if alone:

@@ -43,7 +43,7 @@ def line(measurement: Measurement) -> str:
         return f"{key}: nothing that can be seen differs from what another machine recorded: code, packages, variables"
     if (
         measurement.no_replay
-        and measurement.verdict in ("slower", "inconclusive", "no baseline")
+        and measurement.verdict in ("within", "slower", "inconclusive", "no baseline")
         and not measurement.error
     ):
         return f"{key}: not replayed: {measurement.no_replay}"

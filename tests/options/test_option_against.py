@@ -7,6 +7,9 @@ import subprocess
 import sys
 
 import pytest
+from fake_distributions import put
+
+from pytest_metalperf.references.environment import Environment, Environments
 
 pytestmark = pytest.mark.processes
 
@@ -319,3 +322,70 @@ def test_a_file_with_the_name_of_a_revision_is_not_run(repository):
     result.stderr.fnmatch_lines(["*--metal-against origin/main: is a revision and a file or folder; write *"])
     assert not (repository.pytester.path / "ran").exists()
     repository.run("--metal-against=refs/heads/origin/main").assert_outcomes(passed=1)
+
+
+# baselines, and packages
+
+
+def test_each_baseline_is_trained_in_turn_by_hand(repository):
+    """Nobody stores anything, and what the first look says is no answer."""
+    (repository.pytester.path / ".gitignore").write_text("steps.log\nlock*\n__pycache__\n.pytest_cache\n")
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "second")
+    repository.run("--metal-update-baselines").assert_outcomes(passed=1)
+    before = repository.file.read_bytes()
+    slow(repository, 0.1001)
+    repository.trained()
+    result = repository.run("--metal-against=baseline")
+    result.assert_outcomes(passed=1)
+    assert len(repository.trained()) >= 1 + 2 * 3
+    slow(repository, 0.115)
+    result = repository.run("--metal-against=baseline")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["own* slower than its baseline, trained in turn*", "  differs   code"])
+    assert repository.file.read_bytes() == before
+
+
+def test_baselines_are_compared_or_stored(repository):
+    result = repository.run("--metal-against=baseline", "--metal-update-baselines")
+    result.stderr.fnmatch_lines(["*--metal-against compares and stores no baselines*"])
+
+
+@pytest.fixture
+def slowlib(suite, tmp_path, monkeypatch):
+    """A suite that imports an installed package; the folder where another version lies."""
+    for version, seconds in (("1.0", 0.1), ("2.0", 0.12)):
+        put(tmp_path / version, "slowlib", version, {"slowlib.py": f"SECONDS = {seconds}\n"})
+    monkeypatch.syspath_prepend(tmp_path / "2.0")
+    suite.write(OWN)
+    (suite.pytester.path / "own.py").write_text("import slowlib\n" + BUILDER.format(seconds="slowlib.SECONDS"))
+    sys.modules.pop("slowlib", None)
+
+    def of(environments, stack, tools=()):
+        python = tmp_path / "python"
+        python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path / "1.0"} exec {sys.executable} "$@"\n')
+        python.chmod(0o755)
+        return Environment(python, tmp_path)
+
+    monkeypatch.setattr(Environments, "of", of)
+    return suite
+
+
+def test_the_packages_of_a_requirements_file_are_installed_and_compared_with(slowlib):
+    (slowlib.pytester.path / "old.txt").write_text("slowlib==1.0  # as last year\n")
+    result = slowlib.run("--metal-against=old.txt")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["own* is 20.0 % slower than with old.txt*"])
+
+
+def test_another_version_than_the_file_says_is_an_error(slowlib):
+    (slowlib.pytester.path / "old.txt").write_text("slowlib==1.5\n")
+    result = slowlib.run("--metal-against=old.txt")
+    result.stdout.fnmatch_lines(["*old.txt would import slowlib 1.0 instead of 1.5: look what PYTHONPATH *"])
+
+
+@pytest.mark.parametrize("line", ["slowlib>=1.0", "--index-url https://example.org", "./slowlib"])
+def test_a_file_that_says_more_than_versions_is_refused(slowlib, line):
+    (slowlib.pytester.path / "old.txt").write_text(f"{line}\n")
+    result = slowlib.run("--metal-against=old.txt")
+    result.stderr.fnmatch_lines(["*old.txt:1: *names with exact versions can be compared*"])

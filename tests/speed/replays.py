@@ -1,6 +1,6 @@
 """Trials of the replay on this machine: a project that is recorded once, and gated again and again in fresh sessions.
 
-    python tests/speed/replays.py FOLDER [--rounds 20] [--kinds unchanged,slower,package,machine] [--backend tensorflow] [--device cpu]
+    python tests/speed/replays.py FOLDER [--rounds 20] [--kinds slower,machine] [--backend tensorflow] [--device cpu]
 
 The project is a git repository with a stack of 20 dense layers, and a small package of its own that says how many. A round
 gates it once in each way: `unchanged` by a commit without effect on it, `slower` by a commit with two layers more,

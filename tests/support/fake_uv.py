@@ -15,6 +15,13 @@ from pathlib import Path
 
 
 def main(words: list[str]) -> int:
+    if "--target" in words:  # a project, of which `src` is all there is to build
+        target = Path(words[words.index("--target") + 1])
+        if not (Path(words[-1]) / "src").is_dir():
+            print("error: Failed to build the project\n  cause: it has no src")
+            return 1
+        shutil.copytree(Path(words[-1]) / "src", target)
+        return 0
     index = Path(os.environ["UV_FIND_LINKS"])
     packages = Path(words[words.index("-r") + 1]).read_text() if "-r" in words else ""
     with (index / "calls").open("a") as file:

@@ -23,7 +23,7 @@ def today(code="a" * 64, version="1.0", **variables):
 @pytest.fixture
 def recipes(tmp_path):
     (tmp_path / "baselines").mkdir()
-    return Recipes(tmp_path, tmp_path / "baselines")
+    return Recipes(tmp_path, tmp_path / "baselines", Environments(tmp_path / "cache"))
 
 
 def test_where_nothing_differs_there_is_no_other_side(recipes):
