@@ -78,10 +78,8 @@ def judge_pairs(now: Sequence[Sequence[float]], reference: Sequence[Sequence[flo
         now_high=max(figures),
         baseline_seconds=geometric_mean(before),
         run_sd=pair_sd,
-        session_sd=0.0,
-        run_sd_known=True,
-        session_sd_known=True,
         smallest_visible=relative(visible),
+        change_at_most=relative(change + margin),
         reason=reason,
     )
 

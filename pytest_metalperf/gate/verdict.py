@@ -28,7 +28,7 @@ noise and run noise are alike, which five runs of three sessions cannot tell fro
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median, median_high, median_low
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,11 @@ BLIND = 2.0
 """The relative slowdown that a gate must be able to see before it says ``within``: three times the time. Two runs of noise
 of 10 % see 86 % on average; a limit of 50 % would leave 92 % of their verdicts without an answer, and one of 100 % 43 %
 (``tests/statistics/test_gate_rates.py``, whose bound for them is 20 %)."""
+UNSEEN = 0.05
+"""By so much, at least, sessions are taken to differ of which fewer than three are known, before one look answers alone."""
+SURE = 0.995
+"""By simulation, this level of Student's t misses at most 5 % of slowdowns of twice the tolerance; 97.5 % misses up to 7 %,
+99 % up to 6 % (``tests/statistics/test_gate_first_look.py``)."""
 SMALLEST_MOVE = 0.02
 LARGEST = 700.0  # just below the logarithm of the largest float
 
@@ -92,7 +97,9 @@ class Judgement:
     ``decided`` is False where one more fresh run is wanted; ``spread_next`` says that it should be taken later in the
     session, because a slow minute could explain what was seen. ``change`` is now over baseline minus one with its 95 %
     interval, both noise levels included; the interval of ``now_seconds`` holds run noise only. Times are seconds per
-    batch, standard deviations are relative. What is unknown without a baseline is ``nan``.
+    batch, standard deviations are relative. ``change_at_most`` is the upper end of what one look alone excludes, with more
+    caution about sessions: by simulation a slowdown as large as that is missed at most once in twenty. What is unknown
+    without a baseline is ``nan``.
     """
 
     verdict: str
@@ -106,10 +113,8 @@ class Judgement:
     now_high: float
     baseline_seconds: float
     run_sd: float
-    session_sd: float
-    run_sd_known: bool
-    session_sd_known: bool
     smallest_visible: float
+    change_at_most: float
     reason: str
 
 
@@ -128,6 +133,12 @@ class _Baseline:
         run = (1 / runs + self.run_part) * self.noise.run_sd**2
         spread = session**2 / self.noise.session_df + run**2 / self.noise.run_df
         return math.sqrt(session + run), (session + run) ** 2 / spread
+
+    def cautious(self) -> _Baseline:
+        """The same where sessions differ by no less than `UNSEEN`, unless enough of them are known."""
+        if self.noise.session_known:
+            return self
+        return replace(self, noise=replace(self.noise, session_sd=max(self.noise.session_sd, UNSEEN)))
 
 
 def _baseline(stored: Sequence[RunFigure], noise: Noise) -> _Baseline:
@@ -174,7 +185,7 @@ def judge(
     now_margin = student(noise.run_df, 0.975) * noise.run_sd / math.sqrt(runs)
 
     verdict, decided, reason = "no baseline", True, ""
-    centre = change = margin = visible = math.nan
+    centre = change = margin = most = visible = math.nan
     if stored:
         baseline = _baseline(stored, noise)
         centre = baseline.centre
@@ -183,6 +194,8 @@ def judge(
         error, df = baseline.error(runs)
         margin = student(df, 0.975) * error
         share = min(1.0, runs / rule.max_runs)
+        cautious, cautious_df = baseline.cautious().error(runs)
+        most = student(cautious_df, SURE) * cautious
 
         last_error, last_df = baseline.error(rule.max_runs)
         visible = threshold(last_error, last_df, rule, 1.0) + student(last_df, rule.power) * last_error
@@ -216,10 +229,8 @@ def judge(
         now_high=_seconds(level + now_margin),
         baseline_seconds=_seconds(centre),
         run_sd=noise.run_sd,
-        session_sd=noise.session_sd,
-        run_sd_known=noise.run_known,
-        session_sd_known=noise.session_known,
         smallest_visible=relative(visible),
+        change_at_most=relative(change + most),
         reason=reason,
     )
 
