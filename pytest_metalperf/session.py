@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .baselines.file import Store
 from .baselines.update import Updates
+from .measure.budget import Budget
 from .measure.forecast import Took, took
 from .measure.plan import Plan, Progress
 from .measure.preparing import functions, set_by
@@ -67,6 +68,7 @@ class MetalSession:
         refused: those of them that failed for it, since a device was required.
         suspects: tests whose first look was suspicious.
         waits: what was waited for so far.
+        budget: time for what a first look leaves open.
     """
 
     settings: Settings
@@ -85,6 +87,7 @@ class MetalSession:
         self.suspects = Suspects()
         self.waits = Waits()
         self.updates = Updates()
+        self.budget = Budget(self.settings.budget)
         self.unavailable: dict[str, str] = {}
         self.skipped: list[tuple[str, str]] = []
         self.refused: list[tuple[str, str]] = []

@@ -297,6 +297,15 @@ class Settings:
         _one_of("auto", "replay", "stored"),
         metavar="auto|replay|stored",
     )
+    budget: float | None = _option(
+        "--metal-budget",
+        None,
+        "time (20min, 1h) that a session may spend on replays and further looks, the most suspicious first; what is left"
+        " over is inconclusive",
+        _span,
+        metavar="TIME",
+        marker=False,
+    )
     on_missing: str = _option(
         "--metal-on-missing",
         "auto",

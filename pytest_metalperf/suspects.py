@@ -36,6 +36,7 @@ class Suspects:
 
     Attributes:
         looked: tests with a suspicious first look, with what it found; until they have ended, whatever catches `Suspected`.
+        suspicion: of those put off: the more, the sooner they are run again.
         waiting: tests that are to be run again at the end of the session, with what their first look found.
         running: the test that runs.
         announced: tests that have been put off once, each with the ids of workloads that listeners know from then.
@@ -43,18 +44,19 @@ class Suspects:
 
     def __init__(self) -> None:
         self.looked: dict[str, str] = {}
+        self.suspicion: dict[str, float] = {}
         self.waiting: dict[str, str] = {}
         self.announced: dict[str, list[str]] = {}
         self.running: pytest.Item | None = None
         self._first_look: dict[str, float] = {}
 
-    def put_off(self, nodeid: str, why: str) -> None:
+    def put_off(self, nodeid: str, why: str, suspicion: float = 0.0) -> None:
         """End the first attempt of a test.
 
         Raises:
             Suspected: always.
         """
-        self.looked[nodeid] = why
+        self.looked[nodeid], self.suspicion[nodeid] = why, suspicion
         raise Suspected(why)
 
     def had_a_first_look(self, nodeid: str) -> bool:
@@ -169,12 +171,21 @@ def run_test(
         suspects.waiting[item.nodeid] = why
         suspects.announced[item.nodeid] = forget(item.nodeid)
         del item.user_properties[own:]
-        item.session.items.append(item)
+        _queue(item, suspects)
         reports = [_attempt(reports)]
     for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
+
+
+def _queue(item: pytest.Item, suspects: Suspects) -> None:
+    """Put a test behind all others, and among those that wait there before the less suspicious."""
+    items, order = item.session.items, suspects.suspicion
+    behind = len(items) - (len(suspects.waiting) - 1)  # without itself
+    while behind < len(items) and order.get(items[behind].nodeid, 0.0) >= order.get(item.nodeid, 0.0):
+        behind += 1
+    items.insert(behind, item)
 
 
 def _attempt(reports: Sequence[pytest.TestReport]) -> pytest.TestReport:

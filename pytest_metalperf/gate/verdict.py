@@ -67,14 +67,15 @@ class Rule:
     tolerance_alarm_rate: float = 0.1
     power: float = 0.9
     prior: float = 1.0
+    blind: float = BLIND
 
     def is_blind(self, visible: float) -> bool:
         """Whether a gate that sees no less than this relative slowdown could not have said anything.
 
-        ``within`` promises that nothing grave has happened. Where three times the time, or twice what the user tolerates,
-        could have gone by unseen, it would promise nothing.
+        ``within`` promises that nothing grave has happened. Where a slowdown by ``blind``, or by twice what the user
+        tolerates, could have gone by unseen, it would promise nothing.
         """
-        return not visible <= max(BLIND, 2 * self.tolerance)
+        return not visible <= max(self.blind, 2 * self.tolerance)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.tolerance) and self.tolerance >= 0):

@@ -27,6 +27,9 @@ from .replay import impossible, is_spared, of_another_machine, replay_of, replay
 if TYPE_CHECKING:
     from ..gate import Judgement
 
+UNANSWERED = 0.5
+"""Where no replay can answer, `within` promises that so large a slowdown would have been seen."""
+
 
 def judged(
     session: MetalSession,
@@ -127,6 +130,8 @@ def _gate(
     from ..gate import ESTIMATOR, RunFigure, judge  # numpy and scipy: only when a verdict is due
 
     rule = rule_of(settings)
+    unanswered = rule if settings.confirm == "stored" else replace(rule, blind=UNANSWERED)
+    rule = rule if first_look is None else unanswered
     known, others = runs_for_the_gate(session.store, stored), peers(session.store, measurement.workload.id)
     device, before = measurement.device, [run.conditions for run in stored.runs]
     anchor = stored.anchor.seconds_per_batch
@@ -159,31 +164,62 @@ def _gate(
     done = look(measure(1))
     replay = None
     if first_look is None and not is_spared(measurement, settings):
-        if later and not done and measurement.judgement is not None and measurement.judgement.spread_next:
-            session.suspects.put_off(measurement.nodeid, words.suspected(measurement))
+        suspicious = not done and measurement.judgement is not None and measurement.judgement.spread_next
+        if later and (suspicious or settings.budget is not None):  # a budget is for the most suspicious of all
+            _put_off(session, measurement)
+        if session.budget.is_spent:
+            _out_of_budget(session, measurement)
+            return
         replay = replay_of(session, measurement, stored)
         if replay is not None and replay.reference is not None:
             try:
-                replayed(session, measurement, stored, settings, replay)
+                with session.budget.running():
+                    replayed(session, measurement, stored, settings, replay)
                 return
             except WorkerError as error:
                 if not impossible(measurement, replay, error):
                     raise
-            replay, done = None, look(measure(1))
+            replay = None
+        if replay is None:
+            rule = unanswered
+        done = look(measure(1))
     same = replay is not None
     done = look(measure(1), same=True) if same else done
     if not done and not same and measurement.judgement is not None and measurement.judgement.spread_next:
         session.wait_since_look(measurement.workload, 0.0 if later else suspects.PATIENCE)
         if later:
-            session.suspects.put_off(measurement.nodeid, words.suspected(measurement))
-    while not done:
+            _put_off(session, measurement)
+    while not done and not session.budget.is_spent:
         # what one run left open, one more seldom settles: several cost little more time, since they prepare side by side
-        done = look(measure(min(settings.max_runs, len(measurement.runs) + side_by_side())), same=same)
+        with session.budget.running():
+            done = look(measure(min(settings.max_runs, len(measurement.runs) + side_by_side())), same=same)
+    if not done:
+        _out_of_budget(session, measurement)
+        return
     if same and measurement.judgement is not None:  # what is slower today is no code: the total is that of the baseline
         measurement.beyond_total = is_beyond_total(replace(measurement.judgement, change_low=0.0), anchor, settings)
         measurement.verdict = "machine" if measurement.verdict == "slower" else measurement.verdict
     if measurement.beyond_total:
         measurement.verdict = "slower"
+
+
+def _put_off(session: MetalSession, measurement: Measurement) -> None:
+    """End a first attempt; those that differ by more of what can be seen come first when tests are run again.
+
+    Raises:
+        Suspected: always.
+    """
+    judgement = measurement.judgement
+    assert judgement is not None
+    suspicion = judgement.change / judgement.smallest_visible
+    session.suspects.put_off(measurement.nodeid, words.suspected(measurement), suspicion)
+
+
+def _out_of_budget(session: MetalSession, measurement: Measurement) -> None:
+    assert measurement.judgement is not None
+    reason = words.out_of_budget(session.budget.seconds)
+    measurement.judgement = replace(measurement.judgement, verdict="inconclusive", reason=reason)
+    measurement.verdict, measurement.beyond_total = "inconclusive", False
 
 
 def _look_again_at_work(measurement: Measurement, settings: Settings, measure: Callable[[int], list[Run]]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from ..items import constants, device_and_backend, marked
-from ..measure.forecast import Expected, Took, guess, restored, second_look, stored
+from ..measure.forecast import Expected, Took, guess, replay, restored, second_look, stored
 from ..session import MetalSession
 from ..settings import SettingError, Settings
 from ..workloads.workload import Workload
@@ -93,6 +93,13 @@ def _expected(session: MetalSession, nodeid: str, one: Took, settings: Settings)
 
     stored = runs_for_the_gate(store, entry)
     judgement = judge(stored[:1], stored, peers(store, one.id), rule_of(settings))
-    second = second_look(judgement.change_low, judgement.change_high, settings.tolerance)
-    seconds = one.gated(second, settings.max_runs)
-    return Expected(nodeid, one.id, f"1-{settings.max_runs}", seconds, len(stored), judgement.smallest_visible)
+    runs, seconds = f"1-{settings.max_runs}", 0.0
+    if entry.accepted is not None and settings.confirm != "stored" and session.local:
+        no_change = (1 + judgement.change_at_most) / (1 + judgement.change) - 1
+        chance = replay(judgement.change_low, judgement.change_high, no_change, settings.tolerance)
+        runs = f"1, 0-{settings.max_pairs} pairs"
+        seconds = one.replayed(1.0 if settings.confirm == "replay" else chance)
+    else:
+        second = second_look(judgement.change_low, judgement.change_high, settings.tolerance)
+        seconds = one.gated(second, settings.max_runs)
+    return Expected(nodeid, one.id, runs, seconds, len(stored), judgement.smallest_visible)

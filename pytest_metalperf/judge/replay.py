@@ -99,12 +99,15 @@ def in_turn(session: MetalSession, measurement: Measurement, settings: Settings,
     def enough(ours: list[Run], theirs: list[Run]) -> bool:
         judgement = judged_pairs(ours, theirs, settings)
         measurement.runs, measurement.reference, measurement.judgement = ours, ReferenceRuns(name, theirs), judgement
-        return judgement.decided
+        return judgement.decided or session.budget.is_spent
 
     sides = Sides(replay.reference, measurement.workload, replay.workload)
     in_pairs(session, sides, settings, plan_of(settings), enough, purpose="replay")
     judgement = measurement.judgement
     assert judgement is not None
+    if not judgement.decided:
+        why = words.out_of_budget(session.budget.seconds)
+        judgement = replace(judgement, verdict="inconclusive", reason=why)
     if replay.not_replayed and judgement.verdict == "within":
         why = f"not replayed, and the same on both sides: {'; '.join(replay.not_replayed)}"
         judgement = replace(judgement, verdict="inconclusive", reason=why)
@@ -143,8 +146,12 @@ def of_another_machine(session: MetalSession, measurement: Measurement, settings
         measurement.verdict, measurement.replayed = "within", Replayed(None)
         return
     runs = measurement.runs
+    if session.budget.is_spent:
+        measurement.no_replay = words.out_of_budget(session.budget.seconds)
+        return
     try:
-        in_turn(session, measurement, settings, replay)
+        with session.budget.running():
+            in_turn(session, measurement, settings, replay)
     except WorkerError as error:
         if not impossible(measurement, replay, error):
             raise

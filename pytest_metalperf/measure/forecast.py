@@ -14,6 +14,9 @@ from ..baselines.schema import Entry
 from ..worker.models import REFERENCE_MODELS
 from .capacity import side_by_side
 
+USUAL_PAIRS = 4
+"""Pairs that a verdict took in the middle of 40 trials on two shared cores; 3 to 15."""
+
 START_SECONDS = 7.0  # a worker, TensorFlow's import, the model and its optimizer, on two cores
 
 # First batch and step in seconds at 64 px on a CPU of two cores (batch 8; CycleGAN 1, style transfer 4): TensorFlow
@@ -47,6 +50,10 @@ class Took:
     def gated(self, second: float, most: int) -> float:
         """Seconds for a first look, and with the chance `second` for what follows it."""
         return self.recorded(1) + second * self.recorded(min(side_by_side(), most - 1))
+
+    def replayed(self, chance: float) -> float:
+        """Seconds for a first look, and with that chance for a replay of a few pairs."""
+        return self.recorded(1) + chance * self.in_turn(USUAL_PAIRS)
 
     def in_turn(self, pairs: int) -> float:
         """Seconds for pairs of workers, prepared side by side and measured in turn."""
@@ -128,6 +135,20 @@ def second_look(low: float, high: float, tolerance: float) -> float:
 
     `low` and `high` are the 95 % interval of the change at one run, around no change.
     """
+    return math.erfc(math.log1p(tolerance) / (_error(low, high) * math.sqrt(2)))
+
+
+def replay(low: float, high: float, at_most: float, tolerance: float) -> float:
+    """The chance that a first look at unchanged code is followed by a replay: that it cannot exclude twice the tolerance.
+
+    `low` and `high` are as above, `at_most` is the change that such a look excludes when it finds no change.
+    """
+    room = math.log1p(2 * tolerance) - math.log1p(at_most)
+    return math.erfc(room / (_error(low, high) * math.sqrt(2))) / 2
+
+
+def _error(low: float, high: float) -> float:
     low, high = (max(change, -1 + 1e-15) for change in (low, high))
-    error = (math.log1p(high) - math.log1p(low)) / (2 * 2.1)  # 2.1: Student's quantile at about 20 degrees of freedom
-    return math.erfc(math.log1p(tolerance) / (max(error, 1e-9) * math.sqrt(2)))
+    return max(
+        1e-9, (math.log1p(high) - math.log1p(low)) / (2 * 2.1)
+    )  # Student's quantile at about 20 degrees of freedom

@@ -104,6 +104,11 @@ def suspected(measurement: Measurement) -> str:
     return f"{title(measurement)} looks {factor(measurement.change or 0.0)}"
 
 
+def out_of_budget(seconds: float | None) -> str:
+    """Why there is no answer where the session may spend no more time on it."""
+    return f"the session's --metal-budget of {duration(seconds or 0.0)} is spent"
+
+
 def refused(why: str) -> str:
     """What a recording is told that would store a state which a person can remove."""
     return f"not recorded, and nothing stored: {why}; remove that, or record it all the same with --metal-force"

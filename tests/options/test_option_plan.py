@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 
@@ -136,3 +137,18 @@ def test_other_tests_do_not_run_either(suite):
 def test_what_preparing_takes_is_learned_from_runs_alone_and_side_by_side():
     learned = took("x", 24.0, [1.0, 1.0, 1.0, 1.0], [0.0, 2.0, 2.0, 2.0])
     assert (learned.prepare, learned.measure) == (pytest.approx(10.0), 1.0)
+
+
+def test_a_replay_counts_with_the_chance_that_it_is_needed(suite):
+    """A suite under git whose baseline can be trained again: pairs are announced, and their time."""
+    suite.write("from own import build\n\ndef test_it(metal_bench):\n    metal_bench(build, name='own')\n")
+    (suite.pytester.path / "own.py").write_text(
+        "from fake_backend import FakeModel\n\ndef build():\n    return FakeModel(0.1)\n"
+    )
+    own = ["git", "-C", str(suite.pytester.path), "-c", "user.name=t", "-c", "user.email=t@localhost"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "m"]):
+        subprocess.run([*own, *words], check=True)
+    suite.run("--metal-update-baselines").assert_outcomes(passed=1)
+    line = "test_suite.py::test_it[[]cpu] * own@cpu:fake * 3 runs * {runs} *"
+    suite.run("--metal-plan").stdout.fnmatch_lines([line.format(runs="1, 0-15 pairs")])
+    suite.run("--metal-plan", "--metal-confirm=stored").stdout.fnmatch_lines([line.format(runs="1-5")])
