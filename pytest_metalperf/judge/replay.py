@@ -118,13 +118,14 @@ def in_turn(session: MetalSession, measurement: Measurement, settings: Settings,
 def impossible(measurement: Measurement, replay: Replay, error: WorkerError) -> bool:
     """Whether it was the baseline's side that broke, or that would have trained something else: then there is no replay.
 
-    Such as code that does not run any more, or a project that is installed and would be imported from there. The measurement
-    is as it was before, with the reason.
+    Such as code that does not run any more, or a project that is installed and would be imported from there; or two sides that
+    do not fit the memory together, though each does alone. The measurement is as it was before, with the reason.
     """
     name = "" if replay.reference is None else replay.reference.name
-    if error.kind != "reference" and not (name and error.message.startswith(f"with {name}: ")):
+    if error.kind not in ("reference", "memory") and not (name and error.message.startswith(f"with {name}: ")):
         return False
-    measurement.no_replay = error.message.splitlines()[0]
+    why = error.message.splitlines()[0]
+    measurement.no_replay = f"both sides together do not fit: {why}" if error.kind == "memory" else why
     measurement.reference, measurement.replayed = None, None
     return True
 

@@ -5,7 +5,7 @@
 Prints one table: first the rows that the gate must reach, then the grid of noise, then slow minutes, then recorded runs.
 ``alarms`` is the percentage of ``slower`` on unchanged code. The columns of ratios say how often a step that takes so
 many times as long is called ``slower``: at 1.05, our tolerance, it need not be; beyond it this is power. ``inconcl.``, runs
-and batches (fresh ones, per verdict) are those of unchanged code.
+and batches (fresh ones, per verdict) are those of unchanged code. Last come the replays: simulated pairs and recorded ones.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import in_turn
 from peers import GATES
 from recordings import BadRecording, Store, read_runs, stores
 from simulated import Machine
@@ -194,6 +195,9 @@ def main(arguments: list[str] | None = None) -> None:
             own_effort = RECORDED if isinstance(source, Store) and not known.quick else effort
             results[name] = measure(name, source, own_effort)
             print(*lines(name, results[name]), *bounds(name), sep="\n", flush=True)
+        pairs = {name: source for name, source in in_turn.sources().items() if re.search(known.rows, name)}
+        for line in in_turn.lines(pairs, 5 if known.quick else 1000):
+            print(line, flush=True)
     except BadRecording as error:
         sys.exit(str(error))
     if any(f"{percent(run_sd)}, 0" in results for run_sd in RUN_SDS):
