@@ -139,11 +139,21 @@ class Environments:
         try:
             target = folder / "environment"
             held = [slot.descriptor]
-            installer.make(python, folder, held)
-            before = files(target)
-            installer.install(wanted, folder, held)
-            site = site_of(target)
-            if wrong := wrong_packages(site, wanted) or wrong_files(target, site, before):
+            wrong = ""
+            for last_index_first in (
+                False,
+                True,
+            ):  # uv takes a version from the first that has it; another may have its wheel
+                shutil.rmtree(target, ignore_errors=True)
+                installer.make(python, folder, held)
+                before = files(target)
+                installer.install(wanted, folder, held, last_index_first=last_index_first)
+                site = site_of(target)
+                found = wrong_packages(site, wanted) or wrong_files(target, site, before)
+                wrong = found and (wrong or found)
+                if not wrong or not installer.has_indexes:
+                    break
+            if wrong:
                 raise InstallError(wrong)
             size = sum(file.size for file in files(target).values())
             (target / NOTE).write_text(json.dumps({"bytes": size}))

@@ -31,6 +31,9 @@ SETTINGS = {
 }  # fmt: skip
 """Where uv finds packages and interpreters; whatever else it could be told, such as overrides and targets, is left out."""
 
+INDEXES = "UV_INDEX"
+"""In the order in which uv looks into them."""
+
 VERSIONS = ("SETUPTOOLS_SCM_PRETEND_VERSION", "PDM_BUILD_SCM_VERSION")
 """What tells build backends that ask git for a version what to take instead."""
 
@@ -109,8 +112,29 @@ class Installer:
         words = ["venv", *PLAIN, "--relocatable", "--python", python, ENVIRONMENT]
         self._run(words, folder, variables(os.environ, {}), held, "making an environment")
 
-    def install(self, packages: Sequence[Package], folder: Path, held: Sequence[int] = ()) -> None:
+    @property
+    def has_indexes(self) -> bool:
+        """Whether the user has named more than one place, of which several may have the same version."""
+        return len(self._places().get(INDEXES, "").split()) > 1
+
+    def _places(self) -> dict[str, str]:
+        return variables(os.environ, of_pip(os.environ))
+
+    def install(
+        self,
+        packages: Sequence[Package],
+        folder: Path,
+        held: Sequence[int] = (),
+        *,
+        last_index_first: bool = False,
+    ) -> None:
         """Install exactly these packages, each in its exact version, into what `make` has made.
+
+        Args:
+            packages: with exact versions.
+            folder: that of `make`.
+            held: descriptors of locks, as there.
+            last_index_first: look into the user's indexes in the opposite order.
 
         Raises:
             InstallError: with uv's own reason.
@@ -131,7 +155,9 @@ class Installer:
                 "-r",
                 "packages.txt",
             ]
-            found = variables(os.environ, of_pip(os.environ))
+            found = self._places()
+            if last_index_first and INDEXES in found:
+                found[INDEXES] = " ".join(reversed(found[INDEXES].split()))
             self._run(words, folder, found, held, f"installing {len(packages)} packages")
 
     def build(self, tree: Path, target: Path, python: str, version: str) -> None:

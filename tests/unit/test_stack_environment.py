@@ -358,3 +358,21 @@ def test_without_uv_a_sentence_says_what_installs_it(index, cache, monkeypatch):
 )
 def test_where_the_cache_is(variables, system, found):
     assert cache_folder(variables, system, Path("/h")) == Path(found)
+
+
+def test_another_wheel_of_the_version_may_lie_in_the_last_index(index, cache, environments, monkeypatch, tmp_path):
+    """uv takes a version from the first index that has it; pip had found a better wheel in another."""
+    it = stack(offer(index, "one", files={"one/__init__.py": "NATIVE = True\n"}))
+    offer(tmp_path / "plain", "one", files={"one/__init__.py": "NATIVE = False\n"})
+    monkeypatch.setenv("UV_INDEX", "file:///plain file:///native")
+    (index / "after.py").write_text(
+        "import os, shutil\n"
+        "if os.environ['UV_INDEX'].startswith('file:///plain'):\n"
+        f"    shutil.copytree({str(tmp_path / 'plain' / 'one==1.0')!r}, site, dirs_exist_ok=True)\n"
+    )
+    made = environments.of(it)
+    assert "True" in (made.folder / ONE).read_text()
+    assert [call["environment"]["UV_INDEX"] for call in calls(index) if call["words"][0] == "pip"] == [
+        "file:///plain file:///native",
+        "file:///native file:///plain",
+    ]
