@@ -375,7 +375,7 @@ def test_the_packages_of_a_requirements_file_are_installed_and_compared_with(slo
     (slowlib.pytester.path / "old.txt").write_text("slowlib==1.0  # as last year\n")
     result = slowlib.run("--metal-against=old.txt")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["own* is 20.0 % slower than with old.txt*"])
+    result.stdout.fnmatch_lines(["own* is * % slower than with old.txt*"])
 
 
 def test_another_version_than_the_file_says_is_an_error(slowlib):

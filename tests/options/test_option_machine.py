@@ -24,7 +24,7 @@ def test_name_is_the_file(suite):
 
 def test_by_default_named_by_its_facts(suite):
     suite.ini(metal_machine=None)
-    suite.run("--metal-update-baselines", "--metal-runs=1").assert_outcomes(passed=1)
+    suite.run("--metal-update-baselines").assert_outcomes(passed=1)
     (name,) = files(suite)
     assert name == name.lower()
     suite.run().assert_outcomes(passed=1)

@@ -54,8 +54,7 @@ def test_devices_multiply_other_parameters(suite):
         """
     )
     suite.set(gpus=["gpu"])
-    arguments = "--metal-devices=cpu,gpu", "--metal-runs=1", "--metal-update-baselines"
-    suite.run(*arguments).assert_outcomes(passed=4)
+    suite.run("--metal-devices=cpu,gpu", "--metal-update-baselines").assert_outcomes(passed=4)
     assert sorted(suite.stored) == [
         f"fake-model[b8{depth}]@{where}:fake" for depth in (",depth=2", "") for where in ("cpu", "gpu")
     ]
