@@ -114,7 +114,8 @@ class Remote:
 
 def _variables(settings: list[tuple[str, str]]) -> dict[str, str]:
     """Git's settings as variables, which other users of the machine do not see; nothing asks a person for a password."""
-    first = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
+    count = os.environ.get("GIT_CONFIG_COUNT", "")
+    first = int(count) if count.isdecimal() else 0  # of nonsense, git says itself that it is
     found = {"GIT_CONFIG_COUNT": str(first + len(settings)), "GIT_ASKPASS": "true"}
     for number, (key, value) in enumerate(settings, first):
         found |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
