@@ -196,7 +196,7 @@ def main(arguments: list[str] | None = None) -> None:
             results[name] = measure(name, source, own_effort)
             print(*lines(name, results[name]), *bounds(name), sep="\n", flush=True)
         pairs = {name: source for name, source in in_turn.sources().items() if re.search(known.rows, name)}
-        for line in in_turn.lines(pairs, 5 if known.quick else 1000):
+        for line in in_turn.lines(pairs, 5 if known.quick else 1000) if pairs else ():
             print(line, flush=True)
     except BadRecording as error:
         sys.exit(str(error))

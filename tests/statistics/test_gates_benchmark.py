@@ -144,7 +144,8 @@ def test_fresh_runs_come_from_a_session_that_is_not_stored(recorded, layout) -> 
 def test_the_quick_command_prints_all_gates_and_draws(recorded, tmp_path, capsys) -> None:
     plot = tmp_path / "gates.svg"
     benchmark.main(["--quick", "--runs", str(recorded), "--plot", str(plot)])
-    output = capsys.readouterr().out
+    output, _, replays = capsys.readouterr().out.partition("\nin turn: ")
+    assert [line for line in replays.splitlines() if line.startswith("  simulated, 4 %")]
     assert (
         output.index("\n0.3 %, 0\n") < output.index("\n10 %, 5 %\n") < output.index("\nmachine, one session stored\n")
     )
