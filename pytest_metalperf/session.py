@@ -202,14 +202,13 @@ class MetalSession:
         """
         from .references.project import built  # packaging: only where a project is installed
 
-        assert reference.interpreter.moved is not None
         try:
-            return built(reference, Path(reference.interpreter.moved[0]), self._installing)
+            return built(reference, self._installing)
         finally:
             self.on_progress(None)
 
     def _installing(self, what: str, seconds: float) -> None:
-        self.on_progress(Progress("replay", "cpu", what, int(seconds)))
+        self.on_progress(Progress("replay", "this machine", what, int(seconds)))
 
     def today(self, workload: Workload) -> Today | None:
         """What the runs of a workload trained with, by the one whose worker was asked; None where none was."""

@@ -182,9 +182,8 @@ def _gate(
             replay = None
         if replay is None:
             rule = unanswered
-        done = look(measure(1))
+        done = look(measure(1), same=replay is not None)
     same = replay is not None
-    done = look(measure(1), same=True) if same else done
     if not done and not same and measurement.judgement is not None and measurement.judgement.spread_next:
         session.wait_since_look(measurement.workload, 0.0 if later else suspects.PATIENCE)
         if later:

@@ -21,23 +21,21 @@ class NoBuild(Exception):
     """Why a project was not built: a clause that begins in lower case, without a stop."""
 
 
-def built(
-    reference: Reference, top: Path, waiting: Callable[[str, float], None] = lambda what, seconds: None
-) -> Reference:
+def built(reference: Reference, waiting: Callable[[str, float], None] = lambda what, seconds: None) -> Reference:
     """The same reference, whose workers import the project as built from its own code; built once for each interpreter.
 
     Args:
-        reference: a checkout.
-        top: of the repository.
+        reference: a checkout; of what is none, there is nothing to build.
         waiting: hears about once a second what is done, and the seconds that it has taken.
 
     Raises:
         NoBuild: where the project is not installed here, or cannot be built.
     """
-    found = next(installed(top), None)
-    if found is None or reference.interpreter.moved is None or reference.own_package:
+    moved = reference.interpreter.moved
+    found = None if moved is None or reference.own_package else next(installed(Path(moved[0])), None)
+    if found is None or moved is None:
         raise NoBuild("no distribution of this repository is installed")
-    tree, python = Path(reference.interpreter.moved[1]), reference.interpreter.python or sys.executable
+    tree, python = Path(moved[1]), reference.interpreter.python or sys.executable
     folder = tree.parent / f"built-{hashlib.sha256(python.encode()).hexdigest()[:8]}"
     try:
         if not folder.exists():

@@ -389,3 +389,16 @@ def test_a_file_that_says_more_than_versions_is_refused(slowlib, line):
     (slowlib.pytester.path / "old.txt").write_text(f"{line}\n")
     result = slowlib.run("--metal-against=old.txt")
     result.stderr.fnmatch_lines(["*old.txt:1: *names with exact versions can be compared*"])
+
+
+def test_a_module_that_another_interpreter_lacks_is_an_error_of_its_side(slowlib):
+    """There is no checkout of which a project could be built."""
+    slowlib.write(
+        OWN.replace("from own import build", "import sys; sys.modules['nowhere_at_all'] = sys\nfrom own import build")
+    )
+    (slowlib.pytester.path / "own.py").write_text("import nowhere_at_all\n\ndef build():\n    return None\n")
+    (slowlib.pytester.path / "old.txt").write_text("slowlib==1.0\n")
+    result = slowlib.run("--metal-against=old.txt")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*No module named 'nowhere_at_all'*"])
+    result.stdout.no_fnmatch_line("*AssertionError*")
