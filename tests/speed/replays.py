@@ -88,7 +88,7 @@ from net import build
 def test_net(metal_bench):
     metal_bench(build, name="net")
 """
-BUSY = "while True: pass"
+BUSY = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"  # not for ever, should we be killed
 
 
 def pytest_metalperf_measured(measurement: Measurement) -> None:
