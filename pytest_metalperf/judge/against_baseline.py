@@ -22,7 +22,7 @@ from ..settings import Settings
 from ..workloads.workload import Workload
 from .evidence import beside_means, is_comparable, other_estimator, peers, rule_of, runs_for_the_gate
 from .metrics import gate_metrics
-from .replay import impossible, is_spared, of_another_machine, replay_of, replayed
+from .replay import by_the_same, impossible, is_spared, of_another_machine, replay_of, replayed
 
 if TYPE_CHECKING:
     from ..gate import Judgement
@@ -170,7 +170,10 @@ def _gate(
         if session.budget.is_spent:
             _out_of_budget(session, measurement)
             return
-        replay = replay_of(session, measurement, stored)
+        replay = replay_of(session, measurement, stored, settings)
+        if replay is not None and replay.reference is None and replay.accepted_on:
+            by_the_same(measurement, replay)
+            return
         if replay is not None and replay.reference is not None:
             try:
                 with session.budget.running():

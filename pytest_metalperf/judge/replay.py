@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -36,16 +37,21 @@ def is_spared(measurement: Measurement, settings: Settings) -> bool:
     return within and not (settings.update_baselines and judgement.change < -settings.tolerance)
 
 
-def replay_of(session: MetalSession, measurement: Measurement, stored: Entry, machine: str = "") -> Replay | None:
+def replay_of(
+    session: MetalSession, measurement: Measurement, stored: Entry, settings: Settings, machine: str = ""
+) -> Replay | None:
     """How to train the baseline again; None, with the reason in the measurement, where that is impossible.
+
+    What another machine has accepted since is the baseline instead, where it can be trained here as it was there.
 
     Args:
         session: of pytest.
         measurement: with a fresh run.
         stored: its baseline.
+        settings: of this call.
         machine: that recorded it, where it is another one.
     """
-    workload = measurement.workload
+    workload, machine = measurement.workload, machine or session.store.machine
     if stored.accepted is None or workload.source.get("kind") not in ("import", "reference"):
         return None
     if not session.local:
@@ -54,8 +60,15 @@ def replay_of(session: MetalSession, measurement: Measurement, stored: Entry, ma
     today = session.today(workload)
     if today is None:
         return None
+    if settings.total_tolerance is None:  # which is counted from this machine's own figures
+        newest, entry = session.recipes.newest(workload.id, machine, stored)
+        if newest != machine and entry.accepted is not None:
+            with contextlib.suppress(NoReplay):  # then its own will do
+                found = session.recipes.replay(entry.accepted, workload, today, newest)
+                if not found.not_replayed:
+                    return replace(found, accepted_on=newest)
     try:
-        return session.recipes.replay(stored.accepted, workload, today, machine or session.store.machine)
+        return session.recipes.replay(stored.accepted, workload, today, machine)
     except NoReplay as error:
         measurement.no_replay = str(error)
         return None
@@ -72,6 +85,10 @@ def replayed(
     by_figures = measurement.judgement
     assert by_figures is not None
     in_turn(session, measurement, settings, replay)
+    if replay.accepted_on:  # what other code takes here today says nothing of this machine's figures
+        assert measurement.replayed is not None
+        measurement.replayed = replace(measurement.replayed, stored=by_figures)
+        return
     moved, judgement = _moved(session, measurement, stored, settings), measurement.judgement
     assert judgement is not None
     assert measurement.replayed is not None
@@ -112,7 +129,13 @@ def in_turn(session: MetalSession, measurement: Measurement, settings: Settings,
         why = f"not replayed, and the same on both sides: {'; '.join(replay.not_replayed)}"
         judgement = replace(judgement, verdict="inconclusive", reason=why)
     measurement.judgement, measurement.verdict = judgement, judgement.verdict
-    measurement.replayed = Replayed(None, replay.differs, replay.not_replayed)
+    measurement.replayed = Replayed(None, replay.differs, replay.not_replayed, accepted_on=replay.accepted_on)
+
+
+def by_the_same(measurement: Measurement, replay: Replay) -> None:
+    """Today's code, packages and variables are those that another machine has accepted: there is nothing to compare."""
+    measurement.judgement, measurement.verdict = None, "within"
+    measurement.replayed = Replayed(None, accepted_on=replay.accepted_on)
 
 
 def impossible(measurement: Measurement, replay: Replay, error: WorkerError) -> bool:
@@ -140,11 +163,11 @@ def of_another_machine(session: MetalSession, measurement: Measurement, settings
     if found is None or settings.confirm == "stored" or not (settings.confirm == "replay" or may_install()):
         return
     machine, entry = found
-    replay = replay_of(session, measurement, entry, machine)
+    replay = replay_of(session, measurement, entry, settings, machine)
     if replay is None:
         return
     if replay.reference is None:
-        measurement.verdict, measurement.replayed = "within", Replayed(None)
+        by_the_same(measurement, replace(replay, accepted_on=replay.accepted_on or machine))
         return
     runs = measurement.runs
     if session.budget.is_spent:

@@ -28,7 +28,7 @@ from ..workloads.workload import Workload
 from .code import Code, code_of_tree, commit_with, digest_of_commit, link_data, top_of
 from .collected import Collected, collected
 from .environment import Environments, NoEnvironment
-from .git import is_shallow
+from .git import asked, is_shallow
 from .history import NoHistory, Remote
 from .installed import Project
 from .installer import EXTRA
@@ -69,12 +69,14 @@ class Replay:
         workload: as it was recorded.
         differs: code, packages and variables that differ from today's, a clause each.
         not_replayed: what of that is today's all the same, a clause each: then `within` says nothing of it.
+        accepted_on: another machine, where what it has accepted since takes the place of this one's baseline.
     """
 
     reference: Reference | None
     workload: Workload
     differs: tuple[str, ...] = ()
     not_replayed: tuple[str, ...] = ()
+    accepted_on: str = ""
 
 
 @dataclass
@@ -141,18 +143,44 @@ class Recipes:
         )
 
     def elsewhere(self, id: str, machine: str) -> tuple[str, Entry] | None:  # noqa: A002
-        """The newest recipe of a workload that another machine has recorded, and that machine.
+        """A recipe of a workload that another machine has recorded, and that machine: the newest by its date."""
+        return max(self._of_others(id, machine), key=lambda one: (_first_date(one[1]), one[0]), default=None)
 
-        A file that cannot be read has none.
+    def newest(self, id: str, machine: str, entry: Entry) -> tuple[str, Entry]:  # noqa: A002
+        """Of all machines' recipes of a workload that whose code came last in the history of HEAD, and its machine.
+
+        A slowdown that was accepted on one machine is no news on another, whose own baseline is older. What git cannot put
+        into an order replaces nothing.
+
+        Args:
+            id: of the workload.
+            machine: whose recipe stands where git knows of none that came later.
+            entry: that recipe's.
         """
+        found = machine, entry
+        for other in self._of_others(id, machine):
+            if self._came_later(other, found):
+                found = other
+        return found
+
+    def _came_later(self, one: tuple[str, Entry], other: tuple[str, Entry]) -> bool:
+        commits = []
+        for machine, entry in (one, other):
+            if self._top is None or entry.accepted is None or entry.accepted.digest is None:
+                return False
+            commits.append(self._found(entry.accepted, self.baselines / f"{machine}.json")[0])
+        later, earlier = commits
+        return later != earlier and _is_ancestor(self._top, earlier, later) and _is_ancestor(self._top, later, "HEAD")
+
+    def _of_others(self, id: str, machine: str) -> list[tuple[str, Entry]]:  # noqa: A002
+        """The recipes of a workload that other machines have recorded. A file that cannot be read has none."""
         if self._others is None:
             self._others = {}
             for path in sorted(self.baselines.glob("*.json")):
-                if path.stem != machine:
-                    with contextlib.suppress(BaselineError):
-                        self._others[path.stem] = Store(self.baselines, path.stem).workloads
-        found = [(name, stored[id]) for name, stored in self._others.items() if id in stored and stored[id].accepted]
-        return max(found, key=lambda one: (one[1].anchor.recorded, one[0]), default=None)
+                with contextlib.suppress(BaselineError):
+                    self._others[path.stem] = Store(self.baselines, path.stem).workloads
+        others = {name: stored[id] for name, stored in self._others.items() if name != machine and id in stored}
+        return [(name, entry) for name, entry in others.items() if entry.accepted is not None]
 
     def replay(self, recipe: Accepted, workload: Workload, today: Today, machine: str) -> Replay:
         """How to train what `recipe` names.
@@ -206,6 +234,18 @@ class Recipes:
     def _commit_with(self, recipe: Accepted, store: Path, digest: str | None) -> str | None:
         """The commit that holds the recipe's code; None where that is the code of today, but for files that nothing imports."""
         assert self._top is not None
+        commit, why = self._found(recipe, store)
+        if commit is None:
+            raise NoReplay(
+                "no commit holds the code of its baseline as it was measured: commit code and baseline together, or record"
+                f" it again{why}"
+            )
+        lies_in = self._elsewhere.get(commit)
+        return None if digest_of_commit(self._top, commit, self.baselines, (), lies_in) == digest else commit
+
+    def _found(self, recipe: Accepted, store: Path) -> tuple[str | None, str]:
+        """The commit that holds the recipe's code, or why there is none."""
+        assert self._top is not None
         assert recipe.digest is not None
         if recipe.digest not in self._commits:
             code = Code(recipe.digest, tuple(recipe.added))
@@ -214,14 +254,7 @@ class Recipes:
             if found is None and is_shallow(self._top):
                 found, why = self._from_remote(code, recipe.commit, store)
             self._commits[recipe.digest] = found, why
-        commit, why = self._commits[recipe.digest]
-        if commit is None:
-            raise NoReplay(
-                "no commit holds the code of its baseline as it was measured: commit code and baseline together, or record"
-                f" it again{why}"
-            )
-        lies_in = self._elsewhere.get(commit)
-        return None if digest_of_commit(self._top, commit, self.baselines, (), lies_in) == digest else commit
+        return self._commits[recipe.digest]
 
     def _from_remote(self, code: Code, recorded: str | None, store: Path) -> tuple[str | None, str]:
         """A commit that the clone lacks, or why there is none."""
@@ -279,6 +312,17 @@ class Recipes:
             with contextlib.suppress(OSError), locked(self.baselines.resolve()) as alone:
                 if alone:
                     remove_unused(self.baselines)
+
+
+def _first_date(entry: Entry) -> str:
+    """When it was accepted: further sessions that extend it come later."""
+    return min(run.recorded for run in entry.runs)
+
+
+def _is_ancestor(top: Path, earlier: str | None, later: str | None) -> bool:
+    return (
+        None not in (earlier, later) and asked(top, "merge-base", "--is-ancestor", str(earlier), str(later)) is not None
+    )
 
 
 def may_fetch() -> bool:

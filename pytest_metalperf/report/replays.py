@@ -31,6 +31,10 @@ def rows(measurement: Measurement) -> list[tuple[str, str]]:
             f" {words.percent(judgement.run_sd)}; slowdowns from {words.percent(judgement.smallest_visible)} are seen"
             " 9 times in 10",
         ),
+        (
+            "accepted",
+            f"on {replayed.accepted_on}, later than this machine's own" if replayed.accepted_on and entry else "",
+        ),
         ("differs", "; ".join(replayed.differs)),
         ("the same", "; ".join(f"{one} was not replayed" for one in replayed.not_replayed)),
     ]
@@ -40,7 +44,7 @@ def line(measurement: Measurement) -> str:
     """What the closing lines say of a replay, or of one that was not possible; empty for nothing."""
     judgement, replayed, key = measurement.judgement, measurement.replayed, measurement.workload.id
     if judgement is None and replayed is not None:
-        return f"{key}: nothing that can be seen differs from what another machine recorded: code, packages, variables"
+        return f"{key}: nothing that can be seen differs from what {replayed.accepted_on} recorded: code, packages, variables"
     if (
         measurement.no_replay
         and measurement.verdict in ("within", "slower", "inconclusive", "no baseline")

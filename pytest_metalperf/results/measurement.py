@@ -45,12 +45,14 @@ class Replayed:
         not_replayed: what of that is today's on both sides, a clause each.
         moved: how much slower the baseline's own code is than its stored figures, with a 95 % interval; None where that
             cannot be told.
+        accepted_on: another machine, where what it has accepted since takes the place of this one's baseline.
     """
 
     stored: Judgement | None
     differs: Sequence[str] = ()
     not_replayed: Sequence[str] = ()
     moved: tuple[float, float, float] | None = None
+    accepted_on: str = ""
 
 
 @dataclass

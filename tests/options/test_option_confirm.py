@@ -402,13 +402,61 @@ def test_the_very_code_of_the_baseline_needs_no_training_in_turn(elsewhere):
     result = elsewhere.suite.run("--metal-confirm=replay")
     result.assert_outcomes(passed=1)
     assert len(elsewhere.suite.trained()) == 1
-    result.stdout.fnmatch_lines(["*nothing that can be seen differs from what another machine recorded*"])
+    result.stdout.fnmatch_lines(["*nothing that can be seen differs from what test-machine recorded*"])
 
 
 def test_without_consent_it_has_no_baseline(elsewhere):
     elsewhere.write(0.115)
     result = elsewhere.suite.run()
     result.stdout.fnmatch_lines(["own*no baseline"])
+
+
+# what another machine has accepted since
+
+
+@pytest.fixture
+def accepted(project):
+    """A slowdown that another machine has accepted, with the code that brought it."""
+    project.write(0.115)
+    project.suite.run("--metal-machine=theirs", "--metal-update-baselines", "--metal-update-mode=all")
+    project.commit()
+    return project
+
+
+def test_what_another_machine_has_accepted_since_is_no_news(accepted):
+    accepted.write(0.115, text=BUILDER + "# nothing of it changes what is computed\n")
+    result = accepted.suite.run("--metal-update-baselines")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["own* within", "1 gated: 1 within"])
+    accepted.write(0.135)
+    result = accepted.suite.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["own* is 1?.? % slower than its baseline*", "  accepted  on theirs, later than this machine's own"]
+    )
+
+
+def test_the_very_code_that_another_machine_has_accepted_is_within(accepted):
+    result = accepted.suite.run()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["own* within", "*nothing that can be seen differs from what theirs recorded*"])
+
+
+def test_what_another_machine_has_accepted_beside_this_one_s_history_is_not_taken(project):
+    """On a branch of its own, as after a cherry-pick of its baselines."""
+    project.git("checkout", "-q", "-b", "theirs")
+    project.write(0.115)
+    project.suite.run("--metal-machine=theirs", "--metal-update-baselines", "--metal-update-mode=all")
+    project.commit()
+    project.git("checkout", "-q", "-")
+    project.git("checkout", "-q", "theirs", "--", "baselines")
+    project.write(0.115, text=BUILDER + "# nothing of it changes what is computed\n")
+    project.suite.run().assert_outcomes(failed=1)
+
+
+def test_a_total_is_counted_from_this_machine_s_own_figures(accepted):
+    accepted.write(0.115, text=BUILDER + "# nothing of it changes what is computed\n")
+    accepted.suite.run("--metal-total-tolerance=50%").assert_outcomes(failed=1)
 
 
 # a clone without its history
