@@ -194,15 +194,23 @@ class MetalSession:
             self._recipes = Recipes(self.rootdir, self.store.path.parent, self.environments)
         return self._recipes
 
-    def built(self, reference: Reference) -> Reference:
-        """The same reference, with the project of the repository built from its code.
+    def built(self, reference: Reference, lacks: str) -> Reference:
+        """The same reference, with the project of the repository: built from its code where that is other code.
+
+        Args:
+            reference: whose workers import other code, or none.
+            lacks: the top-level module that they do not find; empty where they find another.
 
         Raises:
             NoBuild: in a clause, where that is impossible.
         """
-        from .references.project import built  # packaging: only where a project is installed
+        from .references.code import top_of  # git, and packaging: only where a project is installed
+        from .references.project import built, lent
 
         try:
+            top = top_of(self.rootdir)
+            if lacks and top is not None and reference.interpreter.moved is None:
+                return lent(reference, top, lacks, self.fleet.folder)
             return built(reference, self._installing)
         finally:
             self.on_progress(None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..measure.plan import Plan
 from ..measure.worker import WorkerError
 from ..results.measurement import Measurement, ReferenceRuns
@@ -42,7 +44,8 @@ def compared(
         return judgement.decided and (spent or all(one.decided for one in measurement.metrics))
 
     try:
-        in_pairs(session, Sides(reference, workload, theirs), settings, plan, enough)
+        apart = in_pairs(session, Sides(reference, workload, theirs), settings, plan, enough)
+        measurement.reference = replace(measurement.reference, apart=apart)
     except WorkerError as error:
         untracked = reference.missing_module(error.message)
         measurement.error = error_text(session, error, workload) + (f"\n  known     {untracked}" if untracked else "")

@@ -119,9 +119,11 @@ def in_turn(session: MetalSession, measurement: Measurement, settings: Settings,
         return judgement.decided or session.budget.is_spent
 
     sides = Sides(replay.reference, measurement.workload, replay.workload)
-    in_pairs(session, sides, settings, plan_of(settings), enough, purpose="replay")
+    apart = in_pairs(session, sides, settings, plan_of(settings), enough, purpose="replay")
     judgement = measurement.judgement
     assert judgement is not None
+    assert measurement.reference is not None
+    measurement.reference = replace(measurement.reference, apart=apart)
     if not judgement.decided:
         why = words.out_of_budget(session.budget.seconds)
         judgement = replace(judgement, verdict="inconclusive", reason=why)

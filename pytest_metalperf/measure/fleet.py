@@ -255,6 +255,20 @@ class Fleet:
                 kill(workers)
             left -= side
 
+    def pairs_together(self, workload: Workload, pair: Sequence[Run]) -> int:
+        """Pairs of workers that prepare at once, as far as CPUs and the memory of its device go.
+
+        Args:
+            workload: that both sides train.
+            pair: one that was measured alone, ours and theirs.
+        """
+        if workload.device == "cpu":
+            peaks = [run.peak_memory_bytes or 0 for run in pair]
+            taken = memory_share(sum(peaks)) if self.local else 0.0
+        else:
+            taken = max(self._taken(run) for run in pair)
+        return max(1, min(side_by_side() // 2, fitting(taken)))
+
     def _taken(self, run: Run) -> float:
         """The share of its GPU's memory that a run alone took; a Mac's is the machine's own."""
         import psutil

@@ -56,8 +56,9 @@ class Took:
         return self.recorded(1) + chance * self.in_turn(USUAL_PAIRS)
 
     def in_turn(self, pairs: int) -> float:
-        """Seconds for pairs of workers, prepared side by side and measured in turn."""
-        return pairs * (self.prepare * (2 if side_by_side() == 1 else 1) + 2 * self.measure)
+        """Seconds for pairs of workers, prepared side by side and measured in turn; the first pair is alone."""
+        rounds = 1 + math.ceil((pairs - 1) / max(1, side_by_side() // 2))
+        return rounds * self.prepare * (2 if side_by_side() == 1 else 1) + pairs * 2 * self.measure
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,6 @@ def take_turns(
     plan: Plan,
     progress: OnProgress,
     number: int,
-    check: Callable[[Sequence[Worker]], None] = lambda workers: None,
     built: Callable[[Sequence[Worker]], None] | None = None,
 ) -> tuple[Turns, Turns]:
     """Measure one fresh pair of workers.
@@ -53,61 +52,150 @@ def take_turns(
             machine the process that started first was 2 % slower than its twin (16 pairs, standard error 0.6 %).
         plan: at least so many batches on each variant.
         progress: called with what is going on.
-        check: looks at both, prepared, before anything is timed; raises what it finds.
         built: looks at both before they train anything; raises what it finds.
 
     Raises:
         WorkerError: when one breaks; both are ended.
     """
-    order = 1 if number % 2 == 0 else -1
-    in_order = None if built is None else lambda workers: built(workers[::order])
-    workers = fleet.prepared(requests[::order], plan, progress, in_order)
+    order = _order(number)
+    workers = fleet.prepared(
+        requests[::order], plan, progress, None if built is None else lambda workers: built(workers[::order])
+    )
     try:
-        check(workers[::order])
-        samples: tuple[list[float], list[float]] = ([], [])
-        joules: tuple[list[float | None], list[float | None]] = ([], [])
-        batches = [0, 0]
-        for worker in workers:
-            worker.pause()
-        rounds = 0
-        smoke = plan.least_blocks == 1
-        least, seconds = (1, 0.0) if smoke else (TURNS, TURN_SECONDS)
-        with _alone(fleet, progress):
-            while rounds < least or min(batches) < plan.batches:
-                for variant in (0, 1) if rounds % 2 == 0 else (1, 0):
-                    worker = workers[variant]
-                    worker.resume()
-                    worker.ask("interleave", least_seconds=seconds, locked=fleet.local)
-                    fleet.wait([worker], progress, plan.timeout)
-                    worker.pause()
-                    answer = worker.results["interleave"]
-                    samples[variant].extend(answer["samples"])
-                    joules[variant].append(answer.get("joules"))
-                    batches[variant] += answer["batches_per_block"] * len(answer["samples"])
-                rounds += 1
-                progress("interleaved", min(batches), plan.batches, 0)
-        for worker in workers:
-            worker.resume()
-            worker.ask("finish")
-        fleet.wait(workers, progress, plan.timeout)
-        first, second = (
-            Turns(
-                tuple(taken),
-                {
-                    **worker.results,
-                    "measure": {
-                        **worker.results["interleave"],
-                        "samples": taken,
-                        "conditions": worker.results["finish"].get("conditions", {}),
-                        "joules_per_batch": _per_batch(used, trained),
-                    },
-                },
-            )
-            for worker, taken, used, trained in zip(workers, samples, joules, batches, strict=True)
-        )
-        return (first, second) if order == 1 else (second, first)
+        return _in_order(_turns(fleet, workers, plan, progress), order)
     finally:
         kill(workers)
+
+
+def pairs_in_turn(
+    fleet: Fleet,
+    requests: tuple[Request, Request],
+    plan: Plan,
+    progress: OnProgress,
+    number: int,
+    together: int,
+    check: Callable[[Sequence[Worker]], None],
+) -> Iterator[tuple[Turns, Turns]]:
+    """Measure fresh pairs one after the other, all prepared side by side.
+
+    Args:
+        fleet: that starts the workers.
+        requests: of the two sides.
+        plan: at least so many batches on each side.
+        progress: called with what is going on.
+        number: of the first pair, see `take_turns`.
+        together: pairs. Workers that are ready stand still, and cost those that measure nothing.
+        check: looks at both sides of each pair before it is timed; raises what it finds.
+
+    Raises:
+        WorkerError: when one breaks; all are ended.
+    """
+    orders = [_order(number + later) for later in range(together)]
+    workers = fleet.prepared([request for order in orders for request in requests[::order]], plan, progress)
+    try:
+        for worker in workers:
+            worker.pause()
+        for order, *two in zip(orders, workers[::2], workers[1::2], strict=True):
+            for worker in two:
+                worker.resume()
+            check(two[::order])
+            yield _in_order(_turns(fleet, two, plan, progress), order)
+            kill(two)
+    finally:
+        kill(workers)
+
+
+def runs_in_turn(
+    fleet: Fleet,
+    requests: tuple[Request, Request],
+    plan: Plan,
+    progress: OnProgress,
+    number: int,
+    look: Callable[[int, Worker], None],
+) -> tuple[Turns, Turns]:
+    """Measure one fresh run of each side after the other, where no memory holds both.
+
+    What a slow minute adds to one of them is noise between the pairs, which the gate learns from them.
+
+    Args:
+        fleet: that starts the workers.
+        requests: of the two sides.
+        plan: at least so many batches on each side.
+        progress: called with what is going on.
+        number: of the pair, see `take_turns`.
+        look: asks a worker, of side 0 or 1, for more before it is timed.
+
+    Raises:
+        WorkerError: when one breaks.
+    """
+    order = _order(number)
+    sides: list[Turns] = []
+    for side in (0, 1)[::order]:
+        (worker,) = fleet.prepared([requests[side]], plan, progress)
+        try:
+            look(side, worker)
+            sides += _turns(fleet, [worker], plan, progress)
+        finally:
+            kill([worker])
+    return _in_order(sides, order)
+
+
+def _order(number: int) -> int:
+    return 1 if number % 2 == 0 else -1
+
+
+def _in_order(sides: Sequence[Turns], order: int) -> tuple[Turns, Turns]:
+    first, second = sides[::order]
+    return first, second
+
+
+def _turns(fleet: Fleet, workers: Sequence[Worker], plan: Plan, progress: OnProgress) -> list[Turns]:
+    """What prepared workers measure in turn, in their order; one worker takes all turns.
+
+    Raises:
+        WorkerError: when one breaks.
+    """
+    samples: list[list[float]] = [[] for _ in workers]
+    joules: list[list[float | None]] = [[] for _ in workers]
+    batches = [0 for _ in workers]
+    for worker in workers:
+        worker.pause()
+    rounds = 0
+    smoke = plan.least_blocks == 1
+    least, seconds = (1, 0.0) if smoke else (TURNS, TURN_SECONDS)
+    with _alone(fleet, progress):
+        while rounds < least or min(batches) < plan.batches:
+            one_round = list(enumerate(workers))
+            for variant, worker in one_round if rounds % 2 == 0 else reversed(one_round):
+                worker.resume()
+                worker.ask("interleave", least_seconds=seconds, locked=fleet.local)
+                fleet.wait([worker], progress, plan.timeout)
+                worker.pause()
+                answer = worker.results["interleave"]
+                samples[variant].extend(answer["samples"])
+                joules[variant].append(answer.get("joules"))
+                batches[variant] += answer["batches_per_block"] * len(answer["samples"])
+            rounds += 1
+            progress("interleaved", min(batches), plan.batches, 0)
+    for worker in workers:
+        worker.resume()
+        worker.ask("finish")
+    fleet.wait(workers, progress, plan.timeout)
+    return [
+        Turns(
+            tuple(taken),
+            {
+                **worker.results,
+                "measure": {
+                    **worker.results["interleave"],
+                    "samples": taken,
+                    "conditions": worker.results["finish"].get("conditions", {}),
+                    "joules_per_batch": _per_batch(used, trained),
+                },
+            },
+        )
+        for worker, taken, used, trained in zip(workers, samples, joules, batches, strict=True)
+    ]
 
 
 def _per_batch(joules: Sequence[float | None], batches: int) -> float | None:

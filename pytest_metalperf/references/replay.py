@@ -164,13 +164,14 @@ class Recipes:
         return found
 
     def _came_later(self, one: tuple[str, Entry], other: tuple[str, Entry]) -> bool:
-        commits = []
+        commits, top = [], self._top
         for machine, entry in (one, other):
-            if self._top is None or entry.accepted is None or entry.accepted.digest is None:
+            if top is None or entry.accepted is None or entry.accepted.digest is None:
                 return False
             commits.append(self._found(entry.accepted, self.baselines / f"{machine}.json")[0])
         later, earlier = commits
-        return later != earlier and _is_ancestor(self._top, earlier, later) and _is_ancestor(self._top, later, "HEAD")
+        assert top is not None
+        return later != earlier and _is_ancestor(top, earlier, later) and _is_ancestor(top, later, "HEAD")
 
     def _of_others(self, id: str, machine: str) -> list[tuple[str, Entry]]:  # noqa: A002
         """The recipes of a workload that other machines have recorded. A file that cannot be read has none."""

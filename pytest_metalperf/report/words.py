@@ -109,6 +109,11 @@ def out_of_budget(seconds: float | None) -> str:
     return f"the session's --metal-budget of {duration(seconds or 0.0)} is spent"
 
 
+def runs_in_turn(why: str) -> str:
+    """What is said of pairs that no memory holds."""
+    return f"both sides together do not fit the memory, so whole runs took turns ({why.splitlines()[0]})"
+
+
 def refused(why: str) -> str:
     """What a recording is told that would store a state which a person can remove."""
     return f"not recorded, and nothing stored: {why}; remove that, or record it all the same with --metal-force"
@@ -192,6 +197,7 @@ def context(measurement: Measurement) -> list[tuple[str, str]]:
     """What else differs: versions, the work itself, the machine's state."""
     return [
         ("changed", changed_versions(measurement)),
+        ("pairs", measurement.reference.apart if measurement.reference is not None else ""),
         ("work", work(measurement)),
         ("machine", conditions(measurement)),
         ("counters", counters(measurement)),

@@ -28,10 +28,12 @@ class ReferenceRuns:
     Attributes:
         name: as a person wrote it, a revision with its commit.
         runs: one per fresh pair.
+        apart: why whole runs took turns, in a sentence; empty where blocks did.
     """
 
     name: str
     runs: Sequence[Run] = ()
+    apart: str = ""
 
 
 @dataclass(frozen=True)

@@ -411,6 +411,68 @@ def test_without_consent_it_has_no_baseline(elsewhere):
     result.stdout.fnmatch_lines(["own*no baseline"])
 
 
+# sides that do not fit together, and pairs that do
+
+
+def refused(monkeypatch, fits):
+    """Memory for so many workers at once."""
+    from pytest_metalperf.measure.fleet import Fleet, WorkerError
+
+    real = Fleet.prepared
+
+    def prepared(fleet, requests, *rest):
+        if len(requests) > fits:
+            raise WorkerError("memory", "a GPU of 8 GB is full")
+        return real(fleet, requests, *rest)
+
+    monkeypatch.setattr(Fleet, "prepared", prepared)
+
+
+def test_where_both_sides_do_not_fit_whole_runs_take_turns(project, monkeypatch):
+    refused(monkeypatch, 1)
+    project.write(0.115)
+    result = project.suite.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "own* slower than its baseline, trained in turn*",
+            "  differs   code",
+            "  pairs     both sides together do not fit the memory, so whole runs took turns (a GPU of 8 GB is full)",
+        ]
+    )
+    project.write(0.1, text=BUILDER + "# nothing of it changes what is computed\n")
+    project.suite.run("--metal-confirm=replay").assert_outcomes(passed=1)
+
+
+def test_pairs_prepare_together_where_cores_and_memory_allow(project, monkeypatch):
+    """The first is alone: it tells what two sides need."""
+    from pytest_metalperf.measure.fleet import Fleet
+
+    monkeypatch.setattr("pytest_metalperf.measure.fleet.side_by_side", lambda: 4)
+    real, prepared = Fleet.prepared, []
+
+    def noted(fleet, requests, *rest):
+        prepared.append([request.interpreter.name for request in requests])
+        return real(fleet, requests, *rest)
+
+    monkeypatch.setattr(Fleet, "prepared", noted)
+    project.write(0.1, text=BUILDER + "# nothing of it changes what is computed\n")
+    result = project.suite.run("--metal-confirm=replay")
+    result.assert_outcomes(passed=1)
+    here, (there,) = "", {name for names in prepared for name in names} - {""}
+    assert prepared[1:3] == [[here, there], [there, here, here, there]]
+
+
+def test_pairs_that_do_not_fit_together_are_taken_one_by_one(project, monkeypatch):
+    monkeypatch.setattr("pytest_metalperf.measure.fleet.side_by_side", lambda: 4)
+    refused(monkeypatch, 2)
+    project.write(0.115)
+    result = project.suite.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["own* slower than its baseline, trained in turn*"])
+    result.stdout.no_fnmatch_line("*do not fit*")
+
+
 # what another machine has accepted since
 
 
@@ -566,6 +628,31 @@ def test_a_copy_that_is_not_what_the_working_tree_has_is_not_replayed(installed)
     result = installed.project.suite.run("--metal-update-baselines", "--metal-update-mode=all")
     result.assert_outcomes(passed=1)
     assert installed.project.entry.get("accepted") is None
+
+
+def test_a_project_that_is_installed_here_alone_is_lent_to_the_packages_of_the_baseline(
+    installed, tmp_path, monkeypatch
+):
+    old, numbers = tmp_path / "old", "import slowlib\n\nSECONDS = slowlib.SECONDS\n"
+    for where in (old, installed.site):
+        put(where, "slowlib", "1.0", {"slowlib.py": "SECONDS = 0.1\n"})
+    installed.project.write(0, name="src/ownproj/speed.py", text=numbers)
+    installed.install()
+    put(installed.site, "slowlib", "1.0", {"slowlib.py": "SECONDS = 0.1\n"})
+    installed.project.record()
+    installed.project.commit()
+    shutil.rmtree(installed.site / "slowlib-1.0.dist-info")
+    put(installed.site, "slowlib", "2.0", {"slowlib.py": "SECONDS = 0.11500\n"})
+    sys.modules.pop("slowlib", None)
+    python = old / "python"
+    without = f"import sys; sys.path[:] = [one for one in sys.path if one != {str(installed.site)!r}]"
+    (old / "sitecustomize.py").write_text(without)
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={old} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(Environments, "of", lambda environments, stack, tools=(): Environment(python, old))
+    result = installed.project.suite.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["own* slower than its baseline, trained in turn*", "  differs   slowlib 1.0 -> 2.0"])
 
 
 @pytest.mark.parametrize("why", ["uv is not installed", "it has no src"])
