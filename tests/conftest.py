@@ -23,6 +23,7 @@ from types import SimpleNamespace
 import in_process
 import msgspec  # loaded before pytester takes its snapshot of modules: C extensions load once a process
 import numpy as np  # noqa: F401
+import own_project
 import pytest
 import scipy.special  # noqa: F401
 
@@ -227,4 +228,26 @@ def suite(request: pytest.FixtureRequest, pytester: pytest.Pytester, monkeypatch
     made = Suite(pytester, monkeypatch)
     made.write()
     made.set()
+    return made
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a project that has recorded is kept, since most tests of a replay begin with one."""
+    return tmp_path_factory.mktemp("recorded") / "project"
+
+
+@pytest.fixture
+def project(suite: Suite, recorded: Path) -> own_project.Project:
+    """A project under git that has recorded its builder, and committed that."""
+    if recorded.exists():
+        shutil.copytree(recorded, suite.pytester.path, dirs_exist_ok=True)
+        made = own_project.Project.__new__(own_project.Project)
+        made.suite, made.path = suite, suite.pytester.path
+        return made
+    made = own_project.Project(suite)
+    made.commit()
+    made.record()
+    made.commit()
+    shutil.copytree(made.path, recorded)
     return made
