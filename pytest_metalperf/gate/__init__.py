@@ -2,10 +2,12 @@
 
 ``estimate`` says what one run says, ``noise`` what runs differ by when nothing changes, ``verdict`` whether something
 changed; ``ratio`` how many times faster one of two interleaved workers is, and ``paired`` whether that is a change;
-``sustained`` how much slower one long run becomes, and ``hidden`` what a run's figure leaves out.
+``sustained`` how much slower one long run becomes, ``hidden`` what a run's figure leaves out, and ``common`` what all
+workloads of a session became slower by.
 Nothing here reads a file, a clock or a device, so that every claim can be checked with lists of numbers.
 """
 
+from .common import Shared, is_slower_beyond, shared_slowdown
 from .estimate import ESTIMATOR, RunEstimate, estimate_run
 from .hidden import hidden_slowdown
 from .noise import Noise, Peer, RunFigure, learn_noise
@@ -25,9 +27,11 @@ __all__ = [
     "Rule",
     "RunEstimate",
     "RunFigure",
+    "Shared",
     "Sustained",
     "estimate_run",
     "hidden_slowdown",
+    "is_slower_beyond",
     "judge",
     "judge_pairs",
     "judge_sustained",
@@ -35,5 +39,6 @@ __all__ = [
     "learn_noise",
     "machine_moved",
     "ratio_of_pairs",
+    "shared_slowdown",
     "spent",
 ]
