@@ -31,6 +31,7 @@ from .workloads.workload import DEFAULTS, Axis, Workload, WorkloadError, checked
 
 if TYPE_CHECKING:
     from .baselines.schema import Entry
+    from .gate import Judgement
     from .measure.fleet import Fleet
     from .measure.in_turn import Turns
     from .measure.worker import WorkerError
@@ -69,6 +70,8 @@ class MetalSession:
         suspects: tests whose first look was suspicious.
         waits: what was waited for so far.
         budget: time for what a first look leaves open.
+        looks: what the stored figures say of each workload's fresh runs so far, by id, also of tests that were put off;
+            without those whose work is known to have changed.
     """
 
     settings: Settings
@@ -88,6 +91,7 @@ class MetalSession:
         self.waits = Waits()
         self.updates = Updates()
         self.budget = Budget(self.settings.budget)
+        self.looks: dict[str, Judgement] = {}
         self.unavailable: dict[str, str] = {}
         self.skipped: list[tuple[str, str]] = []
         self.refused: list[tuple[str, str]] = []

@@ -20,7 +20,7 @@ from ..results.run import Run
 from ..session import MetalSession
 from ..settings import Settings
 from ..workloads.workload import Workload
-from .evidence import beside_means, is_comparable, other_estimator, peers, rule_of, runs_for_the_gate
+from .evidence import beside_means, is_comparable, other_estimator, others_today, peers, rule_of, runs_for_the_gate
 from .metrics import gate_metrics
 from .replay import by_the_same, impossible, is_spared, of_another_machine, replay_of, replayed
 
@@ -150,6 +150,8 @@ def _gate(
         judgement = judged_by(runs) if same else under_conditions(runs, before, device, judged_by, rule.max_runs)
         judgement = beside_means(judgement, runs, means_before, settings.tolerance, spent=len(runs) >= rule.max_runs)
         measurement.judgement, measurement.verdict = judgement, judgement.verdict
+        if not measurement.fingerprint_changes:  # or its code explains what it became
+            session.looks[measurement.workload.id] = judgement
         quiet = under_known_conditions(
             runs, before, device
         )  # a total that only loaded runs show is excused like any slowdown
@@ -201,8 +203,31 @@ def _gate(
     if same and measurement.judgement is not None:  # what is slower today is no code: the total is that of the baseline
         measurement.beyond_total = is_beyond_total(replace(measurement.judgement, change_low=0.0), anchor, settings)
         measurement.verdict = "machine" if measurement.verdict == "slower" else measurement.verdict
+    accepting = settings.update_baselines and stores_changes(settings.update_mode)
+    if not same and not accepting and (measurement.verdict == "slower" or measurement.beyond_total):
+        if later:  # when all others have been looked at
+            _put_off(session, measurement)
+        _beside_others(session, measurement, settings, anchor)
     if measurement.beyond_total:
         measurement.verdict = "slower"
+
+
+def _beside_others(session: MetalSession, measurement: Measurement, settings: Settings, anchor: float) -> None:
+    """Take back a slowdown that is no clear one beside what the other workloads of this session became slower by."""
+    from ..gate import is_slower_beyond, shared_slowdown  # numpy and scipy: a verdict is due
+
+    judgement = measurement.judgement
+    assert judgement is not None
+    shared = shared_slowdown(others_today(session, measurement.workload.id))
+    if shared is None:
+        return
+    own = replace(judgement, change_low=(1 + judgement.change_low) / (1 + shared.change) - 1)
+    measurement.beyond_total = measurement.beyond_total and is_beyond_total(own, anchor, settings)
+    slower = measurement.verdict == "slower" and is_slower_beyond(judgement, shared, rule_of(settings))
+    if not (slower or measurement.beyond_total):
+        reason = words.shared(shared.change, shared.others, measurement.device)
+        measurement.judgement = replace(judgement, verdict="inconclusive", reason=reason)
+        measurement.verdict = "inconclusive"
 
 
 def _put_off(session: MetalSession, measurement: Measurement) -> None:

@@ -11,6 +11,7 @@ from ..baselines.schema import Entry, SpeedupEntry, StoredPair, StoredRun
 from ..report import words
 from ..results.metrics import SECONDS, Metric
 from ..results.run import Run
+from ..session import MetalSession
 from ..settings import Settings
 
 if TYPE_CHECKING:
@@ -71,6 +72,12 @@ def _all_of(store: Store, metric: Metric, device: str) -> dict[str, Peer]:
         }
         store.derived[metric.name, device] = made
     return made
+
+
+def others_today(session: MetalSession, id: str) -> list[Judgement]:  # noqa: A002
+    """What this session has seen of its other workloads on the same device."""
+    device = _device_of(id)
+    return [look for key, look in session.looks.items() if key != id and _device_of(key) == device]
 
 
 def ratios_for_the_gate(store: Store, entry: SpeedupEntry) -> list[RunFigure]:

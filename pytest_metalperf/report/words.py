@@ -43,6 +43,14 @@ def hidden(more: float) -> str:
     )
 
 
+def shared(change: float, others: int, device: str) -> str:
+    """Why a slowdown that other workloads show too is no verdict on one of them."""
+    return (
+        f"{others} other workloads on {device} are {percent(change)} slower too, in the median:"
+        " the framework, the machine or the hour; --metal-against trains both in turn"
+    )
+
+
 def duration(value: float) -> str:
     """How long something takes, as people say it: `40 s`, `2.5 min`, `25 min`."""
     if value < 100:
