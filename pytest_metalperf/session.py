@@ -71,7 +71,7 @@ class MetalSession:
         waits: what was waited for so far.
         budget: time for what a first look leaves open.
         looks: what the stored figures say of each workload's fresh runs so far, by id, also of tests that were put off;
-            without those whose work is known to have changed.
+            without runs under unusual load, and without workloads whose work is known to have changed.
     """
 
     settings: Settings

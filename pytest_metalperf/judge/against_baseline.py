@@ -150,11 +150,11 @@ def _gate(
         judgement = judged_by(runs) if same else under_conditions(runs, before, device, judged_by, rule.max_runs)
         judgement = beside_means(judgement, runs, means_before, settings.tolerance, spent=len(runs) >= rule.max_runs)
         measurement.judgement, measurement.verdict = judgement, judgement.verdict
-        if not measurement.fingerprint_changes:  # or its code explains what it became
-            session.looks[measurement.workload.id] = judgement
         quiet = under_known_conditions(
             runs, before, device
         )  # a total that only loaded runs show is excused like any slowdown
+        if quiet and not measurement.fingerprint_changes:  # or load, or its code, explains what it became
+            session.looks[measurement.workload.id] = judged_by(quiet)
         measurement.beyond_total = (
             judgement.verdict != "inconclusive" and bool(quiet) and is_beyond_total(judged_by(quiet), anchor, settings)
         )

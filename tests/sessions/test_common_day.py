@@ -93,6 +93,22 @@ def test_work_that_changed_explains_itself(suite):
     suite.run().assert_outcomes(failed=4)
 
 
+def test_load_explains_itself(four):
+    """What load did to the others says nothing of one that ran without."""
+    suite = ALL.format(depths=[2, 3, 4]).replace(
+        "def test_it(metal_bench, depth):",
+        "def test_it(metal_bench, depth, monkeypatch):\n"
+        """    monkeypatch.setenv("FAKE", '{"seconds": 0.13, "jitter": 0.001, "conditions": {"stolen": 0.3}}')""",
+    )
+    four.write(suite)
+    four.set(own=0.13, jitter=0.001)
+    result = four.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["own* on cpu (fake) is * slower than its baseline*", "4 gated: 1 slower, 3 inconclusive"]
+    )
+
+
 def test_the_flag_accepts_them_all(four):
     four.set(seconds=0.13, own=0.13, jitter=0.001)
     four.run("--metal-update-baselines").assert_outcomes(passed=4)
