@@ -75,11 +75,10 @@ def line(measurement: Measurement) -> str:
 def slower(measurement: Measurement, command: str) -> str:
     """The failure text of a test whose baseline's own code is faster here and now."""
     share, than = measurement.change or 0.0, "its baseline, trained in turn"
-    accept = "--metal-update-baselines"
     if measurement.beyond_total and measurement.total is not None:
-        share, than, accept = measurement.total, "its anchor", f"{accept} --metal-update-mode anchor"
+        share, than = measurement.total, "its anchor"
     head = f"{words.title(measurement)} is {words.factor(share)} than {than}"
-    return _text(head, measurement, f"accept it with  {command} {accept}")
+    return _text(head, measurement, f"accept it with  {command} {words.accepting(measurement)}")
 
 
 def inconclusive(measurement: Measurement, command: str) -> str:
@@ -94,8 +93,7 @@ def inconclusive(measurement: Measurement, command: str) -> str:
 def on_another_system(measurement: Measurement, differs: str, command: str) -> str:
     """The failure text of `machine` under --metal-strict, where the operating system or a driver is another."""
     head = f"{words.title(measurement)}: the machine is slower, and --metal-strict is on"
-    accept = f"accept it with  {command} --metal-update-baselines --metal-update-mode all"
-    return _text(head, measurement, accept, ("system", differs))
+    return _text(head, measurement, f"accept it with  {command} {words.ACCEPT_ALL}", ("system", differs))
 
 
 def _text(head: str, measurement: Measurement, last: str, *more: tuple[str, str]) -> str:

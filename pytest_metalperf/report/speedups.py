@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 
 from ..baselines.schema import SpeedupEntry
 from ..results.measurement import Speedup
-from .words import WORTH_TELLING, percent, plural, provenance, seconds, size, version_changes
+from .words import ACCEPT, ACCEPT_TOTAL, WORTH_TELLING, percent, plural, provenance, seconds, size, version_changes
 
 
 def failure(speedup: Speedup, command: str) -> str:
@@ -36,11 +37,17 @@ def failure(speedup: Speedup, command: str) -> str:
     rows += [("note", note) for note in speedup.notes]
     if speedup.verdict == "inconclusive":
         rows.append(("why", reason(speedup)))
-    shrank = stored_verdict(speedup) == "slower" and speedup.promise != "slower"
-    accept = "--metal-update-baselines" + (" --metal-update-mode anchor" if speedup.beyond_total else "")
-    last = f"accept it with  {command} {accept}" if shrank else f"look again with  {command}"
+    accept = accepting(speedup)
+    last = f"accept it with  {command} {accept}" if accept else f"look again with  {command}"
     lines = [f"  {key:<9} {text}" for key, text in rows]
     return "\n".join([f"{_title(speedup):<72} {speedup.nodeid}", *lines, f"  {last}"])
+
+
+def accepting(speedup: Speedup) -> str:
+    """The options that accept a speedup that shrank; empty where it did not, or a promise is not kept either."""
+    if stored_verdict(speedup) != "slower" or speedup.promise == "slower":
+        return ""
+    return ACCEPT_TOTAL if speedup.beyond_total else ACCEPT
 
 
 _KEPT = {"within": "kept", "slower": "not kept", "inconclusive": "cannot be told", "": ""}
@@ -65,16 +72,16 @@ def _stored_ratio(speedup: Speedup) -> list[tuple[str, str]]:
     entry, judgement = speedup.baseline, speedup.judgement
     if entry is None or judgement is None:
         return []
-    stored, allowed = 1 / judgement.baseline_seconds, _shrunk(speedup.tolerance)
+    stored, allowed = 1 / judgement.baseline_seconds, shrunk(speedup.tolerance)
     rows = [
         (
             "stored",
-            f"{stored:.3g}   {percent(_shrunk(judgement.change), sign=True)} since; {provenance(entry.pairs, 'pair')}",
+            f"{stored:.3g}   {percent(shrunk(judgement.change), sign=True)} since; {provenance(entry.pairs, 'pair')}",
         ),
         (
             "allowed",
             f"{percent(allowed, sign=True)}   pairs differ by {percent(judgement.run_sd)} when nothing changes; speedups"
-            f" that shrink by {percent(-_shrunk(judgement.smallest_visible))} are seen 9 times in 10",
+            f" that shrink by {percent(-shrunk(judgement.smallest_visible))} are seen 9 times in 10",
         ),
     ]
     total = creep(speedup)
@@ -93,12 +100,12 @@ def creep(speedup: Speedup) -> float | None:
         return None
     total = judgement.now_seconds * entry.anchor.ratio - 1
     added_up = total > speedup.tolerance and total - judgement.change > WORTH_TELLING
-    return _shrunk(total) if speedup.beyond_total or added_up else None
+    return shrunk(total) if speedup.beyond_total or added_up else None
 
 
-def _shrunk(slower: float) -> float:
+def shrunk(slower: float) -> float:
     """The change of a ratio whose seconds changed by the share `slower`: +0.5 is a ratio of two thirds, -0.333."""
-    return 1 / (1 + slower) - 1
+    return 1 / (1 + slower) - 1 if slower > -1 else math.inf
 
 
 def stored_verdict(speedup: Speedup) -> str:
@@ -113,12 +120,12 @@ def change(speedup: Speedup) -> str:
     interval = f"{speedup.low:.3g} to {speedup.high:.3g}"
     if speedup.judgement is None:
         return interval
-    return f"{percent(_shrunk(speedup.judgement.change), sign=True)} ({interval})"
+    return f"{percent(shrunk(speedup.judgement.change), sign=True)} ({interval})"
 
 
 def visible(speedup: Speedup) -> str:
     """By how much a stored speedup must shrink to be seen 9 times in 10."""
-    return "-" if speedup.judgement is None else percent(-_shrunk(speedup.judgement.smallest_visible))
+    return "-" if speedup.judgement is None else percent(-shrunk(speedup.judgement.smallest_visible))
 
 
 def compared_with(speedup: Speedup) -> str:

@@ -18,7 +18,7 @@ from ..results.metrics import WORDS
 from ..session import MetalSession
 from ..worker.clock import RealTime
 from . import metrics as gated
-from . import replays, speedups, sustained, sweeps, words
+from . import replays, rows, speedups, sustained, sweeps, words
 from .tables import aligned
 
 if TYPE_CHECKING:
@@ -81,83 +81,25 @@ def line(progress: Progress, seconds: float) -> str:
 
 def table(results: Sequence[Measurement | Speedup]) -> list[tuple[str, str]]:
     """The closing table as (line, colour) pairs; the first line is the head."""
-    against = any(isinstance(result, Measurement) and result.reference and not result.replayed for result in results)
-    head = ("workload", "device", "now", "reference" if against else "baseline", "change", "visible", "verdict")
-    rows: list[tuple[str, ...]] = [head]
-    totals, colours = ["since anchor"], [""]
-    for result in _once(results):
-        rows.append(_row(result))
-        totals.append(_total(result))
-        colours.append(_COLOURS.get(rows[-1][-1], ""))
-        if isinstance(result, Measurement) and not result.error:
-            rows += [gated.row(result, one) for one in result.metrics]
-            totals += [""] * len(result.metrics)
-            colours += [gated.colour(one) for one in result.metrics]
-    if any(totals[1:]):  # a column of its own only where accepted steps have added up
-        rows = [(*row[:5], total or "-", *row[5:]) for row, total in zip(rows, totals, strict=True)]
-    lines = aligned(rows, "ll" + "r" * (len(rows[0]) - 3) + "l")
-    return list(zip(lines, colours, strict=True))
+    shown = rows.rows(results)
+    cells = [("workload", "device", "now", rows.other_side(results), "change", "visible", "verdict")]
+    cells += [(one.label, one.device, one.now, one.baseline, one.change, one.visible, one.verdict) for one in shown]
+    if any(one.total for one in shown):  # a column of its own only where accepted steps have added up
+        totals = ["since anchor", *(one.total or "-" for one in shown)]
+        lines = aligned(
+            [(*line[:5], total, *line[5:]) for line, total in zip(cells, totals, strict=True)], "ll" + "r" * 5 + "l"
+        )
+    else:
+        lines = aligned(cells, "ll" + "r" * 4 + "l")
+    return list(zip(lines, ["", *map(_colour, shown)], strict=True))
 
 
-def _total(result: Measurement | Speedup) -> str:
-    """The change since the anchor, where it is worth a column."""
-    total = words.creep(result) if isinstance(result, Measurement) else speedups.creep(result)
-    return "" if total is None else words.percent(total, sign=True)
-
-
-def _once(results: Sequence[Measurement | Speedup]) -> list[Measurement | Speedup]:
-    """One row per workload and verdict: two tests that ask for the same thing need not be shown twice."""
-    seen: dict[tuple[object, ...], Measurement | Speedup] = {}
-    for result in results:
-        verdict = result.error or result.verdict
-        if isinstance(result, Measurement):
-            metrics = [(one.metric.name, one.verdict) for one in result.metrics]
-            seen.setdefault((result.workload.id, verdict, result.sustained is not None, *metrics), result)
-        else:
-            seen.setdefault((result.id, result.at_least, verdict), result)
-    return list(seen.values())
+def _colour(row: rows.Row) -> str:
+    return gated.colour(row.metric) if row.metric is not None else _COLOURS.get(row.verdict, "")
 
 
 def _id(result: Measurement | Speedup) -> str:
     return result.workload.id if isinstance(result, Measurement) else result.id
-
-
-def _row(result: Measurement | Speedup) -> tuple[str, ...]:
-    verdict = "error" if result.error else result.verdict or "smoke"
-    if isinstance(result, Speedup):
-        verdict = "-" if verdict == "smoke" and result.ratio else verdict
-        now = f"{result.value:.3g}x" if result.ratio else "-"
-        over = [w for w in (result.over.device,) if w != result.of.device] or [_difference(result)]
-        return (
-            f"{result.of.label} over {over[0]}",
-            result.of.device,
-            now,
-            speedups.compared_with(result),
-            speedups.change(result),
-            speedups.visible(result),
-            verdict,
-        )
-    workload, judgement = result.workload, result.judgement
-    now = f"{words.seconds(result.seconds_per_batch)} s" if result.runs else "-"
-    device = workload.device if workload.backend in ("", "tensorflow") else f"{workload.device}:{workload.backend}"
-    if result.sustained is not None:
-        return (sustained.label(result), device, *sustained.row(result.sustained), verdict)
-    if judgement is None or result.error or verdict == "recorded":
-        return (workload.label, device, now, "-", "-", "-", verdict)
-    return (
-        workload.label,
-        device,
-        f"{words.seconds(judgement.now_seconds, judgement.baseline_seconds)} s",
-        f"{words.seconds(judgement.baseline_seconds, judgement.now_seconds)} s",
-        words.change(result),
-        words.percent(judgement.smallest_visible),
-        verdict,
-    )
-
-
-def _difference(speedup: Speedup) -> str:
-    of, over = set(speedup.of.whole_axes.items()), set(speedup.over.whole_axes.items())
-    return ",".join(f"{key}={value}" for key, value in sorted(over - of, key=str)) or speedup.over.backend
 
 
 def closing(session: MetalSession) -> list[tuple[str, str]]:
@@ -194,7 +136,7 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
             ("  record what is missing by adding  --metal-update-baselines --metal-update-mode missing", "yellow")
         )
     out += [(f"not confirmed: {why} ({nodeid})", "yellow") for nodeid, why in session.suspects.waiting.items()]
-    reasons = [_because(result) for result in session.results if result.verdict == "inconclusive"]
+    reasons = [rows.why(rows.row(result)) for result in session.results if result.verdict == "inconclusive"]
     reasons += [gated.reason(one) for r in measured for one in r.metrics if one.verdict == "inconclusive"]
     out += [(f"inconclusive: {reason}", "yellow") for reason in dict.fromkeys(reasons)]
     changes = {result.workload.id: result.fingerprint_changes for result in measured if result.verdict != "slower"}
@@ -307,14 +249,6 @@ def _without_work(measured: Iterable[Measurement]) -> list[str]:
         f"--metal-strict-work has nothing to compare for {words.listed(dict.fromkeys(keys), 3)}:"
         f" a fingerprint is unknown now, or {before}"
     ]
-
-
-def _because(result: Measurement | Speedup) -> str:
-    if isinstance(result, Speedup):
-        return speedups.reason(result) or "noise"
-    if result.sustained is not None:
-        return sustained.reason(result, result.sustained)
-    return result.judgement.reason if result.judgement is not None and result.judgement.reason else "noise"
 
 
 def _conditions(measured: Iterable[Measurement]) -> list[str]:

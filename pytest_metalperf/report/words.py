@@ -21,6 +21,13 @@ _INDENT = "  "
 WORTH_TELLING = 0.01  # of a change: an anchor that is the baseline differs from it by rounding
 _KEY = 9  # width of now, baseline, allowed, changed
 
+ACCEPT = "--metal-update-baselines"
+"""The option that accepts what is slower."""
+ACCEPT_ALL = f"{ACCEPT} --metal-update-mode all"
+"""The options that accept what a machine is today, whatever its verdict."""
+ACCEPT_TOTAL = f"{ACCEPT} --metal-update-mode anchor"
+"""The options that accept the total change since the anchor."""
+
 
 def seconds(value: float, beside: float | None = None) -> str:
     """Four significant digits, never an exponent: `0.1832`, `1.042`, `12.30`.
@@ -93,9 +100,8 @@ def slower(measurement: Measurement, command: str) -> str:
     """The failure text of a test that became slower."""
     change, reference = measurement.change or 0.0, measurement.reference
     than = "its baseline" if reference is None else f"with {reference.name}"
-    accept = "--metal-update-baselines"
     if measurement.beyond_total and measurement.total is not None:
-        change, than, accept = measurement.total, "its anchor", f"{accept} --metal-update-mode anchor"
+        change, than = measurement.total, "its anchor"
     head = f"{title(measurement)} is {factor(change)} than {than}"
     lines = [f"{head:<72} {measurement.nodeid}", *comparison(measurement)]
     if reference is None:
@@ -103,8 +109,15 @@ def slower(measurement: Measurement, command: str) -> str:
         own = measurement.workload.source.get("kind") in ("import", "pickle")  # code that a revision can hold
         if own and last is not None and last.clean:
             lines.append(f"{_INDENT}compare it with the code of then by  {command} --metal-against={last.revision}")
-        lines.append(f"{_INDENT}accept it with  {command} {accept}")
+        lines.append(f"{_INDENT}accept it with  {command} {accepting(measurement)}")
     return "\n".join(lines)
+
+
+def accepting(measurement: Measurement) -> str:
+    """The options that accept a slower measurement; empty where it is compared with nothing that is stored."""
+    if measurement.sustained is not None or (measurement.reference is not None and measurement.replayed is None):
+        return ""
+    return ACCEPT_TOTAL if measurement.beyond_total and measurement.total is not None else ACCEPT
 
 
 def suspected(measurement: Measurement) -> str:
