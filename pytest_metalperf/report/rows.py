@@ -91,13 +91,23 @@ def rows(results: Sequence[Measurement | Speedup]) -> list[Row]:
     for result in _once(results):
         found.append(row(result))
         if isinstance(result, Measurement) and not result.error:
-            found += [_of_metric(result, one) for one in result.metrics]
+            found += [of_metric(result, one) for one in result.metrics]
     return found
 
 
 def row(result: Measurement | Speedup) -> Row:
     """The row of a result itself."""
     return _of_speedup(result) if isinstance(result, Speedup) else _of_measurement(result)
+
+
+def of_metric(result: Measurement, one: MetricResult) -> Row:
+    """The row of one metric of a measurement."""
+    label, device, now, then, change, visible, verdict = gated.row(result, one)
+    judgement = one.judgement
+    interval = (math.nan, math.nan) if judgement is None else (judgement.change_low, judgement.change_high)
+    weight = _weight(one.change, one.visible)
+    figures = Figures(one.now, one.baseline, one.change, *interval, one.visible, weight)
+    return Row(result, one, label, device, now, then, "", change, visible, verdict, figures)
 
 
 def other_side(results: Sequence[Measurement | Speedup]) -> str:
@@ -240,15 +250,6 @@ def _figures_of_measurement(result: Measurement) -> Figures:
         judgement.smallest_visible,
         _weight(judgement.change, judgement.smallest_visible),
     )
-
-
-def _of_metric(result: Measurement, one: MetricResult) -> Row:
-    label, device, now, then, change, visible, verdict = gated.row(result, one)
-    judgement = one.judgement
-    interval = (math.nan, math.nan) if judgement is None else (judgement.change_low, judgement.change_high)
-    weight = _weight(one.change, one.visible)
-    figures = Figures(one.now, one.baseline, one.change, *interval, one.visible, weight)
-    return Row(result, one, label, device, now, then, "", change, visible, verdict, figures)
 
 
 def _weight(change: float, beside: float) -> float:
