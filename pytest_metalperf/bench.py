@@ -309,9 +309,11 @@ class MetalSpeedup(_OfTest):
         compare(self._session, speedup, settings)
         self._session.finish(speedup)
         self._test.publish(speedup)
+        fails = speedup.verdict == "slower" or (speedup.verdict == "inconclusive" and settings.strict)
+        speedup.failed = bool(speedup.error) or fails
         if speedup.error:
             raise Broken(speedup.error, pytrace=False)
-        if speedup.verdict == "slower" or (speedup.verdict == "inconclusive" and settings.strict):
+        if fails:
             pytest.fail(speedups.failure(speedup, self._test.command), pytrace=False)
         return speedup
 
@@ -325,9 +327,11 @@ def conclude(session: MetalSession, test: Test, measurement: Measurement, settin
     __tracebackhide__ = True
     session.finish(measurement)
     test.publish(measurement)
+    measurement.failed = bool(measurement.error)
     if measurement.error:
         raise Broken(f"{measurement.workload.id}: {measurement.error}", pytrace=False)
     if texts := failures(session, measurement, settings, test.command):
+        measurement.failed = True
         pytest.fail("\n".join(texts), pytrace=False)
 
 

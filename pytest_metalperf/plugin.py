@@ -36,6 +36,7 @@ XDIST = (
 _settings = pytest.StashKey[Settings]()
 _session = pytest.StashKey["MetalSession"]()
 _flags = pytest.StashKey[str]()
+_mine = pytest.StashKey[list[pytest.Item]]()
 _word = "metal_verdict"
 _NOT_REPEATED = ("update", "metal", "strict", "timeout", "max_runs", "on_missing", "against", "force", "plan")
 """Options that the command which a message suggests leaves to its reader."""
@@ -276,13 +277,17 @@ def _asked(request: pytest.FixtureRequest, device: str | None, row: Row | None) 
         _apart(config),
         Child.of_environment(),
     )
-    command = " ".join(word for word in ("pytest", *map(_quoted, alone), config.stash[_flags]) if word)
     backend = where[1] if where else settings.backends[0]
     return (
         session,
         settings,
-        Test(item.nodeid, command, device, backend, live, publish, suspects.can_be_put_off(item)),
+        Test(item.nodeid, _command(item), device, backend, live, publish, suspects.can_be_put_off(item)),
     )
+
+
+def _command(item: pytest.Item) -> str:
+    """What runs a test alone, for messages."""
+    return " ".join(word for word in ("pytest", *map(_quoted, target(item)), item.config.stash[_flags]) if word)
 
 
 def _quoted(word: str) -> str:
@@ -382,6 +387,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     from .measure.worker import WorkerError
     from .references.reference import BadReference
 
+    config.stash[_mine] = mine
     opened = _open(config)
     try:  # a file or a reference that cannot be read ends the session before anything is measured
         if opened.settings.against:
@@ -517,11 +523,33 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     opened = config.stash.get(_session, None)
-    if opened is None or not (opened.results or opened.skipped or opened.refused or opened.suspects.waiting):
+    if opened is None:
         return
-    from .report.terminal import closing, table
+    if opened.results or opened.skipped or opened.refused or opened.suspects.waiting:
+        from .report.terminal import closing, table
 
-    terminalreporter.section("training performance")
-    rows = table(opened.results) if opened.results else []
-    for line, colour in [*rows, *closing(opened)]:
-        terminalreporter.write_line(line, **({colour: True} if colour else {}))
+        terminalreporter.section("training performance")
+        rows = table(opened.results) if opened.results else []
+        for line, colour in [*rows, *closing(opened)]:
+            terminalreporter.write_line(line, **({colour: True} if colour else {}))
+    for line in _on_github(terminalreporter, config, opened):
+        terminalreporter.write_line(line)
+
+
+def _on_github(reporter: pytest.TerminalReporter, config: pytest.Config, opened: MetalSession) -> list[str]:
+    """Tell GitHub what was found; lines for the terminal. A child of metal_live leaves that to its parent."""
+    if not {"GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"} & os.environ.keys():
+        return []
+    from .measure.live import CHILD
+    from .report.github import ANNOTATES, lines
+
+    if opened.settings.plan or CHILD in os.environ:
+        return []
+    return lines(
+        opened,
+        [report for reports in reporter.stats.values() for report in reports],
+        {item.nodeid: _command(item) for item in config.stash.get(_mine, [])},
+        (config.rootpath, config.invocation_params.dir),
+        os.environ,
+        annotated=config.pluginmanager.has_plugin(ANNOTATES),
+    )

@@ -112,6 +112,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 left_open: list[Suite] = []
 
 
+@pytest.fixture(scope="session", autouse=True)
+def not_on_github() -> Iterator[None]:
+    """Sessions that our tests start write nothing on the page of the job that runs our tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
+            patch.delenv(name, raising=False)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def no_open_files() -> Iterator[None]:
     """Collect what pytest-benchmark 4 leaves open, after all else of a test is gone and before a later test hears of it."""

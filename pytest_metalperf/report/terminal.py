@@ -132,9 +132,7 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
     if new:
         names = words.listed(dict.fromkeys(result.workload.id for result in new), 3)
         out.append((f"no baseline for this machine in {session.store.path.name}: {names}", "yellow"))
-        out.append(
-            ("  record what is missing by adding  --metal-update-baselines --metal-update-mode missing", "yellow")
-        )
+        out.append((f"  record what is missing by adding  {words.MISSING}", "yellow"))
     out += [(f"not confirmed: {why} ({nodeid})", "yellow") for nodeid, why in session.suspects.waiting.items()]
     reasons = [rows.why(rows.row(result)) for result in session.results if result.verdict == "inconclusive"]
     reasons += [gated.reason(one) for r in measured for one in r.metrics if one.verdict == "inconclusive"]

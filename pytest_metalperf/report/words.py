@@ -25,6 +25,8 @@ ACCEPT = "--metal-update-baselines"
 """The option that accepts what is slower."""
 ACCEPT_ALL = f"{ACCEPT} --metal-update-mode all"
 """The options that accept what a machine is today, whatever its verdict."""
+MISSING = f"{ACCEPT} --metal-update-mode missing"
+"""The options that record what has no baseline, and leave the rest as it is."""
 ACCEPT_TOTAL = f"{ACCEPT} --metal-update-mode anchor"
 """The options that accept the total change since the anchor."""
 

@@ -77,6 +77,7 @@ class Measurement:
         strict_work: whether a change of the work fails, whatever the clock says.
         sustained: how much slower a long run was at its end than at its start; None for any other measurement.
         nodeid: the test that asked.
+        failed: whether its test failed for it.
     """
 
     workload: Workload
@@ -94,6 +95,7 @@ class Measurement:
     strict_work: bool = False
     sustained: Sustained | None = None
     nodeid: str = ""
+    failed: bool = False
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -274,6 +276,7 @@ class Speedup:
         tolerance: growth of the judgement's seconds that was accepted.
         beyond_total: whether it is the total since the anchor that is not accepted.
         nodeid: the test that asked.
+        failed: whether its test failed for it.
         notes: what else there is to know of it, one sentence each.
     """
 
@@ -291,6 +294,7 @@ class Speedup:
     tolerance: float = 0.05
     beyond_total: bool = False
     nodeid: str = ""
+    failed: bool = False
     notes: list[str] = field(default_factory=list)
 
     @property
