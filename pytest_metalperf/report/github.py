@@ -80,8 +80,8 @@ def commands_that_annotate(
     titles: dict[str, str] = {}
     for row in worst_first(row for result in results if result.failed for row in rows([result]) if bad(row)):
         titles.setdefault(row.result.nodeid, f"{row.verdict}: {row.id}")
-    order = list(titles)
-    ranked = sorted(failed, key=lambda one: order.index(one.nodeid) if one.nodeid in titles else len(order))
+    rank = {nodeid: place for place, nodeid in enumerate(titles)}
+    ranked = sorted(failed, key=lambda one: rank.get(one.nodeid, len(rank)))
     return [
         _command(one, titles.get(one.nodeid, f"{one.word}: {one.nodeid}"), commands.get(one.nodeid)) for one in ranked
     ]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import pytest
+
+import pytest_metalperf
 
 OF_A_COMPARISON = {
     "metal_workload",
@@ -18,10 +22,17 @@ OF_A_COMPARISON = {
 }
 
 
+DOCUMENTED = set(
+    re.findall(r"`(metal_\w+)`", (Path(pytest_metalperf.__file__).parent / "README.md").read_text(encoding="utf-8"))
+)
+
+
 def properties(suite) -> dict[str, dict[str, str]]:
-    """Of each test case, by its name."""
+    """Of each test case, by its name; all of them stand in the README."""
     cases = ElementTree.parse(suite.pytester.path / "out.xml").iter("testcase")
-    return {case.get("name"): {one.get("name"): one.get("value") for one in case.iter("property")} for case in cases}
+    found = {case.get("name"): {one.get("name"): one.get("value") for one in case.iter("property")} for case in cases}
+    assert {name for case in found.values() for name in case} <= DOCUMENTED
+    return found
 
 
 @pytest.fixture
