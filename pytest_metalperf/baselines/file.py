@@ -26,7 +26,22 @@ _MEMORY = re.compile(r"-(\d+)gb(?=-|$)")
 """The first is the machine's own: a GPU's, in its name, comes after it."""
 
 
-class Store:
+class Entries:
+    """The baselines of one machine, in memory. What is derived of them is made once, since every test asks for it."""
+
+    def __init__(self, stored: Machine) -> None:
+        self.holds(stored)
+
+    def holds(self, stored: Machine) -> None:
+        """Take over what is stored."""
+        self.workloads: dict[str, Entry] = stored.workloads
+        self.speedups: dict[str, SpeedupEntry] = stored.speedups
+        self.derived: dict[Any, Any] = {}
+        self.hour_of_runs = hours(run.session for entry in stored.workloads.values() for run in entry.runs)
+        self.hour_of_pairs = hours(pair.session for entry in stored.speedups.values() for pair in entry.pairs)
+
+
+class Store(Entries):
     """The baselines of one machine in one folder.
 
     Args:
@@ -41,15 +56,7 @@ class Store:
         """Whether the file was written on a file system that has no locks, where another session's update may be lost."""
         self._read: tuple[bytes, Machine] | None = None  # the file's bytes and what they say: read once
         self._lines = Lines()
-        self.holds(self.read())
-
-    def holds(self, stored: Machine) -> None:
-        """Take over what the file holds. What is derived from it is made once, since every test asks for it."""
-        self.workloads: dict[str, Entry] = stored.workloads
-        self.speedups: dict[str, SpeedupEntry] = stored.speedups
-        self.derived: dict[Any, Any] = {}
-        self.hour_of_runs = hours(run.session for entry in stored.workloads.values() for run in entry.runs)
-        self.hour_of_pairs = hours(pair.session for entry in stored.speedups.values() for pair in entry.pairs)
+        super().__init__(self.read())
 
     def read(self) -> Machine:
         """What the file says now; nothing stored, if there is none.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from statistics import geometric_mean
-from typing import TYPE_CHECKING
 
 from .. import suspects
 from ..baselines.errors import BaselineError
@@ -14,21 +13,16 @@ from ..baselines.update import mode_of_change, stores_changes, stores_everything
 from ..measure.capacity import side_by_side
 from ..measure.worker import WorkerError
 from ..report import words
-from ..results.conditions import least_loaded, refusal, under_conditions, under_known_conditions, under_load
+from ..results.conditions import least_loaded, refusal, under_load
 from ..results.measurement import Measurement, Speedup
 from ..results.run import Run
 from ..session import MetalSession
 from ..settings import Settings
 from ..workloads.workload import Workload
-from .evidence import beside_means, is_comparable, other_estimator, others_today, peers, rule_of, runs_for_the_gate
+from .evidence import is_comparable, other_estimator, others_today, rule_of
+from .look import Figures, is_beyond_total, unanswered_rule
 from .metrics import gate_metrics
 from .replay import by_the_same, impossible, is_spared, of_another_machine, replay_of, replayed
-
-if TYPE_CHECKING:
-    from ..gate import Judgement
-
-UNANSWERED = 0.5
-"""Where no replay can answer, `within` promises that so large a slowdown would have been seen."""
 
 
 def judged(
@@ -71,7 +65,7 @@ def judged(
                 of_another_machine(session, measurement, settings)
         else:
             _gate(session, measurement, stored, settings, measure, first_look, later=later)
-            gate_metrics(session, measurement, stored, settings, measure)
+            gate_metrics(session.store, measurement, stored, settings, measure)
             _look_again_at_work(measurement, settings, measure)
             mode = to_update(measurement, settings)
             if mode:
@@ -111,12 +105,6 @@ def to_update(judged: Measurement | Speedup, settings: Settings) -> str:
     return mode_of_change(judged, settings.update_mode, strict_work=settings.strict_work)
 
 
-def is_beyond_total(judgement: Judgement, anchor_seconds: float, settings: Settings) -> bool:
-    """Whether the total since the anchor is beyond what is allowed, by the lower end of its 95 % interval."""
-    lowest = judgement.baseline_seconds * (1 + judgement.change_low) / anchor_seconds - 1
-    return settings.total_tolerance is not None and lowest > settings.total_tolerance
-
-
 def _gate(
     session: MetalSession,
     measurement: Measurement,
@@ -127,37 +115,18 @@ def _gate(
     *,
     later: bool,
 ) -> None:
-    from ..gate import ESTIMATOR, RunFigure, judge  # numpy and scipy: only when a verdict is due
-
-    rule = rule_of(settings)
-    unanswered = rule if settings.confirm == "stored" else replace(rule, blind=UNANSWERED)
-    rule = rule if first_look is None else unanswered
-    known, others = runs_for_the_gate(session.store, stored), peers(session.store, measurement.workload.id)
-    device, before = measurement.device, [run.conditions for run in stored.runs]
-    anchor = stored.anchor.seconds_per_batch
-    means_before = [
-        (run.seconds_per_batch, run.mean_seconds)
-        for run in stored.runs
-        if run.estimator == ESTIMATOR and run.mean_seconds is not None
-    ]
-
-    def judged_by(runs: Iterable[Run]) -> Judgement:
-        return judge([RunFigure(run.estimate.seconds, run.session) for run in runs], known, others, rule)
+    unanswered = unanswered_rule(settings)
+    rule = rule_of(settings) if first_look is None else unanswered
+    figures = Figures(measurement.workload.id, measurement.device, stored, session.store)
 
     def look(runs: list[Run], *, same: bool = False) -> bool:
         """Where all that can be seen is the `same`, load excuses nothing: it is what the verdict `machine` means."""
-        measurement.runs = runs
-        judgement = judged_by(runs) if same else under_conditions(runs, before, device, judged_by, rule.max_runs)
-        judgement = beside_means(judgement, runs, means_before, settings.tolerance, spent=len(runs) >= rule.max_runs)
-        measurement.judgement, measurement.verdict = judgement, judgement.verdict
-        quiet = under_known_conditions(
-            runs, before, device
-        )  # a total that only loaded runs show is excused like any slowdown
-        if quiet and not measurement.fingerprint_changes:  # or load, or its code, explains what it became
-            session.looks[measurement.workload.id] = judged_by(quiet)
-        measurement.beyond_total = (
-            judgement.verdict != "inconclusive" and bool(quiet) and is_beyond_total(judged_by(quiet), anchor, settings)
-        )
+        judgement = figures.judged(runs, rule, same=same)
+        measurement.runs, measurement.judgement, measurement.verdict = runs, judgement, judgement.verdict
+        measurement.beyond_total = figures.beyond_total(judgement, runs, rule, settings)
+        quiet = figures.of_the_quiet(runs, rule)
+        if quiet is not None and not measurement.fingerprint_changes:  # or load, or its code, explains what it became
+            session.looks[measurement.workload.id] = quiet
         return judgement.decided and (len(runs) > 1 or not measurement.beyond_total)  # one run convinces nobody
 
     again = session.suspects.had_a_first_look(measurement.nodeid)
@@ -201,13 +170,14 @@ def _gate(
         _out_of_budget(session, measurement)
         return
     if same and measurement.judgement is not None:  # what is slower today is no code: the total is that of the baseline
-        measurement.beyond_total = is_beyond_total(replace(measurement.judgement, change_low=0.0), anchor, settings)
+        unchanged = replace(measurement.judgement, change_low=0.0)
+        measurement.beyond_total = is_beyond_total(unchanged, stored.anchor.seconds_per_batch, settings)
         measurement.verdict = "machine" if measurement.verdict == "slower" else measurement.verdict
     accepting = settings.update_baselines and stores_changes(settings.update_mode)
     if not same and not accepting and (measurement.verdict == "slower" or measurement.beyond_total):
         if later:  # when all others have been looked at
             _put_off(session, measurement)
-        _beside_others(session, measurement, settings, anchor)
+        _beside_others(session, measurement, settings, stored.anchor.seconds_per_batch)
     if measurement.beyond_total:
         measurement.verdict = "slower"
 

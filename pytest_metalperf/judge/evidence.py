@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..baselines.file import Store
+from ..baselines.file import Entries
 from ..baselines.schema import Entry, SpeedupEntry, StoredPair, StoredRun
 from ..report import words
 from ..results.metrics import SECONDS, Metric
@@ -45,7 +45,7 @@ def _of_today(run: StoredRun | StoredPair) -> bool:
     return run.estimator == (ESTIMATOR if isinstance(run, StoredRun) else PAIR_ESTIMATOR)
 
 
-def runs_for_the_gate(store: Store, entry: Entry, metric: Metric = SECONDS) -> list[RunFigure]:
+def runs_for_the_gate(store: Entries, entry: Entry, metric: Metric = SECONDS) -> list[RunFigure]:
     """The runs of an entry that know `metric`: sessions of one hour count as one."""
     from ..gate import RunFigure
 
@@ -54,13 +54,13 @@ def runs_for_the_gate(store: Store, entry: Entry, metric: Metric = SECONDS) -> l
     return [RunFigure(cost, hour.get(session, session)) for cost, session in costs if cost is not None]
 
 
-def peers(store: Store, id: str, metric: Metric = SECONDS) -> list[Peer]:  # noqa: A002
+def peers(store: Entries, id: str, metric: Metric = SECONDS) -> list[Peer]:  # noqa: A002
     """Runs of the machine's other workloads on the same device, from which noise is learned too."""
     device = _device_of(id)
     return [found for key, found in _all_of(store, metric, device).items() if key != id]
 
 
-def _all_of(store: Store, metric: Metric, device: str) -> dict[str, Peer]:
+def _all_of(store: Entries, metric: Metric, device: str) -> dict[str, Peer]:
     """The runs of all workloads of a device, made once for what the store holds: every test asks for them."""
     from ..gate import Peer
 
@@ -80,7 +80,7 @@ def others_today(session: MetalSession, id: str) -> list[Judgement]:  # noqa: A0
     return [look for key, look in session.looks.items() if key != id and _device_of(key) == device]
 
 
-def ratios_for_the_gate(store: Store, entry: SpeedupEntry) -> list[RunFigure]:
+def ratios_for_the_gate(store: Entries, entry: SpeedupEntry) -> list[RunFigure]:
     """The pairs of an entry: the seconds of one variant, counted in the other's, so that slower is more."""
     from ..gate import RunFigure
 
@@ -89,7 +89,7 @@ def ratios_for_the_gate(store: Store, entry: SpeedupEntry) -> list[RunFigure]:
     return [RunFigure(1 / pair.ratio, hour.get(pair.session, pair.session)) for pair in pairs]
 
 
-def speedup_peers(store: Store, id: str) -> list[list[RunFigure]]:  # noqa: A002
+def speedup_peers(store: Entries, id: str) -> list[list[RunFigure]]:  # noqa: A002
     """Pairs of the machine's other speedups."""
     return [ratios_for_the_gate(store, entry) for key, entry in store.speedups.items() if key != id]
 

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ..baselines.file import Entries
 from ..measure.capacity import side_by_side
 from ..report.metrics import unknown
 from ..results.conditions import under_conditions
 from ..results.measurement import Measurement
 from ..results.metrics import METRICS, Metric, MetricResult, result_of
 from ..results.run import Run
-from ..session import MetalSession
 from ..settings import Settings
 from .evidence import peers, rule_of, runs_for_the_gate
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 def gate_metrics(
-    session: MetalSession,
+    store: Entries,
     measurement: Measurement,
     stored: Entry,
     settings: Settings,
     measure: Callable[[int], list[Run]],
 ) -> None:
-    """Judge each metric, with further fresh runs while one of them is undecided.
+    """Judge each metric, with further fresh runs while one of them is undecided and `measure` returns more of them.
 
     The runs of the time's verdict are the first of them; that verdict stays as it is.
 
@@ -40,12 +40,15 @@ def gate_metrics(
     # not the measurement's own runs: the first look of metal_live happens in a process that did much else
     runs, rule = measure(1), rule_of(settings)
     results = [
-        _judged(session, measurement, stored, METRICS[name], share, rule, runs) for name, share in settings.metrics
+        _judged(store, measurement, stored, METRICS[name], share, rule, runs) for name, share in settings.metrics
     ]
     while not all(one.decided for one in results) and len(runs) < settings.max_runs:
-        runs = measure(min(settings.max_runs, len(runs) + side_by_side()))
+        more = measure(min(settings.max_runs, len(runs) + side_by_side()))
+        if len(more) <= len(runs):  # all that a finished session has measured
+            break
+        runs = more
         results = [
-            one if one.decided else _judged(session, measurement, stored, one.metric, one.tolerance, rule, runs)
+            one if one.decided else _judged(store, measurement, stored, one.metric, one.tolerance, rule, runs)
             for one in results
         ]
     measurement.metrics = results
@@ -58,7 +61,7 @@ def metrics_in_turn(now: Sequence[Run], reference: Sequence[Run], settings: Sett
 
 
 def _judged(
-    session: MetalSession,
+    store: Entries,
     measurement: Measurement,
     stored: Entry,
     metric: Metric,
@@ -70,8 +73,8 @@ def _judged(
 
     own = replace(rule, tolerance=share, prior=metric.prior)
     costs = {id(run): cost for run in runs if (cost := metric.of_run(run)) is not None}
-    known = runs_for_the_gate(session.store, stored, metric)
-    others = peers(session.store, measurement.workload.id, metric)
+    known = runs_for_the_gate(store, stored, metric)
+    others = peers(store, measurement.workload.id, metric)
     if not costs or not known:
         return _unknown(metric, share, "here" if not costs else "in the baseline", new=bool(costs))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..baselines.errors import BaselineError
+from ..baselines.file import Entries
 from ..baselines.schema import SpeedupEntry
 from ..measure.in_turn import Turns, take_turns
 from ..measure.plan import OnProgress, Plan, Progress, Request, plan_of
@@ -21,8 +22,9 @@ from ..results.run import run_of
 from ..session import MetalSession
 from ..settings import Settings
 from ..workloads.workload import WorkloadError
-from .against_baseline import error_text, is_beyond_total, to_record, to_update
+from .against_baseline import error_text, to_record, to_update
 from .evidence import is_comparable, other_estimator, ratios_for_the_gate, rule_of, speedup_peers
+from .look import is_beyond_total
 from .parity import StepValues, mismatch, other_work
 
 if TYPE_CHECKING:
@@ -88,7 +90,12 @@ def compare(session: MetalSession, speedup: Speedup, settings: Settings) -> None
         elif to_record(session, speedup.id, stored, settings):
             _record(session, speedup, settings, measure)
         else:
-            _decide(speedup, settings, measure, None if stored is None else _judge(session, speedup, stored, settings))
+            _decide(
+                speedup,
+                settings,
+                measure,
+                None if stored is None else judge_of(session.store, speedup, stored, settings),
+            )
             if to_update(speedup, settings) and speedup.promise != "slower":
                 _record(session, speedup, settings, measure)
     except WorkerError as error:
@@ -140,12 +147,12 @@ def _look(speedup: Speedup, most: int, judge: Judge | None = None) -> bool:
     return speedup.promise != "inconclusive" and (judgement is None or judgement.decided)
 
 
-def _judge(session: MetalSession, speedup: Speedup, stored: SpeedupEntry, settings: Settings) -> Judge:
+def judge_of(store: Entries, speedup: Speedup, stored: SpeedupEntry, settings: Settings) -> Judge:
     """What compares pairs with the stored ones: the gate of workloads, on the seconds of one variant counted in the other's."""
     from ..gate import RunFigure, judge  # numpy and scipy: only when a verdict is due
 
     rule = replace(rule_of(settings), max_runs=_most(settings))
-    known, peers = ratios_for_the_gate(session.store, stored), speedup_peers(session.store, speedup.id)
+    known, peers = ratios_for_the_gate(store, stored), speedup_peers(store, speedup.id)
     device, before = speedup.device, [pair.conditions for pair in stored.pairs]
 
     def judged_by(pairs: Sequence[PairFigure]) -> Judgement:
