@@ -307,7 +307,7 @@ class MetalSpeedup(_OfTest):
         unwanted = "" if parity else NOT_WANTED
         speedup = Speedup(of=faster, over=slower, at_least=at_least, nodeid=self._test.nodeid, parity=unwanted)
         compare(self._session, speedup, settings)
-        self._session.finish(speedup)
+        self._session.finish(speedup, settings, self._test.command)
         self._test.publish(speedup)
         fails = speedup.verdict == "slower" or (speedup.verdict == "inconclusive" and settings.strict)
         speedup.failed = bool(speedup.error) or fails
@@ -325,7 +325,7 @@ def conclude(session: MetalSession, test: Test, measurement: Measurement, settin
         pytest.fail.Exception: with the whole story as its text.
     """
     __tracebackhide__ = True
-    session.finish(measurement)
+    session.finish(measurement, settings, test.command)
     test.publish(measurement)
     measurement.failed = bool(measurement.error)
     if measurement.error:

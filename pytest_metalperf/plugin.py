@@ -24,6 +24,7 @@ from .settings import MARKER, SettingError, Settings
 
 if TYPE_CHECKING:
     from .bench import MetalBench, MetalLive, MetalSpeedup, Test
+    from .report.json import SessionFile
     from .report.pytest_benchmark import Row
     from .results.measurement import Measurement, Speedup
     from .session import MetalSession
@@ -37,8 +38,9 @@ _settings = pytest.StashKey[Settings]()
 _session = pytest.StashKey["MetalSession"]()
 _flags = pytest.StashKey[str]()
 _mine = pytest.StashKey[list[pytest.Item]]()
+_json: pytest.StashKey[SessionFile] = pytest.StashKey()
 _word = "metal_verdict"
-_NOT_REPEATED = ("update", "metal", "strict", "timeout", "max_runs", "on_missing", "against", "force", "plan")
+_NOT_REPEATED = ("update", "metal", "strict", "timeout", "max_runs", "on_missing", "against", "force", "plan", "json")
 """Options that the command which a message suggests leaves to its reader."""
 
 
@@ -97,11 +99,15 @@ def _settings_of(config: pytest.Config) -> Settings:
                 "--metal-update-mode stores nothing by itself: add --metal-update-baselines, or leave it out"
                 " (in the ini file it may stand for good)"
             )
-        for flag, value in (("--metal-against", settings.against), ("--metal-baselines", settings.baselines)):
+        for flag, value in (
+            ("--metal-against", settings.against),
+            ("--metal-baselines", settings.baselines),
+            ("--metal-json", settings.json),
+        ):
             if flag in config.invocation_params.args and value and _hides_the_ini_file(config, Path(value)):
                 raise SettingError(
-                    f"write {flag}={value} with an equals sign: after a blank pytest takes the path for a"
-                    " folder of tests when it looks for its ini file"
+                    f"write {flag}={value} with an equals sign: after a blank pytest takes the path for"
+                    " tests when it looks for its ini file"
                 )
         return settings
     except SettingError as error:
@@ -379,9 +385,10 @@ def _live_line(config: pytest.Config) -> Callable[[Any], None] | None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
     mine = [item for item in session.items if ours(item)]
-    if not mine or config.option.collectonly or hasattr(config, "workerinput") or _spread(config):
+    if config.option.collectonly or hasattr(config, "workerinput"):
         return
-    if config.stash[_settings].metal == "off":
+    if not mine or _spread(config) or config.stash[_settings].metal == "off":
+        _open_json(config)  # which then says that nothing was measured
         return
     from .baselines.errors import BaselineError
     from .measure.worker import WorkerError
@@ -398,6 +405,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             opened.store  # noqa: B018
     except (BaselineError, BadReference, WorkerError) as error:
         raise pytest.UsageError(str(error)) from None
+    _open_json(config)
     opened.whole_suite = whole(config)
     _sigterm_is_ctrl_c(config)
     reporter = config.pluginmanager.get_plugin("terminalreporter")
@@ -410,6 +418,28 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if config.stash[_settings].plan:
             for line in words.plan(expected):
                 reporter.write_line(line)
+
+
+def _open_json(config: pytest.Config) -> None:
+    """Begin the file of --metal-json, so that one which cannot be written is found before anything is measured."""
+    settings = config.stash[_settings]
+    if not settings.json or settings.plan:
+        return
+    from .measure.live import CHILD
+    from .report.json import SessionFile
+
+    if CHILD in os.environ:  # a child of metal_live: what it measures is in its parent's file
+        return
+    path, opened = config.invocation_params.dir / Path(settings.json).expanduser(), _open(config)
+    file = SessionFile(path, opened)
+    try:
+        file.begin()
+    except OSError as error:
+        raise pytest.UsageError(
+            f"--metal-json: {path} cannot be written: {error.strerror or error}; name another file"
+        ) from None
+    opened.on_finished, opened.on_put_off = file.add, file.write
+    config.stash[_json] = file
 
 
 def _sigterm_is_ctrl_c(config: pytest.Config) -> None:
@@ -468,8 +498,11 @@ def _spread(config: pytest.Config) -> bool:
     return bool(getattr(config.option, "numprocesses", None)) or getattr(config.option, "dist", "no") != "no"
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    opened = session.config.stash.get(_session, None)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    opened, file = session.config.stash.get(_session, None), session.config.stash.get(_json, None)
+    if file is not None:
+        ran = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
+        file.end(whole=exitstatus in ran and not (session.shouldstop or session.shouldfail))
     if opened is not None:
         if session.shouldstop or session.shouldfail:
             opened.whole_suite = False
@@ -522,7 +555,9 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    opened = config.stash.get(_session, None)
+    opened, file = config.stash.get(_session, None), config.stash.get(_json, None)
+    if file is not None and file.problem:
+        terminalreporter.write_line(f"--metal-json: {file.problem}", yellow=True)
     if opened is None:
         return
     if opened.results or opened.skipped or opened.refused or opened.suspects.waiting:

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from .references.replay import Recipes, Today
 
 Listener = Callable[[Measurement | Speedup], None]
+Finished = Callable[[Measurement | Speedup, Settings, str], None]
+"""Is called with a result, the settings of its call, and the command that runs its test alone."""
 
 
 @dataclass
@@ -83,8 +85,12 @@ class MetalSession:
     set_elsewhere: Sequence[str] = ()
     show: Callable[[Progress | None], None] = lambda progress: None
     on_measured: Listener = lambda measurement: None
+    on_finished: Finished = lambda result, settings, command: None
+    on_put_off: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
+        self.since = RealTime.monotonic()
+        self.started = RealTime.utc("%Y-%m-%dT%H:%M:%SZ")
         self.id = f"{RealTime.utc('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:4]}"
         self.results: list[Measurement | Speedup] = []
         self.suspects = Suspects()
@@ -418,6 +424,16 @@ class MetalSession:
                 self.took[workload.id] = took(workload.id, RealTime.monotonic() - since, measured, beside)
         return list(runs)
 
+    @property
+    def fresh_runs(self) -> list[tuple[str, Run]]:
+        """Every run that was no half of a pair, with the id of its workload."""
+        return [(id_, run) for (id_, *_), runs in self._runs.items() for run in runs]
+
+    @property
+    def fresh_pairs(self) -> list[tuple[str, tuple[Turns, Turns]]]:
+        """Every pair, with the id of its workload or speedup (`… replay` for a replay's): ours before theirs, over before of."""
+        return [(id_, pair) for (id_, *_), pairs in self._pairs.items() for pair in pairs]
+
     def wait_since_look(self, workload: Workload, seconds: float) -> None:
         """Wait until so long after the first time that this was asked for, since runs in a row share a slow minute."""
         waiting = Progress(workload.label, workload.device, "waiting for a slow minute to pass")
@@ -462,10 +478,17 @@ class MetalSession:
         """Why no commit is stored though there is a repository: git's own reason; empty otherwise."""
         return refusal(self.rootdir) if self.revision.commit is None else ""
 
-    def finish(self, result: Measurement | Speedup) -> None:
-        """Keep a result for the reports, and tell whoever listens."""
+    def finish(self, result: Measurement | Speedup, settings: Settings, command: str) -> None:
+        """Keep a result for the reports, and tell whoever listens.
+
+        Args:
+            result: of one call of a fixture.
+            settings: of that call.
+            command: that runs its test alone.
+        """
         self.suspects.finished(result.nodeid)
         self.results.append(result)
+        self.on_finished(result, settings, command)
         if isinstance(result, Speedup) or not self.suspects.is_known(result.nodeid, result.workload.id):
             self.on_measured(result)
 
@@ -479,6 +502,7 @@ class MetalSession:
         for id_, claim in list(self._claims.items()):
             if claim.source.get("kind") == "pickle" and claim.tests == {nodeid}:
                 del self._claims[id_]
+        self.on_put_off()
         return [result.workload.id for result in mine if isinstance(result, Measurement)]
 
     def close(self) -> None:

@@ -360,6 +360,14 @@ class Settings:
         _truth,
         marker=False,
     )
+    json: str = _option(
+        "--metal-json",
+        "",
+        "write all that is measured to this file, relative to where pytest was started: samples, verdicts, what was not judged",
+        _path,
+        metavar="FILE",
+        marker=False,
+    )
     host: str = _option(
         "--metal-host",
         "",

@@ -94,11 +94,18 @@ def replace(path: Path, data: bytes) -> None:
     with contextlib.suppress(FileNotFoundError):
         if target.read_bytes() == data:
             return
+    put(target, data)
+
+
+def put(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Put `data` at `path` in one step; what is not `durable` outlives this process, but not a loss of power."""
+    target = path.resolve()
     with _beside(target) as temporary:
         with temporary.open("xb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.chmod(_mode(target))
         temporary.replace(target)
 

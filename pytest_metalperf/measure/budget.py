@@ -27,6 +27,11 @@ class Budget:
         running = 0.0 if self._since is None else RealTime.monotonic() - self._since
         return self.seconds is not None and self._spent + running >= self.seconds
 
+    @property
+    def spent(self) -> float:
+        """Seconds so far; what runs does not count yet."""
+        return self._spent
+
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Count what happens meanwhile."""

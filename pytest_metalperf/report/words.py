@@ -107,12 +107,17 @@ def slower(measurement: Measurement, command: str) -> str:
     head = f"{title(measurement)} is {factor(change)} than {than}"
     lines = [f"{head:<72} {measurement.nodeid}", *comparison(measurement)]
     if reference is None:
-        last = measurement.baseline.runs[-1] if measurement.baseline is not None else None
-        own = measurement.workload.source.get("kind") in ("import", "pickle")  # code that a revision can hold
-        if own and last is not None and last.clean:
-            lines.append(f"{_INDENT}compare it with the code of then by  {command} --metal-against={last.revision}")
+        if compare := compared_by(measurement, command):
+            lines.append(f"{_INDENT}compare it with the code of then by  {compare}")
         lines.append(f"{_INDENT}accept it with  {command} {accepting(measurement)}")
     return "\n".join(lines)
+
+
+def compared_by(measurement: Measurement, command: str) -> str:
+    """The command that trains the code of the baseline in turn with today's; empty where no revision holds it."""
+    last = measurement.baseline.runs[-1] if measurement.baseline is not None else None
+    own = measurement.workload.source.get("kind") in ("import", "pickle")  # code that a revision can hold
+    return f"{command} --metal-against={last.revision}" if own and last is not None and last.clean else ""
 
 
 def accepting(measurement: Measurement) -> str:
