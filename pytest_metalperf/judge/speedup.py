@@ -110,7 +110,7 @@ def overall(promise: str, stored: str) -> str:
     return next((word for word in ("slower", "inconclusive", "faster", "within") if word in both), "")
 
 
-def _most(settings: Settings) -> int:
+def most_pairs(settings: Settings) -> int:
     """Fresh pairs that one comparison may take."""
     from ..gate import LEAST_PAIRS  # numpy and scipy: only when a verdict is due
 
@@ -121,13 +121,13 @@ def _decide(speedup: Speedup, settings: Settings, measure: Measure, judge: Judge
     """Measure until there is a verdict."""
     from ..gate import LEAST_PAIRS  # numpy and scipy: only when a verdict is due
 
-    most = _most(settings)
+    most = most_pairs(settings)
     measure(LEAST_PAIRS)
-    while not _look(speedup, most, judge) and len(speedup.runs) < most:
+    while not look_at(speedup, most, judge) and len(speedup.runs) < most:
         measure(len(speedup.runs) + 1)
 
 
-def _look(speedup: Speedup, most: int, judge: Judge | None = None) -> bool:
+def look_at(speedup: Speedup, most: int, judge: Judge | None = None) -> bool:
     """What the pairs so far say, of at most so many; whether that is all there is to know."""
     from ..gate import ratio_of_pairs, spent  # numpy and scipy: only when a verdict is due
 
@@ -151,7 +151,7 @@ def judge_of(store: Entries, speedup: Speedup, stored: SpeedupEntry, settings: S
     """What compares pairs with the stored ones: the gate of workloads, on the seconds of one variant counted in the other's."""
     from ..gate import RunFigure, judge  # numpy and scipy: only when a verdict is due
 
-    rule = replace(rule_of(settings), max_runs=_most(settings))
+    rule = replace(rule_of(settings), max_runs=most_pairs(settings))
     known, peers = ratios_for_the_gate(store, stored), speedup_peers(store, speedup.id)
     device, before = speedup.device, [pair.conditions for pair in stored.pairs]
 
@@ -180,7 +180,7 @@ def _record(session: MetalSession, speedup: Speedup, settings: Settings, measure
         return
     if not settings.force and under_load(speedup.pair_results, speedup.device):  # once more: it may have passed
         measure(2 * len(speedup.runs))
-        _look(speedup, _most(settings))
+        look_at(speedup, most_pairs(settings))
         if speedup.promise == "slower":
             return
     why = refusal(speedup.pair_results, speedup.device) or under_load(speedup.pair_results, speedup.device)
@@ -201,7 +201,7 @@ def _record(session: MetalSession, speedup: Speedup, settings: Settings, measure
 def _measuring(session: MetalSession, speedup: Speedup, settings: Settings) -> Measure:
     """What measures until there are so many fresh pairs; those of an earlier test of this session count."""
     plan = plan_of(settings)
-    most = 1 if settings.metal == "smoke" else _most(settings)
+    most = 1 if settings.metal == "smoke" else most_pairs(settings)
     unchecked = speedup.parity == NOT_WANTED
     taken = session.kept_pairs(speedup.id, plan, speedup.of, speedup.over, unchecked=unchecked)
     over, of = (Request(variant, session.backend_source(variant.backend)) for variant in (speedup.over, speedup.of))

@@ -26,6 +26,7 @@ MOST_VALUES = 6_000_000
 
 Plain = float | bool | str | None
 Share = float
+Tolerance = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
 Seconds = float
 
 
@@ -104,11 +105,11 @@ class Asked(Value, frozen=True, kw_only=True):
     batches: int
     warmup: int
     runs: int
-    max_runs: int
-    tolerance: Share
+    max_runs: Annotated[int, msgspec.Meta(ge=2)]
+    tolerance: Tolerance
     confirm: str
     total_tolerance: Share | None = None
-    metrics: dict[str, Share] = msgspec.field(default_factory=dict)
+    metrics: dict[str, Tolerance] = msgspec.field(default_factory=dict)
     strict: bool = False
     strict_work: bool = False
     sustained: Seconds | None = None
@@ -116,7 +117,7 @@ class Asked(Value, frozen=True, kw_only=True):
 
 
 class Workload(Value, frozen=True, kw_only=True):
-    """What was trained. `axes` has all of them, those at their defaults too."""
+    """What was trained. `axes` has all of them, those at their defaults too; `defaults` are the builder's own."""
 
     id: str
     label: str
@@ -125,6 +126,7 @@ class Workload(Value, frozen=True, kw_only=True):
     backend: str
     where: str = ""
     axes: dict[str, int | Plain] = msgspec.field(default_factory=dict)
+    defaults: dict[str, int | Plain] = msgspec.field(default_factory=dict)
 
 
 class Run(Value, frozen=True, kw_only=True):
@@ -145,7 +147,7 @@ class Run(Value, frozen=True, kw_only=True):
     prepare_seconds: Seconds = 0.0
     freezes: int = 0
     drift: Share = 0.0
-    examples: int | None = None
+    examples: Annotated[int, msgspec.Meta(ge=0)] | None = None
     parameters: Whole | None = None
     peak_memory_bytes: Whole | None = None
     joules_per_batch: float | None = None
@@ -311,7 +313,7 @@ class Speedup(Value, frozen=True, kw_only=True, tag_field="kind", tag="speedup")
     asked: Asked
     commands: Commands
     error: str = ""
-    at_least: float | None = None
+    at_least: Positive | None = None
     promise: str = ""
     parity: str = ""
     ratio: Ratio | None = None

@@ -315,6 +315,7 @@ def workload_row(workload: Workload) -> document.Workload:
         backend=workload.backend,
         where=workload.where,
         axes=_plain(workload.whole_axes),
+        defaults=_plain(workload.defaults),
     )
 
 

@@ -1,0 +1,1 @@
+"""Two finished sessions, judged by the gate from their files alone."""
