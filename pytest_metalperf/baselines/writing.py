@@ -20,6 +20,7 @@ except ImportError:  # no system that a GPU framework of ours trains on
 
 UNFINISHED = ".unfinished-"
 """What the name of a folder begins with in which a new file is written, beside the old one; git never adds what it holds.
+So does that of a report which is written anew all the time.
 
 The rest is random, so that nothing which lies there already is followed or written into.
 """
@@ -94,20 +95,33 @@ def replace(path: Path, data: bytes) -> None:
     with contextlib.suppress(FileNotFoundError):
         if target.read_bytes() == data:
             return
-    put(target, data)
-
-
-def put(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Put `data` at `path` in one step; what is not `durable` outlives this process, but not a loss of power."""
-    target = path.resolve()
     with _beside(target) as temporary:
         with temporary.open("xb") as file:
             file.write(data)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
+            file.flush()
+            os.fsync(file.fileno())
         temporary.chmod(_mode(target))
         temporary.replace(target)
+
+
+def put(path: Path, data: bytes, *, durable: bool) -> None:
+    """Put `data` at `path` in one step, as often as a session has news: without a folder for each.
+
+    What is not `durable` outlives this process, but not a loss of power.
+    """
+    target = path.resolve()
+    descriptor, name = tempfile.mkstemp(prefix=UNFINISHED, dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(descriptor)
+        Path(name).chmod(_mode(target))
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def try_out(path: Path) -> None:
@@ -141,9 +155,13 @@ def sweep(folder: Path) -> None:
     """Remove what writers of this user that were killed have left; only under the lock of the folder."""
     for entry in os.scandir(folder):
         with contextlib.suppress(OSError):
-            left = entry.name.startswith(UNFINISHED) and entry.is_dir(follow_symlinks=False)
-            if left and (not hasattr(os, "getuid") or entry.stat(follow_symlinks=False).st_uid == os.getuid()):
+            found = entry.stat(follow_symlinks=False) if entry.name.startswith(UNFINISHED) else None
+            if found is None or (hasattr(os, "getuid") and found.st_uid != os.getuid()):
+                continue
+            if stat.S_ISDIR(found.st_mode):
                 shutil.rmtree(entry.path, ignore_errors=True)
+            elif stat.S_ISREG(found.st_mode):
+                Path(entry.path).unlink()
 
 
 def _mode(target: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import importlib.metadata
 import math
 import stat
@@ -32,10 +33,15 @@ if TYPE_CHECKING:
 State = Literal["running", "finished", "interrupted"]
 
 
+FREE, SHARE = 1.0, 0.005
+"""Seconds, and the share of the session, that writing may take before results wait for the next time, or for the end."""
+
+
 class SessionFile:
     """The file of one session. A kill at any instant leaves the whole of what it last held.
 
-    A row is made once, when its result is finished: what a session writes in all stays a small part of what it takes.
+    A row is made once, when its result is finished. The whole file is written each time, in milliseconds; only where results
+    come faster than that (1,000 workloads of a second each), some wait for those after them.
 
     Attributes:
         problem: why the file does not hold everything, in one sentence; empty where it does.
@@ -45,6 +51,7 @@ class SessionFile:
         self.problem = ""
         self._path = path
         self._session = session
+        self._spent = 0.0
         self._rows: dict[int, tuple[Measurement | Speedup, msgspec.Raw]] = {}
         self._runs: dict[int, tuple[object, msgspec.Raw]] = {}
 
@@ -74,7 +81,8 @@ class SessionFile:
 
     def write(self) -> None:
         """Write what is known by now; a disk that is full ends no session."""
-        self._try("running", durable=False)
+        if self._spent <= FREE + SHARE * (RealTime.monotonic() - self._session.since):
+            self._try("running", durable=False)
 
     def end(self, *, whole: bool) -> None:
         """Write the last of it; `whole` is whether all tests have run."""
@@ -89,8 +97,10 @@ class SessionFile:
             self.problem = ""
 
     def _put(self, state: State, *, durable: bool) -> None:
+        since = RealTime.monotonic()
         with locked(self._path.resolve().parent):
             put(self._path, document.encoded(self._document(state)), durable=durable)
+        self._spent += RealTime.monotonic() - since
 
     def _document(self, state: State) -> document.Document:
         session, settings = self._session, self._session.settings
@@ -176,6 +186,7 @@ class SessionFile:
         return self._runs[id(of)][1]
 
 
+@functools.cache
 def _version() -> str:
     try:
         return importlib.metadata.version("pytest-metalperf")

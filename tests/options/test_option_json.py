@@ -213,6 +213,24 @@ def test_a_disk_that_becomes_full_is_told_and_fails_no_test(suite, monkeypatch):
     assert [row.workload.name for row in written(suite).results] == ["a"]
 
 
+def test_results_that_come_faster_than_they_can_be_written_wait_for_the_end(suite, monkeypatch):
+    suite.write(TWO)
+    states = []
+    monkeypatch.setattr(report, "FREE", -1.0)
+    monkeypatch.setattr(
+        report, "put", lambda path, data, **how: (states.append(how["durable"]), path.write_bytes(data))
+    )
+    suite.run("--metal-json=out.json")
+    assert states == [False, True]
+    assert [row.workload.name for row in written(suite).results] == ["a", "b"]
+
+
+def test_what_a_kill_in_the_middle_of_writing_leaves_is_removed_by_the_next_session(suite):
+    (suite.pytester.path / ".unfinished-abc").write_text("{")
+    suite.run("--metal-json=out.json")
+    assert not list(suite.pytester.path.glob(".unfinished-*"))
+
+
 def test_a_child_of_metal_live_writes_no_file_of_its_own(suite):
     suite.ini(metal_json="out.json")
     suite.write("def test_it(metal_live):\n    metal_live(lambda: 0.5, name='step')\n")
