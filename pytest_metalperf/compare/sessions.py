@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from ..baselines.errors import printable
 from ..baselines.file import Entries
 from ..baselines.schema import Anchor, Entry, Fingerprint, Machine, RatioAnchor, SpeedupEntry, rounded
 from ..report import document
@@ -15,12 +16,17 @@ from ..results.measurement import Measurement, Pair, Speedup
 from ..results.metrics import METRICS
 from ..results.run import Run
 from ..settings import Settings
-from ..workloads.workload import Workload
+from ..workloads.workload import Axis, Workload
 
 
 def workload_of(row: document.Workload) -> Workload:
-    """What was trained; its builder is not known any more."""
-    return Workload(row.name, row.device, row.backend, axes=row.axes, defaults=row.defaults, where=row.where)
+    """What was trained; its builder is not known any more. A name that a person edited is shown on one line."""
+    name, device, backend, where = map(printable, (row.name, row.device, row.backend, row.where))
+    return Workload(name, device, backend, axes=_printable(row.axes), defaults=_printable(row.defaults), where=where)
+
+
+def _printable(axes: Mapping[str, Axis]) -> dict[str, Axis]:
+    return {printable(key): printable(value) if isinstance(value, str) else value for key, value in axes.items()}
 
 
 def run_of(row: document.Run, shared: Fingerprint | None = None) -> Run:

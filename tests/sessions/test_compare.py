@@ -228,3 +228,7 @@ def test_a_file_cannot_make_a_terminal_obey(suite, compare):
     assert found.code == 2
     assert "\x1b" not in found.out
     assert "only after: \\x1b[31mfake\\nmodel<b>[b8]@cpu:fake\n" in found.out
+    found = compare("after.json", "after.json")
+    assert found.code == 0
+    assert "\x1b" not in found.out
+    assert "\n\\x1b[31mfake\\nmodel<b>[b8]  cpu:fake" in found.out
