@@ -55,7 +55,8 @@ def ratio_of_pairs(over: Sequence[Sequence[float]], of: Sequence[Sequence[float]
         raise ValueError(f"confidence must lie between 0 and 1, not {confidence!r}")
     centre, error, df = log_ratio(over, of)
     margin = float(stdtrit(df, (1 + confidence) / 2)) * error
-    return Ratio(math.exp(centre), math.exp(centre - margin), math.exp(centre + margin), confidence)
+    high = math.exp(min(centre + margin, 700.0))  # just below the logarithm of the largest float
+    return Ratio(math.exp(centre), math.exp(centre - margin), high, confidence)
 
 
 def log_ratio(over: Sequence[Sequence[float]], of: Sequence[Sequence[float]]) -> tuple[float, float, float]:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from ..measure.worker import Worker
 
 CHECKED, NOT_WANTED = "checked", "not wanted"
+SMALLEST_RISK = 2.0**-50
+"""Of one look of very many: below it a level of confidence would round to certainty, which no interval has."""
 Measure = Callable[[int], None]
 Judge = Callable[[Sequence[PairFigure]], "Judgement"]
 
@@ -135,7 +137,7 @@ def look_at(speedup: Speedup, most: int, judge: Judge | None = None) -> bool:
     speedup.ratio = ratio_of_pairs(over, of)
     if speedup.at_least is not None:
         # looking several times must not cost more than looking once
-        risk = (1 - speedup.ratio.confidence) * spent(len(speedup.runs) / most)
+        risk = max(SMALLEST_RISK, (1 - speedup.ratio.confidence) * spent(len(speedup.runs) / most))
         decisive = ratio_of_pairs(over, of, confidence=1 - risk)
         low, high = decisive.low, decisive.high
         speedup.promise = (

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from ..baselines.errors import cut, printable
-from ..baselines.schema import Entry, Fingerprint, Positive, SpeedupEntry, Whole
+from ..baselines.schema import Count, Entry, Fingerprint, Positive, SpeedupEntry, Whole
 from ..baselines.writing import regular
 
 VERSION = 1
@@ -28,6 +28,7 @@ Plain = float | bool | str | None
 Share = float
 Tolerance = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
 Seconds = float
+Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
@@ -105,7 +106,7 @@ class Asked(Value, frozen=True, kw_only=True):
     batches: int
     warmup: int
     runs: int
-    max_runs: Annotated[int, msgspec.Meta(ge=2)]
+    max_runs: Annotated[int, msgspec.Meta(ge=2, le=2**31)]
     tolerance: Tolerance
     confirm: str
     total_tolerance: Share | None = None
@@ -139,7 +140,7 @@ class Run(Value, frozen=True, kw_only=True):
     session: str
     recorded: str
     samples: Annotated[list[Positive], msgspec.Meta(min_length=1)]
-    batches_per_block: Annotated[int, msgspec.Meta(ge=1)]
+    batches_per_block: Count
     seconds_per_batch: Positive
     lower_quartile: Positive
     upper_quartile: Positive
@@ -147,7 +148,7 @@ class Run(Value, frozen=True, kw_only=True):
     prepare_seconds: Seconds = 0.0
     freezes: int = 0
     drift: Share = 0.0
-    examples: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    examples: Natural | None = None
     parameters: Whole | None = None
     peak_memory_bytes: Whole | None = None
     joules_per_batch: float | None = None
@@ -436,7 +437,7 @@ def parse(data: bytes, name: str) -> Document:
 def _version(data: bytes) -> int | None:
     try:
         return msgspec.json.decode(data, type=_Head).version
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
 
 

@@ -26,6 +26,9 @@ from pytest_metalperf.baselines.file import Store, devices_of, orphans
 from pytest_metalperf.baselines.format2 import rendered, with_shared_facts
 from pytest_metalperf.baselines.reading import parse
 from pytest_metalperf.baselines.schema import Entry, Machine
+from pytest_metalperf.compare.command import lines
+from pytest_metalperf.compare.judged import compared
+from pytest_metalperf.compare.sessions import entries_of
 from pytest_metalperf.judge.evidence import (
     peers,
     ratios_for_the_gate,
@@ -35,8 +38,12 @@ from pytest_metalperf.judge.evidence import (
 )
 from pytest_metalperf.measure.forecast import guess, restored, stored
 from pytest_metalperf.references import git
+from pytest_metalperf.report import document
+from pytest_metalperf.report.json import measured, run_row, sped
 from pytest_metalperf.results.fingerprint import beside, kept_apart
+from pytest_metalperf.results.measurement import Measurement, Pair, Speedup
 from pytest_metalperf.results.metrics import METRICS
+from pytest_metalperf.results.run import Run
 from pytest_metalperf.settings import SettingError, Settings, call_keys, options, resolve
 from pytest_metalperf.workloads.workload import Workload, WorkloadError, checked_axes, checked_name
 
@@ -64,6 +71,62 @@ class Target:
     refusals: tuple[type[Exception], ...] = ()
     share: float = 1.0
     enlarged_to: int = 1_000_000
+
+
+# files of sessions
+
+
+def sessions(data: bytes) -> bool:
+    """Read; what was read is written, read back equal, and compared with itself."""
+    try:
+        found = document.parse(data, "d.json")
+    except document.DocumentError as error:
+        sentence = str(error)
+        assert len(sentence) <= LONGEST, "a long sentence"
+        assert sentence.isprintable(), "a sentence that cannot be printed"
+        raise
+    if len(data) > LARGE:
+        return True  # what has bounds is reading
+    assert document.parse(document.encoded(found), "d.json") == found, "other than what was written"
+    said = list(lines(compared(entries_of([found]), found), [found], found))
+    assert said, "nothing to say"
+    return True
+
+
+def session_files() -> list[bytes]:
+    """One with a measurement and a speedup."""
+    run = Run(
+        samples=(0.1, 0.11, 0.1),
+        batches_per_block=2,
+        first_batch_seconds=3.0,
+        session="20260101T000000-abcd",
+        recorded="2026-01-01",
+        examples=8,
+        peak_memory_bytes=10**9,
+        versions={"torch": "2.0"},
+        conditions={"power": "mains", "stolen": 0.0, "throttled": ""},
+        joules_per_batch=5.0,
+        fingerprint={"operations": {"Mul": 3}, "flop": 1e9},
+        trace=[[0.0, 1980.0, 300.0, None, 0.9]],
+    )
+    settings = Settings(metrics=(("memory", 0.05), ("energy", 0.1)))
+    of, over = (Workload("net", device, "torch", axes={"batch_size": 8}) for device in ("gpu", "cpu"))
+    speedup = Speedup(of=of, over=over, at_least=2.0, runs=[Pair(over=run, of=run)] * 3)
+    rows = [
+        measured(Measurement(of, [run, run], "recorded"), settings, "pytest"),
+        sped(speedup, settings, "pytest"),
+    ]
+    whole = document.Document(
+        version=1,
+        session=document.Session(id="s", started="", written="", state="finished", plugin=""),
+        machine=document.Machine(id="m", system="", chip="", model="", cores="", memory_gb=8, gpus=[], os=""),
+        options=document.Options(metal="on"),
+        cost=document.Cost(seconds=1.0, runs=2, pairs=3),
+        results=rows,
+        other_runs=[document.OtherRuns(id=of.id, runs=[run_row(run)])],
+        not_measured=[document.NotMeasured(nodeid="t", how="skipped", reason="no GPU")],
+    )
+    return [document.encoded(whole)]
 
 
 # baselines
@@ -299,6 +362,7 @@ def answers() -> list[bytes]:
 
 TARGETS = {
     "baselines": Target(baselines, baseline_files, (BaselineError,), 6, 10_000_000),
+    "sessions": Target(sessions, session_files, (document.DocumentError,), 4, 10_000_000),
     "cache": Target(cache, lambda: [b'{"test_a.py::test[cpu]": [["w[b8]@cpu:fake", 7.25, 1.5]], "b": []}']),
     "settings": Target(settings, option_values, (SettingError,), 2),
     "workloads": Target(workloads, descriptions, (WorkloadError,), 2),

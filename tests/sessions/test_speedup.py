@@ -342,3 +342,10 @@ def test_looking_several_times_is_wrong_little_oftener_than_looking_once(most, p
         verdicts.append(speedup.verdict)
     for wrong in ("slower", "within"):
         assert verdicts.count(wrong) <= share * len(verdicts)
+
+
+def test_a_million_looks_are_allowed_and_each_risks_nearly_nothing(suite):
+    """A level of confidence that rounded to 1 was an error of ours."""
+    suite.set(gpus=["gpu"])
+    suite.write("def test_it(metal_speedup):\n    metal_speedup('fake-model', at_least=2)\n")
+    suite.run("--metal=on", "--metal-max-runs=10000000", "--metal-batches=10").assert_outcomes(passed=1)

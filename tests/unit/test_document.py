@@ -108,6 +108,11 @@ def test_the_smallest_file_is_valid():
         (b"\xff\xfe", "is damaged"),
         (b'{"version": 1, "session": "\\ud800"}', "is damaged"),
         (b"[" * 100_000, "x.json: is"),
+        (b'{"version": 2, "x": ' + b"[" * 100_000, "x.json: is"),
+        (
+            b'{"x": 0, "y": [{"z": ' + b"[" * 5_000 + b"]" * 5_000 + b"}]}",
+            "is no file of --metal-json: it has no version",
+        ),
         (b"[]", "is no file of --metal-json: it has no version"),
         (b'{"format": 2}', "is no file of --metal-json: it has no version"),
         (b'{"version": 2, "sessions": []}', "is of version 2, and this pytest-metalperf reads version 1"),
