@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from ..baselines.file import Entries
-from ..judge.look import Figures, unanswered_rule
+from ..judge.evidence import others_today
+from ..judge.look import Figures, beside_others, unanswered_rule
 from ..judge.metrics import gate_metrics
 from ..judge.speedup import judge_of, look_at, most_pairs
 from ..report import document, words
 from ..results.measurement import Measurement, Speedup
 from ..results.run import Run
+from ..settings import Settings
 from .sessions import id_of, measurement_of, run_of, settings_of, speedup_of, why_not
+
+if TYPE_CHECKING:
+    from ..gate import Judgement  # numpy and scipy: only when a verdict is due
 
 
 @dataclass
@@ -70,6 +76,8 @@ def compared(before: Entries, after: document.Document, tolerance: float | None 
     for one in after.other_runs:
         if not one.reference:
             others.setdefault(one.id, []).extend(run_of(run) for run in one.runs)
+    looks: dict[str, Judgement] = {}
+    asked_of: dict[str, Settings] = {}
     for row in after.results:
         key, why = id_of(row), why_not(row, after)
         known = key in (before.workloads if isinstance(row, document.Measurement) else before.speedups)
@@ -78,27 +86,36 @@ def compared(before: Entries, after: document.Document, tolerance: float | None 
         elif not known:
             found.new.append(key)
         elif isinstance(row, document.Measurement):
-            found.results.append(_measurement(before, row, tolerance, others.get(key, [])))
+            settings = settings_of(row.asked, tolerance)
+            measurement, look = _measurement(before, row, settings, others.get(key, []))
+            found.results.append(measurement)
+            asked_of[key] = settings
+            if look is not None and not measurement.fingerprint_changes:
+                looks[key] = look
         else:
             found.results.append(_speedup(before, row, tolerance))
+    for result in found.results:
+        if isinstance(result, Measurement) and result.verdict == "slower":
+            beside_others(result, others_today(looks, result.workload.id), asked_of[result.workload.id])
     asked = {id_of(row) for row in after.results}
     found.gone = [key for key in (*before.workloads, *before.speedups) if key not in asked]
     return found
 
 
 def _measurement(
-    before: Entries, row: document.Measurement, tolerance: float | None, others: Sequence[Run]
-) -> Measurement:
-    settings = settings_of(row.asked, tolerance)
+    before: Entries, row: document.Measurement, settings: Settings, others: Sequence[Run]
+) -> tuple[Measurement, Judgement | None]:
+    """With what its quiet runs alone say."""
     measurement = measurement_of(row, settings)
     stored = measurement.baseline = before.workloads[row.workload.id]
     runs, rule = measurement.runs, unanswered_rule(settings)
-    judgement = Figures(row.workload.id, measurement.device, stored, before).judged(runs, rule)
+    figures = Figures(row.workload.id, measurement.device, stored, before)
+    judgement = figures.judged(runs, rule)
     if judgement.verdict == "inconclusive" and not judgement.decided:
         judgement = replace(judgement, reason=f"{judgement.reason}; {few(len(runs), rule.max_runs)}")
     measurement.judgement, measurement.verdict = judgement, judgement.verdict
     gate_metrics(before, measurement, stored, settings, lambda count: [*runs, *others])
-    return measurement
+    return measurement, figures.of_the_quiet(runs, rule)
 
 
 def few(runs: int, most: int) -> str:

@@ -20,7 +20,7 @@ from ..session import MetalSession
 from ..settings import Settings
 from ..workloads.workload import Workload
 from .evidence import is_comparable, other_estimator, others_today, rule_of
-from .look import Figures, is_beyond_total, unanswered_rule
+from .look import Figures, beside_others, is_beyond_total, unanswered_rule
 from .metrics import gate_metrics
 from .replay import by_the_same, impossible, is_spared, of_another_machine, replay_of, replayed
 
@@ -177,27 +177,9 @@ def _gate(
     if not same and not accepting and (measurement.verdict == "slower" or measurement.beyond_total):
         if later:  # when all others have been looked at
             _put_off(session, measurement)
-        _beside_others(session, measurement, settings, stored.anchor.seconds_per_batch)
+        beside_others(measurement, others_today(session.looks, measurement.workload.id), settings)
     if measurement.beyond_total:
         measurement.verdict = "slower"
-
-
-def _beside_others(session: MetalSession, measurement: Measurement, settings: Settings, anchor: float) -> None:
-    """Take back a slowdown that is no clear one beside what the other workloads of this session became slower by."""
-    from ..gate import is_slower_beyond, shared_slowdown  # numpy and scipy: a verdict is due
-
-    judgement = measurement.judgement
-    assert judgement is not None
-    shared = shared_slowdown(others_today(session, measurement.workload.id))
-    if shared is None:
-        return
-    own = replace(judgement, change_low=(1 + judgement.change_low) / (1 + shared.change) - 1)
-    measurement.beyond_total = measurement.beyond_total and is_beyond_total(own, anchor, settings)
-    slower = measurement.verdict == "slower" and is_slower_beyond(judgement, shared, rule_of(settings))
-    if not (slower or measurement.beyond_total):
-        reason = words.shared(shared.change, shared.others, measurement.device)
-        measurement.judgement = replace(judgement, verdict="inconclusive", reason=reason)
-        measurement.verdict = "inconclusive"
 
 
 def _put_off(session: MetalSession, measurement: Measurement) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,6 @@ from ..baselines.schema import Entry, SpeedupEntry, StoredPair, StoredRun
 from ..report import words
 from ..results.metrics import SECONDS, Metric
 from ..results.run import Run
-from ..session import MetalSession
 from ..settings import Settings
 
 if TYPE_CHECKING:
@@ -74,10 +73,10 @@ def _all_of(store: Entries, metric: Metric, device: str) -> dict[str, Peer]:
     return made
 
 
-def others_today(session: MetalSession, id: str) -> list[Judgement]:  # noqa: A002
-    """What this session has seen of its other workloads on the same device."""
+def others_today(looks: Mapping[str, Judgement], id: str) -> list[Judgement]:  # noqa: A002
+    """What a session has seen of its other workloads on the same device, of all that it has seen, by id."""
     device = _device_of(id)
-    return [look for key, look in session.looks.items() if key != id and _device_of(key) == device]
+    return [look for key, look in looks.items() if key != id and _device_of(key) == device]
 
 
 def ratios_for_the_gate(store: Entries, entry: SpeedupEntry) -> list[RunFigure]:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from ..baselines.file import Entries
 from ..baselines.schema import Entry
+from ..report import words
 from ..results.conditions import under_conditions, under_known_conditions
+from ..results.measurement import Measurement
 from ..results.run import Run
 from ..settings import Settings
 from .evidence import beside_means, peers, rule_of, runs_for_the_gate
@@ -30,6 +32,29 @@ def is_beyond_total(judgement: Judgement, anchor_seconds: float, settings: Setti
     """Whether the total since the anchor is beyond what is allowed, by the lower end of its 95 % interval."""
     lowest = judgement.baseline_seconds * (1 + judgement.change_low) / anchor_seconds - 1
     return settings.total_tolerance is not None and lowest > settings.total_tolerance
+
+
+def beside_others(measurement: Measurement, others: Sequence[Judgement], settings: Settings) -> None:
+    """Take back a slowdown by stored figures that is no clear one beside what other workloads became slower by.
+
+    Args:
+        measurement: with a verdict; it becomes `inconclusive` where the others explain it.
+        others: of the same session, on the same device, of whose work nothing is known to have changed.
+        settings: of its call.
+    """
+    from ..gate import is_slower_beyond, shared_slowdown  # numpy and scipy: a verdict is due
+
+    judgement, stored, shared = measurement.judgement, measurement.baseline, shared_slowdown(others)
+    if judgement is None or stored is None or shared is None:
+        return
+    own = replace(judgement, change_low=(1 + judgement.change_low) / (1 + shared.change) - 1)
+    beyond = measurement.beyond_total and is_beyond_total(own, stored.anchor.seconds_per_batch, settings)
+    slower = measurement.verdict == "slower" and is_slower_beyond(judgement, shared, rule_of(settings))
+    measurement.beyond_total = beyond
+    if not (slower or beyond):
+        reason = words.shared(shared.change, shared.others, measurement.device)
+        measurement.judgement = replace(judgement, verdict="inconclusive", reason=reason)
+        measurement.verdict = "inconclusive"
 
 
 @dataclass(frozen=True)

@@ -184,22 +184,28 @@ class Judgement(Value, frozen=True, kw_only=True):
 
 
 class Reference(Value, frozen=True, kw_only=True):
-    """What was trained in turn: run i of it and run i of the measurement are a pair, whose blocks are neighbours."""
+    """What was trained in turn: run i of it and run i of the measurement are a pair, whose blocks are neighbours.
+
+    `apart` is why whole runs took turns instead, so that blocks are none.
+    """
 
     name: str
     runs: list[Run] = msgspec.field(default_factory=list)
+    apart: str = ""
 
 
 class Replay(Value, frozen=True, kw_only=True):
     """What a replay of the baseline adds. `stored` is the judgement by stored figures.
 
-    `moved` is how much slower the baseline's own code is today than its stored figures, with a 95 % interval.
+    `moved` is how much slower the baseline's own code is today than its stored figures, with a 95 % interval. `accepted_on` is
+    another machine, where what it has accepted since took the place of this one's baseline.
     """
 
     stored: Judgement | None = None
     differs: list[str] = msgspec.field(default_factory=list)
     not_replayed: list[str] = msgspec.field(default_factory=list)
     moved: tuple[Share, Share, Share] | None = None
+    accepted_on: str = ""
 
 
 class Metric(Value, frozen=True, kw_only=True):

@@ -261,7 +261,9 @@ def measured(result: Measurement, settings: Settings, command: str) -> document.
         baseline=result.baseline,
         reference=None
         if result.reference is None
-        else document.Reference(name=result.reference.name, runs=run_rows(result.reference.runs)),
+        else document.Reference(
+            name=result.reference.name, runs=run_rows(result.reference.runs), apart=result.reference.apart
+        ),
         replay=_replay(result),
         no_replay=result.no_replay,
         metrics=[_metric(one) for one in result.metrics],
@@ -396,6 +398,7 @@ def _replay(result: Measurement) -> document.Replay | None:
         differs=list(replayed.differs),
         not_replayed=list(replayed.not_replayed),
         moved=replayed.moved,
+        accepted_on=replayed.accepted_on,
     )
 
 

@@ -266,7 +266,7 @@ def test_more(metal_bench):
     assert found.results == []
     assert found.session.state == "interrupted"
     assert [(one.how, one.nodeid) for one in found.not_measured] == [("put off", "test_suite.py::test_it[cpu]")]
-    assert "looks 2.0" in found.not_measured[0].reason
+    assert "looks " in found.not_measured[0].reason
     assert [(one.id, len(one.runs), one.reference) for one in found.other_runs] == [("fake-model[b8]@cpu:fake", 1, [])]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 
 from pytest_metalperf.judge.evidence import others_today
@@ -83,8 +81,8 @@ def test_three_workloads_are_too_few_to_tell(suite):
 
 def test_other_devices_and_the_workload_itself_do_not_count():
     looks = {"a@cpu:fake": 1, "b[b8]@cpu:torch": 2, "a@gpu:fake": 3, "c@live-gpu:torch": 4, "d@cpu:fake": 5}
-    assert others_today(SimpleNamespace(looks=looks), "a@cpu:fake") == [2, 5]
-    assert others_today(SimpleNamespace(looks=looks), "e@gpu:fake") == [3]
+    assert others_today(looks, "a@cpu:fake") == [2, 5]
+    assert others_today(looks, "e@gpu:fake") == [3]
 
 
 def test_work_that_changed_explains_itself(suite):
