@@ -118,6 +118,11 @@ def is_shallow(folder: Path) -> bool:
     return asked(folder, "rev-parse", "--is-shallow-repository") == "true"
 
 
+def is_ancestor(folder: Path, earlier: str, later: str) -> bool:
+    """Whether a commit leads to another; also where they are the same. False where git lacks one of them."""
+    return asked(folder, "merge-base", "--is-ancestor", earlier, later) is not None
+
+
 class Revision(NamedTuple):
     """What a working tree holds: a commit, as hexadecimal digits, and whether the tree is that commit; None is unknown."""
 

@@ -85,11 +85,6 @@ def _place(module: str) -> Path | None:
         return None
     if found is None:
         return None
-    inside = list(found.submodule_search_locations or ())
-    return (
-        Path(inside[0]).resolve()
-        if inside
-        else Path(found.origin).resolve()
-        if found.has_location and found.origin
-        else None
-    )
+    if found.submodule_search_locations:
+        return Path(next(iter(found.submodule_search_locations))).resolve()
+    return Path(found.origin).resolve() if found.has_location and found.origin else None

@@ -28,13 +28,15 @@ from ..workloads.workload import Workload
 from .code import Code, code_of_tree, commit_with, digest_of_commit, link_data, top_of
 from .collected import Collected, collected
 from .environment import Environments, NoEnvironment
-from .git import asked, is_shallow
-from .history import NoHistory, Remote
+from .git import is_ancestor, is_shallow
+from .history import HEAD, NoHistory, Remote
 from .installed import Project
 from .installer import EXTRA
 from .reference import BadReference, Reference, at_commit
 from .stack import Stack, difference
 from .stack_file import read, remove_unused, write
+
+_SHALLOW = "; this clone is shallow, so its history was not looked at: "
 
 
 class NoReplay(Exception):
@@ -94,7 +96,7 @@ class Recipes:
     environments: Environments
     _codes: dict[tuple[str, ...], Code | None] = field(default_factory=dict)
     _commits: dict[str, tuple[str | None, str]] = field(default_factory=dict)
-    _elsewhere: dict[str, Path] = field(default_factory=dict)
+    _fetched: set[str] = field(default_factory=set)  # commits of which the clone has nothing
     _references: dict[tuple[object, ...], Reference] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -164,14 +166,21 @@ class Recipes:
         return found
 
     def _came_later(self, one: tuple[str, Entry], other: tuple[str, Entry]) -> bool:
-        commits, top = [], self._top
-        for machine, entry in (one, other):
-            if top is None or entry.accepted is None or entry.accepted.digest is None:
-                return False
-            commits.append(self._found(entry.accepted, self.baselines / f"{machine}.json")[0])
-        later, earlier = commits
-        assert top is not None
-        return later != earlier and _is_ancestor(top, earlier, later) and _is_ancestor(top, later, "HEAD")
+        later, earlier = (self._commit_of(entry, self.baselines / f"{machine}.json") for machine, entry in (one, other))
+        if later is None or earlier is None or later == earlier:
+            return False
+        assert self._top is not None
+        assert self._remote is not None
+        if self._fetched.isdisjoint((later, earlier)):
+            return is_ancestor(self._top, earlier, later) and is_ancestor(self._top, later, "HEAD")
+        history = self._remote.history()  # known by now, since one of them was found there
+        return is_ancestor(history, earlier, later) and is_ancestor(history, later, HEAD)
+
+    def _commit_of(self, entry: Entry, store: Path) -> str | None:
+        """The commit that holds the code of an entry, where there is one."""
+        if self._top is None or entry.accepted is None or entry.accepted.digest is None:
+            return None
+        return self._found(entry.accepted, store)[0]
 
     def _of_others(self, id: str, machine: str) -> list[tuple[str, Entry]]:  # noqa: A002
         """The recipes of a workload that other machines have recorded. A file that cannot be read has none."""
@@ -237,11 +246,8 @@ class Recipes:
         assert self._top is not None
         commit, why = self._found(recipe, store)
         if commit is None:
-            raise NoReplay(
-                "no commit holds the code of its baseline as it was measured: commit code and baseline together, or record"
-                f" it again{why}"
-            )
-        lies_in = self._elsewhere.get(commit)
+            raise _no_commit(why)
+        lies_in = self._with_files(commit)
         return None if digest_of_commit(self._top, commit, self.baselines, (), lies_in) == digest else commit
 
     def _found(self, recipe: Accepted, store: Path) -> tuple[str | None, str]:
@@ -257,21 +263,32 @@ class Recipes:
             self._commits[recipe.digest] = found, why
         return self._commits[recipe.digest]
 
+    def _with_files(self, commit: str) -> Path | None:
+        """A repository with the files of a commit that the clone lacks; None where the clone has them.
+
+        Raises:
+            NoReplay: where the remote does not give them.
+        """
+        if commit not in self._fetched:
+            return None
+        assert self._remote is not None
+        try:
+            return self._remote.whole(commit)
+        except NoHistory as error:
+            raise _no_commit(f"{_SHALLOW}{error}") from None
+
     def _from_remote(self, code: Code, recorded: str | None, store: Path) -> tuple[str | None, str]:
         """A commit that the clone lacks, or why there is none."""
         assert self._top is not None
         assert self._remote is not None
-        shallow = "; this clone is shallow, so its history was not looked at: "
         if not may_fetch():
-            return None, f"{shallow}{EXTRA} lets it be fetched, or `fetch-depth: 0` where CI checks out"
+            return None, f"{_SHALLOW}{EXTRA} lets it be fetched, or `fetch-depth: 0` where CI checks out"
         try:
-            history = self._remote.history()
-            commit = commit_with(self._top, code, recorded, store, history)
-            if commit is not None:
-                self._elsewhere[commit] = self._remote.whole(commit)
-            return commit, ""
+            commit = commit_with(self._top, code, recorded, store, self._remote.history())
         except NoHistory as error:
-            return None, f"{shallow}{error}"
+            return None, f"{_SHALLOW}{error}"
+        self._fetched |= {commit} if commit is not None else set()
+        return commit, ""
 
     def _reference(
         self, commit: str | None, packages: Stack | None, python: str, variables: Mapping[str, str | None]
@@ -288,7 +305,7 @@ class Recipes:
     def _checked_out(self, commit: str) -> Reference:
         assert self._top is not None
         try:
-            found = at_commit(f"its baseline ({commit[:10]})", commit, self._top, self._elsewhere.get(commit))
+            found = at_commit(f"its baseline ({commit[:10]})", commit, self._top, self._with_files(commit))
         except (BadReference, OSError, subprocess.SubprocessError) as error:
             raise NoReplay(f"the code of its baseline cannot be laid out: {error}") from None
         assert found.interpreter.moved is not None
@@ -315,15 +332,16 @@ class Recipes:
                     remove_unused(self.baselines)
 
 
+def _no_commit(why: str) -> NoReplay:
+    return NoReplay(
+        "no commit holds the code of its baseline as it was measured: commit code and baseline together, or record"
+        f" it again{why}"
+    )
+
+
 def _first_date(entry: Entry) -> str:
     """When it was accepted: further sessions that extend it come later."""
     return min(run.recorded for run in entry.runs)
-
-
-def _is_ancestor(top: Path, earlier: str | None, later: str | None) -> bool:
-    return (
-        None not in (earlier, later) and asked(top, "merge-base", "--is-ancestor", str(earlier), str(later)) is not None
-    )
 
 
 def may_fetch() -> bool:

@@ -236,7 +236,7 @@ def measured(result: Measurement, settings: Settings, command: str) -> document.
         or bool(result.fingerprint_changes)
     )
     own = result.reference is None or result.replayed is not None
-    accept = words.ACCEPT_ALL if result.verdict == "machine" else words.accepting(result)
+    accept = words.accepting(result)
     return document.Measurement(
         nodeid=result.nodeid,
         workload=workload_row(result.workload),
@@ -245,7 +245,7 @@ def measured(result: Measurement, settings: Settings, command: str) -> document.
         asked=_asked(settings),
         commands=document.Commands(
             repeat=command,
-            accept=f"{command} {accept}" if accept and own and worth_accepting and known else "",
+            accept=f"{command} {accept}" if accept and worth_accepting and known else "",
             compare=words.compared_by(result, command) if own and known else "",
         ),
         judgement=judgement_row(result.judgement),

@@ -93,7 +93,7 @@ def inconclusive(measurement: Measurement, command: str) -> str:
 def on_another_system(measurement: Measurement, differs: str, command: str) -> str:
     """The failure text of `machine` under --metal-strict, where the operating system or a driver is another."""
     head = f"{words.title(measurement)}: the machine is slower, and --metal-strict is on"
-    return _text(head, measurement, f"accept it with  {command} {words.ACCEPT_ALL}", ("system", differs))
+    return _text(head, measurement, f"accept it with  {command} {words.accepting(measurement)}", ("system", differs))
 
 
 def _text(head: str, measurement: Measurement, last: str, *more: tuple[str, str]) -> str:

@@ -121,10 +121,8 @@ def accepting(one: Row) -> str:
     result = one.result
     if isinstance(result, Speedup):
         return speedups.accepting(result)
-    if one.verdict == "slower":
+    if one.verdict in ("slower", "machine"):
         return words.accepting(result)
-    if one.verdict == "machine":
-        return words.ACCEPT_ALL
     other_work = one.metric is None and result.strict_work and bool(result.fingerprint_changes)
     worse = one.metric is not None and one.metric.worse
     stored = result.reference is None and (worse or (other_work and one.verdict != "error"))

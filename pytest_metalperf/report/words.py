@@ -121,9 +121,11 @@ def compared_by(measurement: Measurement, command: str) -> str:
 
 
 def accepting(measurement: Measurement) -> str:
-    """The options that accept a slower measurement; empty where it is compared with nothing that is stored."""
+    """The options that accept what is slower, or a machine that is; empty where it is compared with nothing that is stored."""
     if measurement.sustained is not None or (measurement.reference is not None and measurement.replayed is None):
         return ""
+    if measurement.verdict == "machine":
+        return ACCEPT_ALL
     return ACCEPT_TOTAL if measurement.beyond_total and measurement.total is not None else ACCEPT
 
 

@@ -8,6 +8,8 @@ import subprocess
 import pytest
 from own_project import BUILDER
 
+from pytest_metalperf.references.history import Remote
+
 pytestmark = pytest.mark.processes
 
 
@@ -101,16 +103,20 @@ def test_a_total_is_counted_from_this_machine_s_own_figures(accepted):
 # a clone without its history
 
 
+def cloned(project, origin, monkeypatch):
+    """What CI checks out: one commit of the project."""
+    shutil.move(project.path, origin)
+    subprocess.run(["git", "clone", "-q", "--depth=1", origin.as_uri(), str(project.path)], check=True)
+    monkeypatch.chdir(project.path)
+    return project
+
+
 @pytest.fixture
 def shallow(elsewhere, tmp_path, monkeypatch):
-    """What CI checks out: one commit of a project that has gone on since it recorded."""
+    """One commit of a project that has gone on since it recorded."""
     elsewhere.write(0.1, text=BUILDER + "# nothing of it changes what is computed\n")
     elsewhere.commit()
-    origin = tmp_path / "origin"
-    shutil.move(elsewhere.path, origin)
-    subprocess.run(["git", "clone", "-q", "--depth=1", origin.as_uri(), str(elsewhere.path)], check=True)
-    monkeypatch.chdir(elsewhere.path)
-    return elsewhere
+    return cloned(elsewhere, tmp_path / "origin", monkeypatch)
 
 
 def consent(monkeypatch, given=True):
@@ -142,3 +148,16 @@ def test_a_remote_that_gives_nothing_is_a_sentence(shallow, monkeypatch):
     result.stdout.fnmatch_lines(
         ["*not replayed: no commit *; this clone is shallow*git fetch: fatal: '/nowhere' does *"]
     )
+
+
+def test_what_another_machine_has_accepted_since_is_no_news_there_either(accepted, tmp_path, monkeypatch):
+    """The order of commits is in the history that is fetched; of the baseline alone files are."""
+    consent(monkeypatch)
+    accepted.write(0.115, text=BUILDER + "# nothing of it changes what is computed\n")
+    accepted.commit()
+    whole, fetched = Remote.whole, []
+    monkeypatch.setattr(Remote, "whole", lambda remote, commit: fetched.append(commit) or whole(remote, commit))
+    result = cloned(accepted, tmp_path / "origin", monkeypatch).suite.run("--metal-confirm=replay")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["own* within", "in turn with its baseline (*"])
+    assert len(set(fetched)) == 1
