@@ -7,14 +7,14 @@ workloads of a session became slower by.
 Nothing here reads a file, a clock or a device, so that every claim can be checked with lists of numbers.
 """
 
-from .common import Shared, is_slower_beyond, shared_slowdown
+from .common import Shared, is_slower_beyond, machine_moved, shared_slowdown
 from .estimate import ESTIMATOR, RunEstimate, estimate_run
 from .hidden import hidden_slowdown
 from .noise import Noise, Peer, RunFigure, learn_noise
 from .paired import LEAST_PAIRS, judge_pairs
 from .ratio import PAIR_ESTIMATOR, Ratio, ratio_of_pairs
 from .sustained import Sustained, judge_sustained, last_over_first
-from .verdict import Judgement, Rule, judge, machine_moved, spent
+from .verdict import Judgement, Rule, judge, spent
 
 __all__ = [
     "ESTIMATOR",

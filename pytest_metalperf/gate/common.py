@@ -14,6 +14,7 @@ A workload's change since its baseline holds its own change and what today is to
    others became slower, so that it can take ``slower`` back and never bring it about.
 
 Standard errors are read off the 95 % intervals as if these were normal; with few degrees of freedom that is too wide.
+``machine_moved`` says the same of all workloads together, for a remark that decides nothing.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from .verdict import Judgement, Rule, relative, student
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Shared", "is_slower_beyond", "shared_slowdown"]
+__all__ = ["Shared", "is_slower_beyond", "machine_moved", "shared_slowdown"]
 
+SMALLEST_MOVE = 0.02
 LEAST_OTHERS = 3
 """By simulation, of two workloads slowed by 1.3, nearly all that are found are lost among two, 2 to 61 % among three, and 0
 to 10 % among four (``tests/statistics/test_gate_common.py``)."""
@@ -71,6 +73,28 @@ def is_slower_beyond(judgement: Judgement, shared: Shared, rule: Rule) -> bool:
     own = math.log1p(judgement.change) - math.log1p(shared.change)
     error = math.hypot(_error(judgement), shared.error)
     return own >= math.log1p(rule.tolerance) + student(math.inf, 1 - rule.tolerance_alarm_rate) * error
+
+
+def machine_moved(changes: Sequence[Judgement]) -> float | None:
+    """The common relative change if most workloads moved alike, else None.
+
+    Most: two thirds of them, and at least three. Alike: within a third of the median change, or within their own
+    standard error where that is larger. A change: the mean of those alike is at least 2 % and three standard errors.
+    """
+    moved = [
+        (math.log1p(judgement.change), (math.log1p(judgement.change_high) - math.log1p(judgement.change_low)) / 4)
+        for judgement in changes
+        if judgement.change_low > -1
+    ]
+    if not moved:
+        return None
+    common = median(change for change, _ in moved)
+    alike = [(change, error) for change, error in moved if abs(change - common) <= max(abs(common) / 3, error)]
+    if len(alike) < max(3.0, len(moved) * 2 / 3):
+        return None
+    mean = sum(change for change, _ in alike) / len(alike)
+    error = math.hypot(*(error for _, error in alike)) / len(alike)
+    return relative(mean) if abs(mean) >= max(SMALLEST_MOVE, 3 * error) else None
 
 
 def _error(judgement: Judgement) -> float:

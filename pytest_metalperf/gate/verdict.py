@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from statistics import median, median_high, median_low
+from statistics import median_high, median_low
 from typing import TYPE_CHECKING
 
 from scipy.special import stdtrit
@@ -39,7 +39,7 @@ from .noise import Noise, RunFigure, learn_noise, sessions_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Judgement", "Rule", "judge", "machine_moved", "spent"]
+__all__ = ["Judgement", "Rule", "judge", "spent"]
 
 BLIND = 2.0
 """The relative slowdown that a gate must be able to see before it says ``within``: three times the time. Two runs of noise
@@ -50,7 +50,6 @@ UNSEEN = 0.05
 SURE = 0.995
 """By simulation, this level of Student's t misses at most 5 % of slowdowns of twice the tolerance; 97.5 % misses up to 7 %,
 99 % up to 6 % (``tests/statistics/test_gate_first_look.py``)."""
-SMALLEST_MOVE = 0.02
 LARGEST = 700.0  # just below the logarithm of the largest float
 
 
@@ -261,25 +260,3 @@ def _reason(noise: Noise, visible: float) -> str:
 
 def percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.1f} %"
-
-
-def machine_moved(changes: Sequence[Judgement]) -> float | None:
-    """The common relative change if most workloads moved alike, else None.
-
-    Most: two thirds of them, and at least three. Alike: within a third of the median change, or within their own
-    standard error where that is larger. A change: the mean of those alike is at least 2 % and three standard errors.
-    """
-    moved = [
-        (math.log1p(judgement.change), (math.log1p(judgement.change_high) - math.log1p(judgement.change_low)) / 4)
-        for judgement in changes
-        if judgement.change_low > -1
-    ]
-    if not moved:
-        return None
-    common = median(change for change, _ in moved)
-    alike = [(change, error) for change, error in moved if abs(change - common) <= max(abs(common) / 3, error)]
-    if len(alike) < max(3.0, len(moved) * 2 / 3):
-        return None
-    mean = sum(change for change, _ in alike) / len(alike)
-    error = math.hypot(*(error for _, error in alike)) / len(alike)
-    return relative(mean) if abs(mean) >= max(SMALLEST_MOVE, 3 * error) else None
