@@ -10,6 +10,7 @@ from collections.abc import Sequence
 COMMANDS = {
     "doctor": "what is wrong with this environment, and the fix",
     "calibrate": "what this machine's noise lets the gate see, measured with A/A sessions",
+    "report": "sessions as one page to look at, from their files of --metal-json",
     "compare": "whether a session is slower than another, by the gate, from their files of --metal-json",
 }
 

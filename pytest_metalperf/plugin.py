@@ -24,7 +24,7 @@ from .settings import MARKER, SettingError, Settings
 
 if TYPE_CHECKING:
     from .bench import MetalBench, MetalLive, MetalSpeedup, Test
-    from .report.json import SessionFile
+    from .report.files import Files
     from .report.pytest_benchmark import Row
     from .results.measurement import Measurement, Speedup
     from .session import MetalSession
@@ -38,9 +38,21 @@ _settings = pytest.StashKey[Settings]()
 _session = pytest.StashKey["MetalSession"]()
 _flags = pytest.StashKey[str]()
 _mine = pytest.StashKey[list[pytest.Item]]()
-_json: pytest.StashKey[SessionFile] = pytest.StashKey()
+_files: pytest.StashKey[Files] = pytest.StashKey()
 _word = "metal_verdict"
-_NOT_REPEATED = ("update", "metal", "strict", "timeout", "max_runs", "on_missing", "against", "force", "plan", "json")
+_NOT_REPEATED = (
+    "update",
+    "metal",
+    "strict",
+    "timeout",
+    "max_runs",
+    "on_missing",
+    "against",
+    "force",
+    "plan",
+    "json",
+    "html",
+)
 """Options that the command which a message suggests leaves to its reader."""
 
 
@@ -388,7 +400,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if config.option.collectonly or hasattr(config, "workerinput"):
         return
     if not mine or _spread(config) or config.stash[_settings].metal == "off":
-        _open_json(config)  # which then says that nothing was measured
+        _open_files(config)  # which then says that nothing was measured
         return
     from .baselines.errors import BaselineError
     from .measure.worker import WorkerError
@@ -405,7 +417,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             opened.store  # noqa: B018
     except (BaselineError, BadReference, WorkerError) as error:
         raise pytest.UsageError(str(error)) from None
-    _open_json(config)
+    _open_files(config)
     opened.whole_suite = whole(config)
     _sigterm_is_ctrl_c(config)
     reporter = config.pluginmanager.get_plugin("terminalreporter")
@@ -420,26 +432,23 @@ def pytest_collection_finish(session: pytest.Session) -> None:
                 reporter.write_line(line)
 
 
-def _open_json(config: pytest.Config) -> None:
-    """Begin the file of --metal-json, so that one which cannot be written is found before anything is measured."""
+def _open_files(config: pytest.Config) -> None:
+    """Begin the files of reports, so that one which cannot be written is found before anything is measured."""
     settings = config.stash[_settings]
-    if not settings.json or settings.plan:
+    if not (settings.json or settings.html) or settings.plan:
         return
     from .measure.live import CHILD
-    from .report.json import SessionFile
+    from .report.files import Files, Unwritable
 
-    if CHILD in os.environ:  # a child of metal_live: what it measures is in its parent's file
+    if CHILD in os.environ:  # a child of metal_live: what it measures is in its parent's files
         return
-    path, opened = config.invocation_params.dir / Path(settings.json).expanduser(), _open(config)
-    file = SessionFile(path, opened)
+    opened = _open(config)
     try:
-        file.begin()
-    except OSError as error:
-        raise pytest.UsageError(
-            f"--metal-json: {path} cannot be written: {error.strerror or error}; name another file"
-        ) from None
-    opened.on_finished, opened.on_put_off = file.add, file.write
-    config.stash[_json] = file
+        files = Files(opened, config.invocation_params.dir)
+    except Unwritable as error:
+        raise pytest.UsageError(str(error)) from None
+    opened.on_finished, opened.on_put_off = files.add, files.write
+    config.stash[_files] = files
 
 
 def _sigterm_is_ctrl_c(config: pytest.Config) -> None:
@@ -499,10 +508,10 @@ def _spread(config: pytest.Config) -> bool:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    opened, file = session.config.stash.get(_session, None), session.config.stash.get(_json, None)
-    if file is not None:
+    opened, files = session.config.stash.get(_session, None), session.config.stash.get(_files, None)
+    if files is not None:
         ran = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
-        file.end(whole=exitstatus in ran and not (session.shouldstop or session.shouldfail))
+        files.end(whole=exitstatus in ran and not (session.shouldstop or session.shouldfail))
     if opened is not None:
         if session.shouldstop or session.shouldfail:
             opened.whole_suite = False
@@ -555,9 +564,9 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    opened, file = config.stash.get(_session, None), config.stash.get(_json, None)
-    if file is not None and file.problem:
-        terminalreporter.write_line(f"--metal-json: {file.problem}", yellow=True)
+    opened, files = config.stash.get(_session, None), config.stash.get(_files, None)
+    for problem in files.problems if files is not None else ():
+        terminalreporter.write_line(problem, yellow=True)
     if opened is None:
         return
     if opened.results or opened.skipped or opened.refused or opened.suspects.waiting:

@@ -368,6 +368,14 @@ class Settings:
         metavar="FILE",
         marker=False,
     )
+    html: str = _option(
+        "--metal-html",
+        "",
+        "write a page of what is measured to this file, relative to where pytest was started: it works without a network",
+        _path,
+        metavar="FILE",
+        marker=False,
+    )
     host: str = _option(
         "--metal-host",
         "",

@@ -56,6 +56,7 @@ PACKAGES = {  # of each mark
     "torch": ("torch", "keras"),
     "jax": ("jax", "keras"),
     "gate": ("asv", "pyperf", "matplotlib"),
+    "browser": ("playwright", "altair", "vl_convert"),
 }
 
 CONFTEST = """

@@ -104,6 +104,22 @@ def replace(path: Path, data: bytes) -> None:
         temporary.replace(target)
 
 
+def make_room(path: Path) -> None:
+    """Make the folder of a file that will be written, and remove what killed sessions left there.
+
+    Raises:
+        OSError: where that is impossible, or something else than a file stands at `path`.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+    folder = path.resolve().parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder) as is_locked:
+        if is_locked:
+            sweep(folder)
+
+
 def put(path: Path, data: bytes, *, durable: bool) -> None:
     """Put `data` at `path` in one step, as often as a session has news: without a folder for each.
 

@@ -39,6 +39,7 @@ def run_of(row: document.Run, shared: Fingerprint | None = None) -> Run:
         session=row.session,
         recorded=row.recorded,
         prepare_seconds=row.prepare_seconds,
+        warm_up=tuple(row.warm_up),
         examples=row.examples,
         parameters=row.parameters,
         peak_memory_bytes=row.peak_memory_bytes,

@@ -133,6 +133,8 @@ class Workload(Value, frozen=True, kw_only=True):
 class Run(Value, frozen=True, kw_only=True):
     """One fresh process. `seconds_per_batch` is its figure, of its `samples`: seconds per batch of each block, in order.
 
+    `warm_up` has seconds per batch of the first steps after the first batch, each ended by a fence of its own.
+
     `trace` has rows of seconds, clock in MHz, power in W, temperature in °C and busy share while blocks were timed. `work` is
     there where it differs from what the runs beside it have in common.
     """
@@ -146,6 +148,7 @@ class Run(Value, frozen=True, kw_only=True):
     upper_quartile: Positive
     first_batch_seconds: Seconds
     prepare_seconds: Seconds = 0.0
+    warm_up: list[Seconds] = msgspec.field(default_factory=list)
     freezes: int = 0
     drift: Share = 0.0
     examples: Natural | None = None

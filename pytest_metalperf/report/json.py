@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import functools
 import importlib.metadata
 import math
-import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
-from ..baselines.writing import locked, put, sweep
+from ..baselines.writing import locked, make_room, put
 from ..results.fingerprint import common, fingerprint
 from ..results.measurement import Measurement, Speedup
 from ..results.metrics import MetricResult
@@ -40,20 +37,19 @@ FREE, SHARE = 1.0, 0.005
 class SessionFile:
     """The file of one session. A kill at any instant leaves the whole of what it last held.
 
-    A row is made once, when its result is finished. The whole file is written each time, in milliseconds; only where results
-    come faster than that (1,000 workloads of a second each), some wait for those after them.
+    The whole file is written each time, in milliseconds; only where results come faster than that (1,000 workloads of a
+    second each), some wait for those after them.
 
     Attributes:
+        path: where it is.
         problem: why the file does not hold everything, in one sentence; empty where it does.
     """
 
-    def __init__(self, path: Path, session: MetalSession) -> None:
+    def __init__(self, path: Path, gathered: Gathered) -> None:
         self.problem = ""
-        self._path = path
-        self._session = session
+        self.path = path
+        self._gathered = gathered
         self._spent = 0.0
-        self._rows: dict[int, tuple[Measurement | Speedup, msgspec.Raw]] = {}
-        self._runs: dict[int, tuple[object, msgspec.Raw]] = {}
 
     def begin(self) -> None:
         """Write what is known before anything is measured, in place of what an earlier session left.
@@ -61,27 +57,12 @@ class SessionFile:
         Raises:
             OSError: where that is impossible.
         """
-        with contextlib.suppress(FileNotFoundError):
-            if not stat.S_ISREG(self._path.stat().st_mode):
-                raise OSError(errno.EINVAL, "it is no regular file")
-        folder = self._path.resolve().parent
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder) as is_locked:
-            if is_locked:
-                sweep(folder)
+        make_room(self.path)
         self._put("running", durable=False)
-
-    def add(self, result: Measurement | Speedup, settings: Settings, command: str) -> None:
-        """Write a result beside those before it."""
-        row = (
-            measured(result, settings, command) if isinstance(result, Measurement) else sped(result, settings, command)
-        )
-        self._rows[id(result)] = result, msgspec.Raw(document.encoded(row))
-        self.write()
 
     def write(self) -> None:
         """Write what is known by now; a disk that is full ends no session."""
-        if self._spent <= FREE + SHARE * (RealTime.monotonic() - self._session.since):
+        if self._spent <= FREE + SHARE * self._gathered.seconds:
             self._try("running", durable=False)
 
     def end(self, *, whole: bool) -> None:
@@ -92,15 +73,40 @@ class SessionFile:
         try:
             self._put(state, durable=durable)
         except OSError as error:
-            self.problem = f"{self._path} cannot be written: {error.strerror or error}; it holds what was known before"
+            self.problem = f"{self.path} cannot be written: {error.strerror or error}; it holds what was known before"
         else:
             self.problem = ""
 
     def _put(self, state: State, *, durable: bool) -> None:
         since = RealTime.monotonic()
-        with locked(self._path.resolve().parent):
-            put(self._path, document.encoded(self._document(state)), durable=durable)
+        with locked(self.path.resolve().parent):
+            put(self.path, self._gathered.encoded(state), durable=durable)
         self._spent += RealTime.monotonic() - since
+
+
+class Gathered:
+    """What a session has found by now, as a document. A row is made once, when its result is finished."""
+
+    def __init__(self, session: MetalSession) -> None:
+        self._session = session
+        self._rows: dict[int, tuple[Measurement | Speedup, msgspec.Raw]] = {}
+        self._runs: dict[int, tuple[object, msgspec.Raw]] = {}
+
+    @property
+    def seconds(self) -> float:
+        """Of the session until now."""
+        return RealTime.monotonic() - self._session.since
+
+    def add(self, result: Measurement | Speedup, settings: Settings, command: str) -> None:
+        """Take a result beside those before it."""
+        row = (
+            measured(result, settings, command) if isinstance(result, Measurement) else sped(result, settings, command)
+        )
+        self._rows[id(result)] = result, msgspec.Raw(document.encoded(row))
+
+    def encoded(self, state: State) -> bytes:
+        """The bytes of the document."""
+        return document.encoded(self._document(state))
 
     def _document(self, state: State) -> document.Document:
         session, settings = self._session, self._session.settings
@@ -135,7 +141,7 @@ class SessionFile:
                 host=settings.host,
             ),
             cost=document.Cost(
-                seconds=round(RealTime.monotonic() - session.since, 3),
+                seconds=round(self.seconds, 3),
                 runs=len(runs),
                 pairs=len(pairs),
                 waited_for_others=round(waits.lock, 3),
@@ -351,6 +357,7 @@ def run_row(run: Run, shared: Fingerprint | None = None) -> document.Run:
         upper_quartile=estimate.upper_quartile,
         first_batch_seconds=run.first_batch_seconds,
         prepare_seconds=run.prepare_seconds,
+        warm_up=list(run.warm_up),
         freezes=estimate.freezes,
         drift=estimate.drift,
         examples=run.examples,

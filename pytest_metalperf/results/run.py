@@ -28,6 +28,7 @@ class Run:
         samples: seconds per batch of each block, in order.
         batches_per_block: batches in each block.
         first_batch_seconds: trace, compilation and training of the first batch.
+        warm_up: seconds per batch of the first steps after that, each with a fence of its own.
         prepare_seconds: framework import, device set-up, building of model, optimizer and data.
         examples: examples in one batch; None where nobody can know.
         peak_memory_bytes: None is unknown.
@@ -46,6 +47,7 @@ class Run:
     session: str
     recorded: str
     prepare_seconds: float = 0.0
+    warm_up: tuple[float, ...] = ()
     examples: int | None = None
     parameters: int | None = None
     peak_memory_bytes: int | None = None
@@ -126,6 +128,7 @@ def run_of(answers: Mapping[str, Mapping[str, Any]], session: str) -> Run:
         session=session,
         recorded=RealTime.utc("%Y-%m-%d"),
         prepare_seconds=prepared["import_seconds"] + prepared["build_seconds"],
+        warm_up=tuple(warm["seconds"]),
         examples=prepared["examples"],
         parameters=prepared["parameters"],
         peak_memory_bytes=answers["finish"]["peak_memory_bytes"],

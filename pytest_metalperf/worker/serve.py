@@ -36,6 +36,9 @@ SETTLING_STEPS = 2  # untimed, after each switch between the two of a pair: cloc
 SAME = 1e-3  # relative, of two computations of one thing on one device, which may add in another order
 LOOKS = (*[1] * SKIPPED_UPDATES, 12, 32)  # steps before each: a train step may gather gradients without saying so
 
+MOST_SHOWN = 100
+"""Steps of a warm-up whose times are kept: they are looked at, never judged."""
+
 OF_A_MODEL = {"precision": "float32", "jit_compile": False, "remat": False, "input": "device"}
 """Axes that act on the model which a builder returns, and what leaves it as it is."""
 
@@ -192,7 +195,12 @@ class Job:
         # each of these blocks of one step held a fence too; the tenth is for clocks that have seen less than that
         self.step_seconds = max(min(times) - fence_cost, min(times) / 10)
         self.steps_per_block = block_length(self.step_seconds, fence_cost)
-        return {"steps_per_block": self.steps_per_block, "fence_seconds": fence_cost, **self._changed()}
+        return {
+            "steps_per_block": self.steps_per_block,
+            "fence_seconds": fence_cost,
+            "seconds": [one / trainable.batches_per_step for one in times[:MOST_SHOWN]],
+            **self._changed(),
+        }
 
     def measure(self, batches: int, least_blocks: int, least_seconds: float) -> dict[str, Any]:
         """Time blocks, alone on the machine.

@@ -52,7 +52,7 @@ def package(name: str) -> Rule:
     return lambda found: "" if name in found else f"no {name}"
 
 
-TRAIN_NOTHING = ("benchmark", "replay")
+TRAIN_NOTHING = ("benchmark", "replay", "report")
 """Extras that bring no framework, so no Keras either."""
 
 CASES: list[tuple[str, str, str, Rule]] = [
@@ -68,6 +68,7 @@ CASES: list[tuple[str, str, str, Rule]] = [
     ("cuda", LINUX, "3.12", tensorflow),
     *((name, MAC, python, package(name)) for name, python in itertools.product(("torch", "jax"), ("3.10", "3.12"))),
     *(("benchmark", where, "3.10", package("pytest-benchmark")) for where in (MAC, LINUX)),
+    *(("report", where, "3.10", package("altair")) for where in (MAC, LINUX)),
     *(("replay", where, "3.10", package("uv")) for where in (MAC, LINUX)),
 ]
 

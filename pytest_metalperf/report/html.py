@@ -1,0 +1,85 @@
+"""The page as a file: from sessions to what a browser opens; and what has to be installed for that."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..baselines.writing import make_room, put
+from ..worker.clock import RealTime
+from . import document
+
+NEEDS = ("altair", "vl_convert")
+MISSING = "the page is drawn by Altair and vl-convert, which are not installed: pip install 'pytest-metalperf[report]'"
+UNFINISHED = """<!doctype html>
+<meta charset="utf-8"><meta name="color-scheme" content="light dark"><title>Training performance</title>
+<p>This session has not ended, or was killed: its page is written at its end.</p>
+"""
+
+
+def is_installed() -> bool:
+    """Whether a page can be made here; nothing is imported for the answer."""
+    return all(importlib.util.find_spec(name) is not None for name in NEEDS)
+
+
+class PageFile:
+    """The page of one session, which is made at its end.
+
+    Attributes:
+        path: where it is.
+        problem: why it is not there, in one sentence; empty where it is.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.problem = ""
+
+    def begin(self) -> None:
+        """Put a page there that says what is missing, in place of what an earlier session left.
+
+        Raises:
+            ImportError: where nothing is installed that draws it.
+            OSError: where it cannot be written.
+        """
+        if not is_installed():
+            raise ImportError(MISSING)
+        make_room(self.path)
+        put(self.path, UNFINISHED.encode(), durable=False)
+
+    def end(self, found: document.Document) -> None:
+        """Write the page; a disk that is full ends no session."""
+        try:
+            write(self.path, [found])
+        except OSError as error:
+            self.problem = f"{self.path} cannot be written: {error.strerror or error}"
+
+
+def write(path: Path, sessions: Sequence[document.Document]) -> None:
+    """Write the page of these sessions.
+
+    Raises:
+        OSError: where the file cannot be written; what was there is left.
+    """
+    from .page.write import page  # Altair and jinja2: only where a page is made
+
+    put(path, page(sessions, runtime(), today()).encode("utf-8", "backslashreplace"), durable=True)
+
+
+def today() -> datetime.date:
+    """What ages of baselines are counted from, whatever a test has frozen."""
+    return datetime.date.fromisoformat(RealTime.utc("%Y-%m-%d"))
+
+
+def runtime() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script, which defines `vegaEmbed`."""
+    import vl_convert  # 50 MB: only where a page is made
+
+    _, _, rest = vl_convert.vega_to_html({"marks": []}, bundle=True).partition('<script type="text/javascript">')
+    script: str = rest.partition("</script>")[0]
+    if "window.vegaEmbed=" in script:
+        return script
+    return str(
+        vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    )  # the same in 2 s, which is put together anew
