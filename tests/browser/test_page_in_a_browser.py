@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import datetime
 import json
-import shutil
 from pathlib import Path
 
+import browsers
 import drawing  # noqa: F401
 import pytest
 from made_sessions import measured, replayed, session
@@ -19,14 +19,12 @@ from pytest_metalperf.report.page.write import page
 
 pytestmark = pytest.mark.browser
 TODAY = datetime.date(2026, 11, 28)
-MAC_CHROME = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 NASTY = "<img src=x onerror=window.broken=1>"
 
 
 @pytest.fixture(scope="module")
 def browser():
-    found = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), None)
-    found = found or (str(MAC_CHROME) if MAC_CHROME.exists() else None)
+    found = browsers.chromium()
     if found is None:
         pytest.skip("no Chromium: apt install chromium")
     from playwright.sync_api import sync_playwright  # after the mark: it may be missing

@@ -1,24 +1,32 @@
-"""What --metal-json adds to a session, and what reading its file takes: 200 workloads of 5 runs of 100 samples.
+"""What the files of reports add to a session, and what opening them takes: 200 workloads of 5 runs of 100 samples.
 
     python tests/speed/documents.py [--workloads 200] [--runs 5] [--samples 100]
 
-Prints seconds and bytes; exit code 1 where writing takes 2 s or more, or the file is as large as 8 MB.
+Prints seconds and bytes of --metal-json and --metal-html, each by itself. Where Playwright and a Chromium are there, also
+the seconds until the page shows its opening picture, and until a row has opened. Exit code 1 where writing both takes 2 s or
+more, one is as large as 8 MB, or the page opens in 2 s or more.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+import browsers
 
 from pytest_metalperf.baselines.schema import Anchor, Entry
 from pytest_metalperf.gate import ESTIMATOR, RunFigure, judge
 from pytest_metalperf.report import document
-from pytest_metalperf.report.json import SessionFile
+from pytest_metalperf.report.files import Files
 from pytest_metalperf.results.measurement import Measurement
 from pytest_metalperf.results.run import Run
 from pytest_metalperf.session import MetalSession
@@ -62,43 +70,75 @@ def measurement(number: int, runs: int, samples: int) -> Measurement:
 
 
 def main() -> int:
-    """Write a session's file as the session would, and read it."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Write a session's files as the session would, and open them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workloads", type=int, default=200)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--samples", type=int, default=100)
     asked = parser.parse_args()
     random.seed(1)
     found = [measurement(number, asked.runs, asked.samples) for number in range(asked.workloads)]
-    settings = Settings()
+    print(f"{asked.workloads} workloads, {asked.runs} runs, {asked.samples} samples; load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as folder:
-        session, path = MetalSession(settings, Path(folder), {}, {}), Path(folder) / "out.json"
-        file = SessionFile(path, session)
-        took = []
-        steps = [
-            file.begin,
-            *[lambda one=one: added(session, file, one) for one in found],
-            lambda: file.end(whole=True),
-        ]
-        for step in steps:
-            since = time.perf_counter()
-            step()
-            took.append(time.perf_counter() - since)
+        path, page = Path(folder) / "out.json", Path(folder) / "out.html"
+        took = written(Settings(json=str(path)), found, Path(folder))
         since = time.perf_counter()
         document.read(path)
         reading, size = time.perf_counter() - since, path.stat().st_size
-    print(f"{asked.workloads} workloads, {asked.runs} runs, {asked.samples} samples: {size / 1e6:.1f} MB")
-    each = f"median {1e3 * statistics.median(took):.1f} ms, last {1e3 * took[-1]:.0f} ms"
-    print(f"written {len(took)} times in {sum(took):.2f} s ({each})")
-    print(f"read in {reading:.2f} s")
-    return int(sum(took) >= 2 or size >= 8e6)
+        each = f"median {1e3 * statistics.median(took):.1f} ms, last {1e3 * took[-1]:.0f} ms"
+        print(
+            f"JSON: {size / 1e6:.1f} MB, written {len(took)} times in {sum(took):.2f} s ({each}), read in {reading:.2f} s"
+        )
+        whole = written(Settings(html=str(page)), found, Path(folder))
+        print(f"page: {page.stat().st_size / 1e6:.1f} MB, written in {sum(whole):.2f} s")
+        opening = shown(page)
+        largest = max(size, page.stat().st_size)
+    return int(sum(took) + sum(whole) >= 2 or largest >= 8e6 or opening >= 2)
 
 
-def added(session: MetalSession, file: SessionFile, one: Measurement) -> None:
+def written(settings: Settings, found: Sequence[Measurement], folder: Path) -> list[float]:
+    """Seconds that each step of writing took: before the first result, after each, at the end."""
+    session, took = MetalSession(settings, folder, {}, {}), []
+    files: list[Files] = []
+    steps: list[Callable[[], object]] = [lambda: files.append(Files(session, folder))]
+    steps += [lambda one=one: added(session, files[0], one) for one in found]
+    steps.append(lambda: files[0].end(whole=True))
+    for step in steps:
+        since = time.perf_counter()
+        step()
+        took.append(time.perf_counter() - since)
+    return took
+
+
+def added(session: MetalSession, files: Files, one: Measurement) -> None:
     """A result, as a session finishes it."""
     session.results.append(one)
     session._runs[one.workload.id, "", ""] = one.runs
-    file.add(one, Settings(), f'pytest "{one.nodeid}"')
+    files.add(one, Settings(), f'pytest "{one.nodeid}"')
+
+
+def shown(page: Path) -> float:
+    """Seconds until the page shows its opening picture; 0 without a browser."""
+    chromium = browsers.chromium()
+    if chromium is None:
+        print("no Chromium, or no Playwright: the page was not opened")
+        return 0.0
+    from playwright.sync_api import sync_playwright  # only where there is one
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        opened = browser.new_page()
+        since = time.perf_counter()
+        opened.goto(page.as_uri())
+        opened.locator("#changes svg").wait_for()
+        opening = time.perf_counter() - since
+        since = time.perf_counter()
+        opened.locator(".opens").first.click()
+        opened.locator("tr.more .chart").first.scroll_into_view_if_needed()
+        opened.locator("tr.more .chart svg").first.wait_for()
+        print(f"opened in {opening:.2f} s, a row in {time.perf_counter() - since:.2f} s")
+        browser.close()
+    return opening
 
 
 if __name__ == "__main__":

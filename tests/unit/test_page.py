@@ -306,3 +306,74 @@ def test_what_the_gate_cost():
         "power": "a slowdown as large as visible is found in 90.0 % of sessions",
         "age of baselines": "16 to 16 days, the median 16",
     }
+
+
+def leaves(tree: object, at: tuple = ()) -> list[tuple]:
+    if isinstance(tree, dict):
+        return [leaf for key, one in tree.items() for leaf in leaves(one, (*at, key))]
+    if isinstance(tree, list):
+        return [
+            leaf
+            for number, one in enumerate(tree if len(tree) < 8 else tree[:2])
+            for leaf in leaves(one, (*at, number))
+        ]
+    return [at]
+
+
+def changed(tree: object, at: tuple, value: object) -> object:
+    if not at:
+        return value
+    key, *rest = at
+    if isinstance(tree, dict):
+        return {**tree, key: changed(tree[key], tuple(rest), value)}
+    return [changed(one, tuple(rest), value) if number == key else one for number, one in enumerate(tree)]
+
+
+def whole_session() -> dict:
+    """One session in which everything is known."""
+    memory = document.Metric(
+        name="memory", unit="B", tolerance=0.05, verdict="more", worse=True, now=2e9, now_low=1e9, now_high=3e9,
+        baseline=1e9, change=1.0, change_low=0.9, change_high=1.1, visible=0.1, runs=3, reason="x",
+    )  # fmt: skip
+    pair = document.Pair(of=run(0.1), over=run(0.3), ratio=3.0)
+    both = document.Speedup(
+        nodeid="t.py::t", id="a over b", of=workload("net", "gpu"), over=workload("net", "cpu"), verdict="slower",
+        asked=asked(), commands=document.Commands(repeat="pytest t.py"), at_least=4.0, promise="slower", parity="checked",
+        ratio=document.Ratio(value=3.0, low=2.8, high=3.2, confidence=0.95), of_seconds=0.1, over_seconds=0.3,
+        of_peak_memory_bytes=1e9, of_joules=2.0, pairs=[pair], judgement=judgement("slower", 0.3, 0.05, 0.25),
+    )  # fmt: skip
+    long = document.Sustained(first=0.1, last=0.121, ratio=1.21, low=1.1, high=1.3, stretch=60.0)
+    sizes = [measured("net", "recorded", None, axes={"batch_size": size}, nodeid=str(size)) for size in (32, 64, 128)]
+    found = session(
+        [
+            replayed(metrics=[memory], joules_per_batch=2.0, flop_per_second=1e12),
+            measured(sustained=long),
+            both,
+            *sizes,
+        ],
+        not_measured=[document.NotMeasured(nodeid="t", how="skipped", reason="r")],
+        cost=document.Cost(
+            seconds=1.0, runs=1, pairs=1, waited_for_others=2.0, waited_for=["x"], waited_for_slow_minutes=3.0
+        ),
+        options=document.Options(metal="on", budget=60.0),
+    )
+    return json.loads(document.encoded(found))
+
+
+@pytest.mark.parametrize("value", [0, -1, 1e-300, -1e300, 1e300, 2**63 - 1, "", NASTY, None, True])
+def test_no_value_that_a_file_may_hold_ends_a_page_by_a_traceback(value):
+    tree, tried = whole_session(), 0
+    for at in leaves(tree):
+        try:
+            found = document.parse(json.dumps(changed(tree, at, value)).encode(), "changed")
+        except document.DocumentError:
+            continue
+        tried += 1
+        try:
+            drawn = rows([found], TODAY)
+            kept = views.title(drawn), views.opening(drawn, 40), views.costs(found, TODAY), views.session_facts(found)
+            document.encoded([[chart.data for one in drawn for chart in one.charts], kept and None])
+            views.side_by_side([found, found]), views.sweeps([found])
+        except Exception as error:
+            raise AssertionError(f"{at} = {value!r}") from error
+    assert tried > 3

@@ -527,7 +527,7 @@ def _of_speedup(result: document.Speedup, session: document.Document, name: str,
     figures: dict[str, float] = {}
     baseline = change = visible = "-"
     if judged is not None and not result.error:
-        baseline = f"{1 / judged.baseline:.3g}x"
+        baseline = f"{_ratio(judged):.3g}x"
         change = _change(*map(shrunk, (judged.change, judged.change_high, judged.change_low)))
         visible = "-" if judged.visible is None else words.percent(-shrunk(judged.visible))
         figures = _figures(result.asked.tolerance, judged)
@@ -552,6 +552,11 @@ def _of_speedup(result: document.Speedup, session: document.Document, name: str,
     )
 
 
+def _ratio(judged: document.Judgement) -> float:
+    """The stored ratio, which the gate judged as seconds."""
+    return 1 / judged.baseline if judged.baseline > 0 else math.nan
+
+
 def _why(result: document.Speedup, verdict: str) -> str:
     if verdict != "inconclusive":
         return ""
@@ -572,7 +577,7 @@ def _facts_of_speedup(result: document.Speedup) -> list[tuple[str, str]]:
     if result.at_least is not None:
         found.append(("promised", f"{result.at_least:g}; {PROMISES.get(result.promise, 'not judged')}"))
     if judged is not None and result.baseline is not None:
-        found.append(("stored", f"{1 / judged.baseline:.3g}; {words.provenance(result.baseline.pairs, 'pair')}"))
+        found.append(("stored", f"{_ratio(judged):.3g}; {words.provenance(result.baseline.pairs, 'pair')}"))
     for word, side, seconds, memory, joules in (
         ("of", result.of, result.of_seconds, result.of_peak_memory_bytes, result.of_joules),
         ("over", result.over, result.over_seconds, result.over_peak_memory_bytes, result.over_joules),
