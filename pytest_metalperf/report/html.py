@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import importlib.metadata
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..baselines.writing import make_room, put
+from ..baselines.writing import make_room, put, regular
+from ..references.cache import cache_folder, private
 from ..worker.clock import RealTime
 from . import document
 
 NEEDS = ("altair", "vl_convert")
 MISSING = "the page is drawn by Altair and vl-convert, which are not installed: pip install 'pytest-metalperf[report]'"
+DEFINES = "window.vegaEmbed="
+MOST_BYTES = 10_000_000
 UNFINISHED = """<!doctype html>
 <meta charset="utf-8"><meta name="color-scheme" content="light dark"><title>Training performance</title>
 <p>This session has not ended, or was killed: its page is written at its end.</p>
@@ -73,13 +78,29 @@ def today() -> datetime.date:
 
 
 def runtime() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script, which defines `vegaEmbed`."""
+    """Vega, Vega-Lite and Vega-Embed as one script, which defines `vegaEmbed`.
+
+    It is put together in seconds, so it is kept in the user's cache folder for the next page.
+    """
+    try:
+        kept = private(cache_folder()) / f"vega-{importlib.metadata.version('vl-convert-python')}.js"
+    except (OSError, importlib.metadata.PackageNotFoundError):  # no home, or one that others write to
+        return _put_together()
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        script = regular(kept, MOST_BYTES).decode("utf-8")
+        if DEFINES in script:
+            return script
+    script = _put_together()
+    with contextlib.suppress(OSError):
+        put(kept, script.encode("utf-8"), durable=False)
+    return script
+
+
+def _put_together() -> str:
     import vl_convert  # 50 MB: only where a page is made
 
     _, _, rest = vl_convert.vega_to_html({"marks": []}, bundle=True).partition('<script type="text/javascript">')
     script: str = rest.partition("</script>")[0]
-    if "window.vegaEmbed=" in script:
+    if DEFINES in script:
         return script
-    return str(
-        vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    )  # the same in 2 s, which is put together anew
+    return str(vl_convert.javascript_bundle(f"{DEFINES}vegaEmbed;"))  # the same, by another way

@@ -120,5 +120,6 @@ def test_reports_never_measure(room):
         "measure.forecast",
         "measure.plan",
         "measure.waits",
-    }  # values: what a session takes, how far it is, what it waited for
+        "references.cache",
+    }  # values: what a session takes, how far it is, what it waited for, where the user's cache is
     assert not {_room(other) for other in known} & {"measure", "references", "judge", "bench"}
