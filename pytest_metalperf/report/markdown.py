@@ -11,7 +11,7 @@ from ..results.measurement import Measurement, Speedup
 from ..results.metrics import WORDS
 from ..session import MetalSession
 from . import words
-from .rows import Row, accepting, other_side, rows, why
+from .rows import Row, accepting, measured_with, other_side, rows, why
 
 ORDER = ("slower", "error", "failed", "machine", "inconclusive", "no baseline", "faster", "within", "recorded", "smoke")
 """What is read first: what may have to be mended, then what nobody knows."""
@@ -241,7 +241,7 @@ def _fenced(lines: Sequence[str]) -> str:
 
 
 def _measured(session: MetalSession) -> str:
-    used = words.versions(run.versions for r in session.results if isinstance(r, Measurement) for run in r.runs)
+    used = measured_with(session.results)
     return f"Measured on {code(session.facts.id)} with {code(used)}." if used else ""
 
 

@@ -116,6 +116,12 @@ def other_side(results: Sequence[Measurement | Speedup]) -> str:
     return "reference" if against else "baseline"
 
 
+def measured_with(results: Sequence[Measurement | Speedup]) -> str:
+    """One line of the packages that everything was measured with; empty where nothing was."""
+    runs = [run.versions for one in results if isinstance(one, Measurement) for run in one.runs]
+    return words.versions([*runs, *(one.versions for one in results if isinstance(one, Speedup))])
+
+
 def accepting(one: Row) -> str:
     """The options that accept what a row says, for the command that repeats it; empty where nothing can be accepted."""
     result = one.result

@@ -165,7 +165,7 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
         out.append((f"{names}: in pytest's process, and not where models train;", "yellow"))
         out.append(("  name a function that sets it there by the hook pytest_metalperf_prepare", "yellow"))
     out += [(text, "yellow") for text in (*_renamed(session), *_unused(session))]
-    used = words.versions(run.versions for result in measured for run in result.runs)
+    used = rows.measured_with(session.results)
     if used:
         out.append((f"measured on {session.facts.id} with {used}", ""))
     compared: dict[str, list[Mapping[str, str]]] = {}

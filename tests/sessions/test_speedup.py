@@ -32,7 +32,13 @@ def verdict(suite) -> str:
 def test_promise_that_is_kept(gpu):
     result = gpu.run("--junitxml=out.xml")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["fake-model[[]b8[]] over cpu * gpu * 4*x * 3x * within", "1 gated: 1 within"])
+    result.stdout.fnmatch_lines(
+        [
+            "fake-model[[]b8[]] over cpu * gpu * 4*x * 3x * within",
+            "measured on test-machine with fake 1.0*",
+            "1 gated: 1 within",
+        ]
+    )
     assert verdict(gpu) == "within"
     assert not gpu.file.exists()  # a ratio needs no baseline
 
