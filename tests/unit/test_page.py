@@ -13,7 +13,8 @@ from made_sessions import asked, entry, judgement, measured, replayed, run, sess
 
 from pytest_metalperf.report import document, html
 from pytest_metalperf.report.page import charts, views, write
-from pytest_metalperf.report.page.rows import age_of, rows, session_names
+from pytest_metalperf.report.page.row import age_of
+from pytest_metalperf.report.page.rows import rows, session_names
 
 TODAY = datetime.date(2026, 11, 28)
 RUNTIME = "window.vegaEmbed = () => {};"

@@ -9,7 +9,8 @@ from typing import Any
 
 from .. import document, words
 from ..markdown import one_line
-from .rows import WORDS, Chart, Row, age_of, session_names
+from .row import WORDS, Chart, Row, age_of
+from .rows import session_names
 
 KNEE = 0.95
 """The share of the best throughput that the smallest batch beyond the knee reaches."""

@@ -13,7 +13,8 @@ from markupsafe import Markup
 
 from .. import document
 from . import charts, views
-from .rows import Chart, rows
+from .row import Chart
+from .rows import rows
 
 MOST_IN_PICTURE = 40
 """Rows of the opening picture; the table has all."""
