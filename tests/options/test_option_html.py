@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -51,10 +52,11 @@ def test_the_page_is_in_its_place_and_no_command_repeats_it(suite, monkeypatch):
     assert [path.name for path in (suite.pytester.path / "inside" / "new").iterdir()] == ["out.html"]
 
 
-@pytest.mark.parametrize("at", ["folder", "taken/out.html", "/dev/null"])
+@pytest.mark.parametrize("at", ["folder", "taken/out.html", "pipe"])
 def test_a_page_that_cannot_be_written_is_found_before_anything_is_measured(suite, at):
     suite.pytester.mkdir("folder")
     (suite.pytester.path / "taken").write_text("")
+    os.mkfifo(suite.pytester.path / "pipe")
     result = suite.run(f"--metal-html={at}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: --metal-html: * cannot be written: *; name another file"])
