@@ -15,7 +15,7 @@ from ..report import document, words
 from ..results.measurement import Measurement, Speedup
 from ..results.run import Run
 from ..settings import Settings
-from .sessions import id_of, measurement_of, run_of, settings_of, speedup_of, why_not
+from .sessions import id_of, measurement_of, run_of, settings_of, speedup_of
 
 if TYPE_CHECKING:
     from ..gate import Judgement  # numpy and scipy: only when a verdict is due
@@ -79,7 +79,7 @@ def compared(before: Entries, after: document.Document, tolerance: float | None 
     looks: dict[str, Judgement] = {}
     asked_of: dict[str, Settings] = {}
     for row in after.results:
-        key, why = id_of(row), why_not(row, after)
+        key, why = id_of(row), document.why_not(row, after)
         known = key in (before.workloads if isinstance(row, document.Measurement) else before.speedups)
         if why:
             found.not_judged[key] = why

@@ -96,18 +96,6 @@ def speedup_of(row: document.Speedup, settings: Settings) -> Speedup:
     )
 
 
-def why_not(row: document.Measurement | document.Speedup, found: document.Document) -> str:
-    """Why a row says nothing of how long training takes; empty where it does."""
-    if row.error:
-        return f"broke: {row.error.splitlines()[0]}"
-    if found.options.metal == "smoke":
-        return "a smoke run, which trains one batch"
-    if isinstance(row, document.Measurement) and row.sustained is not None:
-        return "a sustained run, which is judged by itself"
-    measured = row.runs if isinstance(row, document.Measurement) else row.pairs
-    return "" if measured else "nothing measured"
-
-
 def id_of(row: document.Measurement | document.Speedup) -> str:
     """Of a workload, or of two."""
     return row.workload.id if isinstance(row, document.Measurement) else row.id
@@ -119,7 +107,7 @@ def entries_of(sessions: Iterable[document.Document]) -> Entries:
     pairs: dict[str, dict[tuple[str, tuple[float, ...]], tuple[Speedup, document.Session]]] = {}
     for found in sessions:
         for row in found.results:
-            if why_not(row, found):
+            if document.why_not(row, found):
                 continue
             settings = settings_of(row.asked)
             if isinstance(row, document.Measurement):

@@ -378,6 +378,18 @@ class Document(Value, frozen=True, kw_only=True):
     unavailable: dict[str, str] = msgspec.field(default_factory=dict)
 
 
+def why_not(row: Measurement | Speedup, found: Document) -> str:
+    """Why a row says nothing of how long training takes; empty where it does."""
+    if row.error:
+        return f"broke: {row.error.splitlines()[0]}"
+    if found.options.metal == "smoke":
+        return "a smoke run, which trains one batch"
+    if isinstance(row, Measurement) and row.asked.sustained is not None:
+        return "a sustained run, which is judged by itself"
+    measured = row.runs if isinstance(row, Measurement) else row.pairs
+    return "" if measured else "nothing measured"
+
+
 def schema() -> bytes:
     """The JSON Schema (2020-12) of a document, as it is published beside this module."""
     found = msgspec.json.schema(Document)
