@@ -41,18 +41,8 @@ _mine = pytest.StashKey[list[pytest.Item]]()
 _files: pytest.StashKey[Files] = pytest.StashKey()
 _word = "metal_verdict"
 _NOT_REPEATED = (
-    "update",
-    "metal",
-    "strict",
-    "timeout",
-    "max_runs",
-    "on_missing",
-    "against",
-    "force",
-    "plan",
-    "json",
-    "html",
-)
+    "update", "metal", "strict", "timeout", "max_runs", "on_missing", "against", "force", "plan", "json", "html", "history",
+)  # fmt: skip
 """Options that the command which a message suggests leaves to its reader."""
 
 
@@ -115,6 +105,8 @@ def _settings_of(config: pytest.Config) -> Settings:
             ("--metal-against", settings.against),
             ("--metal-baselines", settings.baselines),
             ("--metal-json", settings.json),
+            ("--metal-html", settings.html),
+            ("--metal-history", settings.history),
         ):
             if flag in config.invocation_params.args and value and _hides_the_ini_file(config, Path(value)):
                 raise SettingError(
@@ -435,7 +427,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def _open_files(config: pytest.Config) -> None:
     """Begin the files of reports, so that one which cannot be written is found before anything is measured."""
     settings = config.stash[_settings]
-    if not (settings.json or settings.html) or settings.plan:
+    if not (settings.json or settings.html or settings.history) or settings.plan:
         return
     from .measure.live import CHILD
     from .report.files import Files, Unwritable

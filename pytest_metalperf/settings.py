@@ -376,6 +376,15 @@ class Settings:
         metavar="FILE",
         marker=False,
     )
+    history: str = _option(
+        "--metal-history",
+        "",
+        "add every run to this SQLite file at the session's end, relative to where pytest was started; python -m"
+        " pytest_metalperf history lists what became slower since when",
+        _path,
+        metavar="FILE",
+        marker=False,
+    )
     host: str = _option(
         "--metal-host",
         "",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..results.measurement import Measurement, Speedup
 from ..session import MetalSession
@@ -10,13 +12,16 @@ from ..settings import Settings
 from . import document, html
 from .json import Gathered, SessionFile
 
+if TYPE_CHECKING:
+    from ..history.session import SessionHistory
+
 
 class Unwritable(Exception):
     """One sentence: which option, what is wrong with its file, what to do."""
 
 
 class Files:
-    """What --metal-json and --metal-html name, as far as they are given.
+    """What --metal-json, --metal-html and --metal-history name, as far as they are given.
 
     Raises:
         Unwritable: where one of them cannot be written.
@@ -25,24 +30,22 @@ class Files:
     def __init__(self, session: MetalSession, folder: Path) -> None:
         settings = session.settings
         self._gathered = Gathered(session)
-        self._json = SessionFile(_path(folder, settings.json), self._gathered) if settings.json else None
-        self._page = html.PageFile(_path(folder, settings.html)) if settings.html else None
-        for option, file in (("--metal-json", self._json), ("--metal-html", self._page)):
-            if file is None:
-                continue
-            try:
-                file.begin()
-            except ImportError as error:
-                raise Unwritable(f"{option}: {error}") from None
-            except OSError as error:
-                why = error.strerror or error
-                raise Unwritable(f"{option}: {file.path} cannot be written: {why}; name another file") from None
+        self._json: SessionFile | None = None
+        self._wholes: dict[str, html.PageFile | SessionHistory] = {}
+        if settings.json:
+            self._json = SessionFile(folder / Path(settings.json).expanduser(), self._gathered)
+            _begin("--metal-json", self._json.path, self._json.begin)
+        if settings.html:
+            page = self._wholes["--metal-html"] = html.PageFile(folder / Path(settings.html).expanduser())
+            _begin("--metal-html", page.path, page.begin)
+        if settings.history:
+            self._wholes["--metal-history"] = _history(folder / Path(settings.history).expanduser())
 
     @property
     def problems(self) -> list[str]:
         """Why a file does not hold everything, a sentence for each."""
-        found = [("--metal-json", self._json), ("--metal-html", self._page)]
-        return [f"{option}: {file.problem}" for option, file in found if file is not None and file.problem]
+        found = {"--metal-json": self._json, **self._wholes}
+        return [f"{option}: {file.problem}" for option, file in found.items() if file is not None and file.problem]
 
     def add(self, result: Measurement | Speedup, settings: Settings, command: str) -> None:
         """Take a result that is finished, and write what is written as it goes."""
@@ -58,10 +61,35 @@ class Files:
         """Write the last of it; `whole` is whether all tests have run."""
         if self._json is not None:
             self._json.end(whole=whole)
-        if self._page is not None:
-            data = self._gathered.encoded("finished" if whole else "interrupted")
-            self._page.end(document.parse(data, "this session"))
+        if not self._wholes:
+            return
+        data = self._gathered.encoded("finished" if whole else "interrupted")
+        try:
+            found = document.parse(data, "this session")
+        except document.DocumentError as error:
+            for file in self._wholes.values():
+                file.problem = str(error)
+            return
+        for file in self._wholes.values():
+            file.end(found)
 
 
-def _path(folder: Path, named: str) -> Path:
-    return folder / Path(named).expanduser()
+def _begin(option: str, path: Path, begin: Callable[[], None]) -> None:
+    try:
+        begin()
+    except ImportError as error:
+        raise Unwritable(f"{option}: {error}") from None
+    except OSError as error:
+        raise Unwritable(f"{option}: {path} cannot be written: {error.strerror or error}; name another file") from None
+
+
+def _history(path: Path) -> SessionHistory:
+    from ..history.session import SessionHistory  # SQLite: only where there is a history
+    from ..history.store import HistoryError
+
+    found = SessionHistory(path)
+    try:
+        found.begin()
+    except HistoryError as error:
+        raise Unwritable(f"--metal-history: {error}") from None
+    return found

@@ -52,7 +52,7 @@ def package(name: str) -> Rule:
     return lambda found: "" if name in found else f"no {name}"
 
 
-TRAIN_NOTHING = ("benchmark", "replay", "report")
+TRAIN_NOTHING = ("benchmark", "history", "replay", "report")
 """Extras that bring no framework, so no Keras either."""
 
 CASES: list[tuple[str, str, str, Rule]] = [
@@ -70,6 +70,7 @@ CASES: list[tuple[str, str, str, Rule]] = [
     *(("benchmark", where, "3.10", package("pytest-benchmark")) for where in (MAC, LINUX)),
     *(("report", where, "3.10", package("altair")) for where in (MAC, LINUX)),
     *(("replay", where, "3.10", package("uv")) for where in (MAC, LINUX)),
+    *(("history", where, "3.10", package("ruptures")) for where in (MAC, LINUX)),
 ]
 
 

@@ -18,7 +18,7 @@ TIERS = (
     {"calibrate", "compare"},
     {"bench"},
     {"judge"},
-    {"report", "session"},
+    {"history", "report", "session"},
     {"measure", "references"},
     {"doctor"},
     {"results", "baselines"},

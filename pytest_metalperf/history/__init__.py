@@ -1,0 +1,1 @@
+"""What sessions of the past measured: kept in one SQLite file, and where a workload became slower or faster."""
