@@ -47,7 +47,7 @@ def ragged(seed: int, step: float = 0.0, at: int = 13) -> list[list[float]]:
 def test_a_step_of_5_percent_is_found_and_none_where_nothing_changed(row, least):
     got = trials.figures(row, 40, 0.05, 10)
     assert got["found"] >= least
-    assert got["false"] <= 2 / 40  # of these; 0.6 % of a thousand at most
+    assert got["false"] <= 2 / 40  # of a thousand it is 0.6 % or less
     assert got["more"] <= 2 / 40
     assert got["interval"] >= 0.9
     assert got["within"] >= 0.9

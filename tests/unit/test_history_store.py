@@ -133,6 +133,20 @@ def test_a_reader_changes_nothing(path):
     assert [one.name for one in path.parent.iterdir()] == ["past.db"]
 
 
+@pytest.mark.parametrize("keep", [0.3, 0.6, 0.9])
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_damaged_file_is_one_sentence_when_it_is_added_to_and_when_it_is_read(path, keep, filled):
+    with Store(path, write=True) as store:
+        for number in range(40):
+            store.add(replace(SESSION, id=f"session {number}"), [RUN] * 10)
+    data = path.read_bytes()
+    kept = int(len(data) * keep) // 4096 * 4096
+    path.write_bytes(data[:kept] + b"\xff" * (len(data) - kept) * filled)
+    for ask in (lambda store: store.add(SESSION, [RUN]), lambda store: store.runs("mac", "a@cpu:fake")):
+        with pytest.raises(HistoryError, match=r"past\.db: is damaged: "), Store(path, write=True) as store:
+            ask(store)
+
+
 def test_an_older_sqlite_is_named(path, monkeypatch):
     monkeypatch.setattr(module.sqlite3, "sqlite_version_info", (3, 34, 1))
     with pytest.raises(HistoryError, match=r"a history needs SQLite 3\.37, and this Python has "):
