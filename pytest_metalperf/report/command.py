@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..baselines.errors import printable
 from ..baselines.writing import make_room
+from ..history.store import HistoryError
 from . import document, html, words
 
 UNREADABLE = 2
@@ -30,6 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("sessions", nargs="+", type=Path, metavar="FILE", help="files of --metal-json")
     parser.add_argument("--html", required=True, type=Path, metavar="OUT", help="the page that is written")
+    parser.add_argument("--history", type=Path, metavar="FILE", help="a file of --metal-history, which rows then show")
     return parser
 
 
@@ -44,7 +46,9 @@ def main(arguments: Sequence[str]) -> int:
         return _refused(str(error))
     try:
         make_room(asked.html)
-        html.write(asked.html, found)
+        html.write(asked.html, found, asked.history)
+    except HistoryError as error:
+        return _refused(str(error))
     except OSError as error:
         return _refused(f"{printable(str(asked.html))} cannot be written: {error.strerror or error}; name another file")
     size = asked.html.stat().st_size

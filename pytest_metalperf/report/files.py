@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from ..results.measurement import Measurement, Speedup
 from ..session import MetalSession
 from ..settings import Settings
-from . import document, html
+from . import document
 from .json import Gathered, SessionFile
 
 if TYPE_CHECKING:
     from ..history.session import SessionHistory
+    from .html import PageFile
 
 
 class Unwritable(Exception):
@@ -31,15 +32,18 @@ class Files:
         settings = session.settings
         self._gathered = Gathered(session)
         self._json: SessionFile | None = None
-        self._wholes: dict[str, html.PageFile | SessionHistory] = {}
+        self._wholes: dict[str, PageFile | SessionHistory] = {}
         if settings.json:
             self._json = SessionFile(folder / Path(settings.json).expanduser(), self._gathered)
             _begin("--metal-json", self._json.path, self._json.begin)
-        if settings.html:
-            page = self._wholes["--metal-html"] = html.PageFile(folder / Path(settings.html).expanduser())
+        past = folder / Path(settings.history).expanduser() if settings.history else None
+        if past is not None:
+            self._wholes["--metal-history"] = _history(past)
+        if settings.html:  # after the history, which then holds this session too
+            from .html import PageFile  # what a page needs: only where there is one
+
+            page = self._wholes["--metal-html"] = PageFile(folder / Path(settings.html).expanduser(), past)
             _begin("--metal-html", page.path, page.begin)
-        if settings.history:
-            self._wholes["--metal-history"] = _history(folder / Path(settings.history).expanduser())
 
     @property
     def problems(self) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..baselines.writing import make_room, put, regular
+from ..history.store import HistoryError
 from ..references.cache import cache_folder, private
 from ..worker.clock import RealTime
 from . import document
@@ -30,16 +31,17 @@ def is_installed() -> bool:
 
 
 class PageFile:
-    """The page of one session, which is made at its end.
+    """The page of one session, which is made at its end; with what a history knows of its workloads, where there is one.
 
     Attributes:
         path: where it is.
         problem: why it is not there, in one sentence; empty where it is.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, history: Path | None = None) -> None:
         self.path = path
         self.problem = ""
+        self._history = history
 
     def begin(self) -> None:
         """Put a page there that says what is missing, in place of what an earlier session left.
@@ -56,20 +58,27 @@ class PageFile:
     def end(self, found: document.Document) -> None:
         """Write the page; a disk that is full ends no session."""
         try:
-            write(self.path, [found])
+            try:
+                write(self.path, [found], self._history)
+            except HistoryError as error:
+                write(self.path, [found])
+                self.problem = f"{self.path} shows no history: {error}"
         except OSError as error:
             self.problem = f"{self.path} cannot be written: {error.strerror or error}"
 
 
-def write(path: Path, sessions: Sequence[document.Document]) -> None:
-    """Write the page of these sessions.
+def write(path: Path, sessions: Sequence[document.Document], history: Path | None = None) -> None:
+    """Write the page of these sessions, with what a history knows of their workloads.
 
     Raises:
+        HistoryError: for a history that cannot be read; nothing is written.
         OSError: where the file cannot be written; what was there is left.
     """
+    from .page.past import past
     from .page.write import page  # Altair and jinja2: only where a page is made
 
-    put(path, page(sessions, runtime(), today()).encode("utf-8", "backslashreplace"), durable=True)
+    known = None if history is None else past(history, sessions)
+    put(path, page(sessions, runtime(), today(), known).encode("utf-8", "backslashreplace"), durable=True)
 
 
 def today() -> datetime.date:

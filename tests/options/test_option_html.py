@@ -118,6 +118,14 @@ def test_a_session_without_tests_of_ours_has_an_empty_page(suite):
     assert "Nothing was measured in this session." in page(suite)
 
 
+def test_a_page_beside_a_history_shows_the_past_and_this_session(suite):
+    for _ in range(2):
+        suite.run("--metal-history=past.db", "--metal-html=out.html")
+    (drawn,) = re.findall(r'<script type="application/json" id="drawn">(.*?)</script>', page(suite), re.DOTALL)
+    (chart,) = [one for one in json.loads(drawn) if one["kind"] == "history"]
+    assert len(chart["data"]["points"]) == 2
+
+
 @pytest.mark.parametrize("arguments", [("--collect-only",), ("--metal-plan",)])
 def test_what_measures_nothing_leaves_the_page_as_it_is(suite, arguments):
     Path(suite.pytester.path / "out.html").write_text("before")

@@ -22,6 +22,15 @@ def test_several_sessions_become_one_page(tmp_path, capsys):
     assert "Side by side" in text
 
 
+def test_a_history_that_is_none_is_one_sentence_and_no_page(tmp_path, capsys):
+    (tmp_path / "a.json").write_bytes(document.encoded(session([measured()])))
+    (tmp_path / "past.db").write_text("no database")
+    arguments = [str(tmp_path / "a.json"), "--html", str(tmp_path / "p.html"), "--history", str(tmp_path / "past.db")]
+    assert main(["report", *arguments]) == 2
+    assert "past.db" in capsys.readouterr().err
+    assert not (tmp_path / "p.html").exists()
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

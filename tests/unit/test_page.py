@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import math
@@ -11,8 +12,10 @@ import drawing  # noqa: F401
 import pytest
 from made_sessions import asked, entry, judgement, measured, replayed, run, session, workload
 
+from pytest_metalperf.history.trend import Change, History, Point
 from pytest_metalperf.report import document, html
 from pytest_metalperf.report.page import charts, views, write
+from pytest_metalperf.report.page.past import chart_of
 from pytest_metalperf.report.page.row import age_of
 from pytest_metalperf.report.page.rows import rows, session_names
 
@@ -322,6 +325,46 @@ def test_what_the_gate_cost():
         "power": "a slowdown as large as visible is found in 90.0 % of sessions",
         "age of baselines": "16 to 16 days, the median 16",
     }
+
+
+def known(points: int, changes: list) -> History:
+    made = [
+        Point(
+            started=f"2026-{1 + number // 28:02}-{1 + number % 28:02}T08:00:00Z",
+            commit=f"{number:040x}",
+            clean=True,
+            sessions=[str(number)],
+            hour=str(number),
+            runs=3,
+            seconds=0.1,
+            low=0.09,
+            high=0.11,
+            versions={},
+            os="",
+            work={},
+            conditions=[],
+        )
+        for number in range(points)
+    ]
+    return History(
+        machine="m", workload="w", points=made, changes=changes, runs=3 * points, sessions=points, left_out={}
+    )
+
+
+def test_a_row_shows_its_history_and_where_it_changed():
+    change = Change(before=3, after=6, likely=4, change=0.2, change_low=0.15, change_high=0.25, differs=["code"])
+    found = session([measured("net"), measured("new")])
+    past = {(found.machine.id, "net@cpu:tensorflow"): known(250, [change, dataclasses.replace(change, likely=249)])}
+    first, other = rows([found], TODAY, past)
+    (chart,) = [one for one in first.charts if one.kind == "history"]
+    assert len(chart.data["points"]) == 200
+    assert chart.data["points"][-1]["commit"] == f"{249:040x}"[:10]
+    assert [one["text"] for one in chart.data["changes"]] == ["+20.0 %"]  # the other lies before what is shown
+    said = dict(first.facts)["history"].splitlines()
+    assert said[0] == "+20.0 % (+15.0 % to +25.0 %) between 0000000000 (2026-01-04) and 0000000000 (2026-01-07): code"
+    assert len(said) == 2
+    assert "history" not in {one.kind for one in other.charts}
+    assert chart_of(known(1, [])) is None
 
 
 def leaves(tree: object, at: tuple = ()) -> list[tuple]:

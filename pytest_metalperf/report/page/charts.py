@@ -46,6 +46,7 @@ def specifications(kinds: Iterable[str]) -> dict[str, Spec]:
         "pairs": pairs,
         "ratios": ratios,
         "bars": bars,
+        "history": history,
         "sweep": sweep,
     }
     return {
@@ -235,6 +236,21 @@ def bars() -> alt.LayerChart:
     interval = base.mark_rule(strokeWidth=2, color=_OTHER).encode(x="low:Q", x2="high:Q")
     text = base.mark_text(align="left", dx=6, color=_OTHER).encode(x="end:Q", text="text:N")
     return alt.layer(bar, interval, text).properties(width=WIDTH, height=alt.Step(26))
+
+
+def history() -> alt.LayerChart:
+    """A workload over its sessions. Data `points`: started, seconds, low, high, commit; `changes`: started, change, text."""
+    base = alt.Chart(_data("points")).encode(x=alt.X("started:T", title=None))
+    span = base.mark_rule(color=_OTHER).encode(y=_seconds("low"), y2="high:Q")
+    dots = base.mark_point(filled=True, opacity=1, size=40).encode(
+        y=_seconds("seconds"),
+        tooltip=[alt.Tooltip("commit:N"), alt.Tooltip("started:T"), alt.Tooltip("seconds:Q", format=".4g")],
+    )
+    found = alt.Chart(_data("changes")).encode(x="started:T")
+    colour = alt.condition("datum.change > 0", alt.value(TONES["worse"]), alt.value(TONES["faster"]))
+    at = found.mark_rule(strokeWidth=2).encode(color=colour, tooltip=[alt.Tooltip("text:N")])
+    text = found.mark_text(align="left", dx=4, dy=8, y=0).encode(text="text:N", color=colour)
+    return alt.layer(span, dots, at, text).properties(width=WIDTH, height=160)
 
 
 def sweep() -> alt.VConcatChart:

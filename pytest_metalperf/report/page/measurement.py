@@ -6,10 +6,12 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...history.trend import History
 from ...results.quantities import amounts
 from .. import document, words
 from ..markdown import one_line
 from . import charts
+from .past import chart_of, facts_of
 from .row import (
     Chart,
     Row,
@@ -28,7 +30,12 @@ from .row import (
 
 
 def of_measurement(
-    result: document.Measurement, session: document.Document, name: str, at: str, today: datetime.date
+    result: document.Measurement,
+    session: document.Document,
+    name: str,
+    at: str,
+    today: datetime.date,
+    past: History | None = None,
 ) -> list[Row]:
     """The row of a measurement, which lies at `at` in the page's sessions, and those of its metrics."""
     workload, judgement = result.workload, result.judgement
@@ -67,8 +74,8 @@ def of_measurement(
         visible=visible,
         reason=_reason(result, verdict),
         figures=figures,
-        facts=_facts(result, judged, today),
-        charts=_charts(result, at),
+        facts=_facts(result, judged, today) + ([] if past is None else facts_of(past)),
+        charts=_charts(result, at) + ([chart] if past is not None and (chart := chart_of(past)) else []),
         commands=commands_of(result.commands),
         weight=weight_of(figures),
     )

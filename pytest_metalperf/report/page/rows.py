@@ -10,11 +10,12 @@ from dataclasses import replace
 from .. import document
 from ..markdown import one_line
 from .measurement import of_measurement
+from .past import Past
 from .row import Row, key_of, whole_text
 from .speedup import of_speedup
 
 
-def rows(sessions: Sequence[document.Document], today: datetime.date) -> list[Row]:
+def rows(sessions: Sequence[document.Document], today: datetime.date, known: Past | None = None) -> list[Row]:
     """A row for each result, gated metric and test without a result, what somebody has to act on first."""
     found: list[Row] = []
     names = session_names(sessions)
@@ -22,7 +23,8 @@ def rows(sessions: Sequence[document.Document], today: datetime.date) -> list[Ro
         for place, result in enumerate(session.results):
             at = f"/{number}/results/{place}"
             if isinstance(result, document.Measurement):
-                found += of_measurement(result, session, names[number], at, today)
+                before = (known or {}).get((session.machine.id, result.workload.id))
+                found += of_measurement(result, session, names[number], at, today, before)
             else:
                 found.append(of_speedup(result, session, names[number], at))
         found += [_without_result(one, session, names[number]) for one in session.not_measured]

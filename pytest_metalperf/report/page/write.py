@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from .. import document
 from . import charts, views
+from .past import Past
 from .row import Chart
 from .rows import rows
 
@@ -22,15 +23,16 @@ MOST_IN_PICTURE = 40
 _HERE = Path(__file__).parent
 
 
-def page(sessions: Sequence[document.Document], runtime: str, today: datetime.date) -> str:
+def page(sessions: Sequence[document.Document], runtime: str, today: datetime.date, known: Past | None = None) -> str:
     """The page of one session or several.
 
     Args:
         sessions: as their files have them.
         runtime: Vega, Vega-Lite and Vega-Embed as one script.
         today: what ages are counted from.
+        known: what a history knows of their workloads.
     """
-    found = rows(sessions, today)
+    found = rows(sessions, today, known)
     picture, left = views.opening(found, MOST_IN_PICTURE)
     beside, sweeps = views.side_by_side(sessions), views.sweeps(sessions)
     drawn = [chart for row in found for chart in row.charts]
