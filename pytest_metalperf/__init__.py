@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from .bench import MetalBench, MetalLive, MetalSpeedup
     from .results.measurement import Measurement, Speedup
     from .results.run import Run
+    from .worker.step import Step
     from .workloads.models import Model
 
-__all__ = ["Measurement", "MetalBench", "MetalLive", "MetalSpeedup", "Model", "Run", "Speedup"]
+__all__ = ["Measurement", "MetalBench", "MetalLive", "MetalSpeedup", "Model", "Run", "Speedup", "Step"]
 
 _MODULES = {
     "Measurement": "results.measurement",
@@ -26,6 +27,7 @@ _MODULES = {
     "Model": "workloads.models",
     "Run": "results.run",
     "Speedup": "results.measurement",
+    "Step": "worker.step",
 }
 
 

@@ -93,7 +93,7 @@ class MetalBench(_OfTest):
 
         Args:
             model: the name of a reference or registered model, or a function that returns a compiled `keras.Model`
-                with one batch, or a zero-argument step.
+                with one batch, what its framework's users train in the place of one, a `Step`, or a zero-argument step.
             name: under which the baseline is stored; the model's or function's own by default.
             device: `cpu`, `gpu`, `gpu:1`, in a unittest class; elsewhere it is the test's parameter, and no other.
             backend: likewise.
@@ -149,6 +149,7 @@ class MetalBench(_OfTest):
             measurement = compared(self._session, workload, settings, plan, self._test.nodeid, theirs)
         else:
             measurement = judged(self._session, workload, settings, measure, self._test.nodeid, later=self._test.later)
+        measurement.notes += filter(None, [words.unknown(measurement)])
         conclude(self._session, self._test, measurement, settings)
         return measurement
 

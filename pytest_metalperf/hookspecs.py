@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 @pytest.hookspec
 def pytest_metalperf_models() -> Sequence[Model]:  # type: ignore[empty-body]
-    """Models that tests may ask for by name: `return [Model("ranker", build_ranker, sizes={…})]`."""
+    """Models that tests may ask for by name: `return [Model("ranker", build_ranker, sizes={…})]`.
+
+    Their builders return what those return that `metal_bench` is given: a compiled Keras model with a batch, what PyTorch's,
+    JAX' or MLX' users write in its place, or a `Step`.
+    """
 
 
 @pytest.hookspec

@@ -119,7 +119,7 @@ def _span(text: object) -> float | None:
 
 
 AUTO = "auto"
-FRAMEWORKS = ("tensorflow", "torch", "jax")
+FRAMEWORKS = ("tensorflow", "torch", "jax", "mlx")
 
 
 @functools.cache

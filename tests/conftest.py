@@ -55,6 +55,7 @@ PACKAGES = {  # of each mark
     "tensorflow": ("tensorflow", "keras"),
     "torch": ("torch", "keras"),
     "jax": ("jax", "keras"),
+    "mlx": ("mlx",),
     "gate": ("asv", "pyperf", "matplotlib"),
     "browser": ("playwright", "altair", "vl_convert"),
 }

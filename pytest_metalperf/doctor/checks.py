@@ -92,7 +92,7 @@ def _frameworks(env: Environment) -> Iterator[Finding]:
         yield bad("tensorflow", found, f"uninstall both, then {install}")
     elif there:
         yield ok("tensorflow", there[0])
-    for name in ("torch", "jax"):
+    for name in ("torch", "jax", "mlx"):
         if env.version(name):
             yield ok(name, f"{name} {env.version(name)}")
     if not env.backends and not stub:
@@ -155,10 +155,13 @@ def _pair(tensorflow: str, metal: str, fix: str) -> Finding:
 
 
 def _keras(env: Environment) -> Iterator[Finding]:
-    if not env.backends:
+    if not set(env.backends) - {"mlx"}:
         return
     keras = env.version("keras") or env.version("keras-nightly")
-    if not keras:
+    if not keras and not env.tensorflow:
+        found = "Keras is not installed: steps of your own train, Keras models and the reference models do not"
+        yield note("keras", found, "where you want them, pip install 'pytest-metalperf[keras]'")
+    elif not keras:
         yield bad("keras", "Keras is not installed", "pip install 'keras>=3.5'")
     elif not fits(keras, ">=3"):
         yield bad(
@@ -309,6 +312,8 @@ _GPU_FIX = {
     ("torch", "nvidia"): "install a PyTorch that was built for this driver's CUDA (https://pytorch.org/get-started)",
     ("jax", "nvidia"): "pip install 'jax[cuda12]'",
     ("jax", "apple"): "pip install jax-mps; or metaljax, with JAX_PLATFORMS=metal",
+    ("mlx", "nvidia"): "pip install 'mlx[cuda12]'",
+    ("mlx", "apple"): "install mlx in an arm64 Python",
     ("torch", "apple"): "update macOS, or install an older PyTorch that still serves this one",
 }
 """Where the machine has a GPU of that maker and the backend sees none."""

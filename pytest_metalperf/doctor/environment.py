@@ -28,7 +28,7 @@ PLUGINS = ("tensorflow-metal", "tensorflow-metal-plugin")
 """Apple's plugin, and a community's."""
 JAX_PLUGINS = ("jax-mps", "metaljax")
 """What brings Apple's GPU to JAX; neither is Apple's."""
-FRAMEWORKS = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX"}
+FRAMEWORKS = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX", "mlx": "MLX"}
 """Backends by the distribution that they need, and how people call them."""
 SAME_FOLDER = ("tensorflow", "tensorflow-cpu", "tf-nightly", "tensorflow-rocm")
 """Distributions that bring `import tensorflow`; two of them overwrite each other's files."""
@@ -44,6 +44,7 @@ PACKAGES = (
     "jaxlib",
     "jax-metal",
     *JAX_PLUGINS,
+    "mlx",
     "numpy",
 )
 METAL_PYTHONS = "an arm64 Python 3.10 to 3.12"

@@ -13,7 +13,7 @@ from ..worker.held import reached
 
 _FRAMEWORKS = {
     "keras": "keras", "tf_keras": "tensorflow", "tensorflow": "tensorflow", "torch": "torch", "jax": "jax",
-    "jaxlib": "jax", "flax": "jax", "optax": "jax",
+    "jaxlib": "jax", "flax": "jax", "optax": "jax", "mlx": "mlx",
 }  # fmt: skip
 _MOST = 2000  # objects looked at: a step that refers to a data set must not cost seconds
 _ELEMENTS = 50

@@ -18,7 +18,7 @@ from ..results.run import Run, run_of
 from ..settings import Settings
 from ..worker.backends import Backend, variables
 from ..worker.clock import RealTime
-from ..worker.fence import read_back
+from ..worker.lazy import fence_of
 from ..worker.lock import WAITING
 from ..worker.log import check_log, recorded_stderr
 from ..worker.loop import Trainable
@@ -215,7 +215,7 @@ def here(
     job.stoppable, job.wait_seconds = True, wait_seconds
     job.name, job.device, job.backend = workload.name, workload.device, _Here()
     batch_size = workload.axes.get("batch_size")
-    job.trainable = Trainable(step, read_back, examples=batch_size if isinstance(batch_size, int) else None)
+    job.trainable = Trainable(step, fence_of(step), examples=batch_size if isinstance(batch_size, int) else None)
     with recorded_stderr() as written:
         answers = {
             "prepare": {
@@ -241,10 +241,10 @@ class _Here(Backend):
 
     def versions(self) -> dict[str, str]:
         found = {"python": sys.version.split()[0]}
-        for name in ("tensorflow", "keras", "torch", "jax", "numpy"):
+        for name in ("tensorflow", "keras", "torch", "jax", "mlx.core", "numpy"):
             version = getattr(sys.modules.get(name), "__version__", None)  # only what is imported already
             if isinstance(version, str):
-                found[name] = version
+                found[name.removesuffix(".core")] = version
         return found
 
     def devices(self) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 from ..workloads.builders import source_of
 from ..workloads.workload import WorkloadError
 
-FRAMEWORKS = ("tensorflow", "tf_keras", "keras", "torch", "jax")
+FRAMEWORKS = ("tensorflow", "tf_keras", "keras", "torch", "jax", "mlx")
 SETTERS = ("set_", "enable_", "disable_", "use_deterministic_algorithms", "update")
 SEEDS = ("seed",)  # a run has its own
 

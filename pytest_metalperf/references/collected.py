@@ -24,7 +24,7 @@ OUR_OWN = {
 }  # fmt: skip
 """What we require, or use where it is present: part of a stack only where something else needs it."""
 
-FRAMEWORKS = {"jax", "keras", "tensorflow", "tensorflow-cpu", "tensorflow-macos", "tf-keras", "torch"}
+FRAMEWORKS = {"jax", "keras", "mlx", "tensorflow", "tensorflow-cpu", "tensorflow-macos", "tf-keras", "torch"}
 """What counts although a plugin of pytest's requires it."""
 
 _SECTION = re.compile(r"\[([\w.]+)\]")

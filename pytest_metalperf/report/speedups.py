@@ -184,8 +184,10 @@ def other_work(different: Sequence[str]) -> str:
 
 
 def no_model(id: str) -> str:  # noqa: A002
-    """Why parity cannot be asked for where there is no model."""
-    return f"{id} has no model to look at (its builder returned a bare step, or its backend tells no loss and gradient)"
+    """Why parity cannot be asked for where nothing computes a gradient."""
+    return (
+        f"{id} shows no loss and gradient (a step shows them by `loss_and_gradient` with `parameters` that can be set)"
+    )
 
 
 OTHER_DATA = "its builder makes other data on each side, and so another loss: draw them with NumPy from a fixed seed"

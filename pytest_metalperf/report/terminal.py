@@ -222,9 +222,13 @@ def summary(
 
 
 def _not_looked_at(measured: Iterable[Measurement]) -> list[str]:
-    """Workloads whose fingerprint could not be taken, and why."""
+    """Workloads whose fingerprint could not be taken, and why; what was not checked of steps."""
     why = {result.workload.id: run.no_fingerprint for result in measured for run in result.runs if run.no_fingerprint}
-    return [f"{key}: its work was not looked at: {reason}" for key, reason in why.items()]
+    unknown = {result.workload.id: words.unknown(result) for result in measured}
+    return [
+        *(f"{key}: its work was not looked at: {reason}" for key, reason in why.items()),
+        *(f"{key}: {sentence}" for key, sentence in unknown.items() if sentence),
+    ]
 
 
 def _without_work(measured: Iterable[Measurement]) -> list[str]:

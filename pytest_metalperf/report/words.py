@@ -299,6 +299,12 @@ def provenance(stored: Sequence[StoredRun | StoredPair], noun: str = "run") -> s
     return f"{plural(runs, noun)} of {plural(sessions, 'session')}, last {last.recorded}{at}"
 
 
+def unknown(measurement: Measurement) -> str:
+    """What a step of the user's own did not show of itself, in a sentence; empty where it is nothing."""
+    lacks = measurement.runs[0].unknown if measurement.runs else ()
+    return f"its step does not show {listed(lacks)}: return a Step that does" if lacks else ""
+
+
 def changed_versions(measurement: Measurement) -> str:
     """`tensorflow 2.18.1 -> 2.19.1, tensorflow-metal 1.1.0 -> none`; empty when nothing did."""
     return version_changes(measurement.versions_before, measurement.runs[-1].versions)

@@ -36,6 +36,7 @@ class Run:
         joules_per_batch: energy of the device (on a Mac, of the chip) while blocks were timed; None is unknown.
         fingerprint: noise-free facts of the work; None where there was nothing to look at.
         no_fingerprint: why it could not be taken, in words; empty otherwise.
+        unknown: what a step of the user's own did not show of itself, in a few words each.
         trace: the device over time while blocks were timed, rows of seconds, clock in MHz, power in W, temperature in °C
             and the share of the moments before in which it was busy, any of them None; empty where nothing looked.
         loaded: `imports` and `stack`, the worker's answers of these names; None where nobody asked.
@@ -60,6 +61,7 @@ class Run:
     joules_per_batch: float | None = None
     fingerprint: Mapping[str, Any] | None = None
     no_fingerprint: str = ""
+    unknown: Sequence[str] = ()
     trace: Sequence[Sequence[float | None]] = ()
     loaded: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
 
@@ -141,6 +143,7 @@ def run_of(answers: Mapping[str, Mapping[str, Any]], session: str) -> Run:
         joules_per_batch=answers["measure"].get("joules_per_batch"),
         fingerprint=answers["finish"].get("work"),
         no_fingerprint=answers["finish"].get("no_work_because", ""),
+        unknown=tuple(prepared.get("unknown", ())),
         trace=answers["measure"].get("trace", ()),
         loaded={name: answers[name] for name in LOADED} if all(name in answers for name in LOADED) else None,
     )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import os
 import sys
 import time
@@ -15,34 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from .backends import BACKENDS, PRECISIONS
-from .backends.keras import KerasBackend
+from .backends.framework import Framework
 from .problems import Problem, first_line
 from .process import die_with_parent
 from .sources import load
+from .trials import EXAMPLES, smallest
 from .values import Reported, checked
 
 TRAINED_SECONDS = 1.0
-EXAMPLES = 8
-CLASSES = 10
-
-
-def small() -> Any:
-    """A convolution, a normalisation and two dense layers, with the same weights and batch on every device and backend."""
-    import keras
-    import numpy
-
-    rng = numpy.random.default_rng(0)
-    inputs = keras.Input((32, 32, 3))
-    h = keras.layers.Conv2D(16, 3, strides=2, activation="relu")(inputs)
-    h = keras.layers.GlobalAveragePooling2D()(keras.layers.BatchNormalization()(h))
-    h = keras.layers.Dense(16, activation="relu")(h)  # product, bias and ReLU, which plugins fuse
-    logits = keras.layers.Activation("linear", dtype="float32")(keras.layers.Dense(CLASSES)(h))
-    model = keras.Model(inputs, logits)
-    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    for variable in model.trainable_variables:
-        variable.assign(rng.normal(scale=0.3, size=variable.shape).astype("float32"))
-    x = rng.normal(size=(EXAMPLES, 32, 32, 3)).astype("float32")
-    return model, (x, rng.integers(CLASSES, size=EXAMPLES).astype("int32"))
 
 
 def checkup(name: str, device: str) -> Iterator[dict[str, Any]]:
@@ -55,7 +34,7 @@ def checkup(name: str, device: str) -> Iterator[dict[str, Any]]:
     Raises:
         Problem: for what does not work at all; what was told before stands.
     """
-    backend: KerasBackend = load({"kind": "reference", "package": "backends", "name": BACKENDS[name]})()
+    backend: Framework = load({"kind": "reference", "package": "backends", "name": BACKENDS[name]})()
     yield {"versions": backend.versions()}
     if device != "cpu":  # to look for GPUs is to set them up, which a CPU's run must not do
         devices = backend.devices()
@@ -69,14 +48,14 @@ def checkup(name: str, device: str) -> Iterator[dict[str, Any]]:
     yield {"jit": _works(backend.try_jit)}
 
 
-def train(backend: KerasBackend) -> dict[str, Any]:
-    """Loss and gradient norm of fixed weights, then a second of training and its steps.
+def train(backend: Framework) -> dict[str, Any]:
+    """Loss and gradient norm of fixed weights, where something computes them, then a second of training and its steps.
 
     Raises:
         Problem: when the loss is not finite, or no weight changes.
     """
-    trainable = backend.trainable(small(), "checkup", {"batch_size": EXAMPLES})
-    loss, norm = (math.nan, math.nan) if trainable.loss_and_gradient is None else trainable.loss_and_gradient()
+    trainable = backend.trainable(_built(backend), "checkup", {"batch_size": EXAMPLES})
+    computed = trainable.loss_and_gradient() if trainable.loss_and_gradient is not None else None
     before = trainable.checksums() if trainable.checksums is not None else []
     outputs = trainable.step()
     checked(Reported(outputs, trainable.fence(outputs)), "in the first batch")
@@ -88,7 +67,13 @@ def train(backend: KerasBackend) -> dict[str, Any]:
     checked(reported, "while training")
     if trainable.checksums is not None and trainable.checksums() == before:
         raise Problem("training", "no weight changed in a second of training")
-    return {"loss": float(loss), "gradient_norm": float(norm), "steps": steps}
+    compared = {} if computed is None else {"loss": float(computed[0]), "gradient_norm": float(computed[1])}
+    return {**compared, "steps": steps}
+
+
+def _built(backend: Framework) -> Any:
+    with backend.scope():
+        return smallest(backend.framework)
 
 
 def _works(what: Callable[[], object]) -> str:

@@ -44,6 +44,10 @@ class Trainable:
         batch_checksum: a number that two batches of the same data have in common.
         save_weights: writes all weights to a file.
         load_weights: reads them back, into a model that another device or backend holds.
+        description: what it is, in words.
+        unreached: axes that do not act on it unless its builder takes them; None is all where there are no checksums, else none.
+        unchanged: what to look at where no weight changes, as a question.
+        unknown: what a step of the user's own does not show of itself, in a few words each.
     """
 
     step: Callable[[], Any]
@@ -63,7 +67,9 @@ class Trainable:
     save_weights: Callable[[str], None] | None = None
     load_weights: Callable[[str], None] | None = None
     description: str = ""
-    notes: list[str] = field(default_factory=list)
+    unreached: frozenset[str] | None = None
+    unchanged: str = "is the learning rate 0, or the loss not connected to the weights?"
+    unknown: list[str] = field(default_factory=list)
 
 
 def run_block(trainable: Trainable, steps: int, clock: Clock) -> tuple[float, Reported]:

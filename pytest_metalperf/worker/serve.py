@@ -55,7 +55,9 @@ class Job:
         self.examples: int | None = None
         self.precision = "float32"
         self.bare = False
-        """Whether this is a step of the user's own, with no model to look at."""
+        """Whether this is a step of the user's own, with no weights to look at."""
+        self.own_precision = False
+        """Whether the user's own code makes it compute in the precision that its name says."""
         self.log: Path | None = None
         """Where this process's stdout and stderr go, if that is a file."""
         self.stoppable = False
@@ -143,24 +145,30 @@ class Job:
                 "versions": {**self.backend.versions(), **system_versions(device), **set_by_user},
                 "examples": self.trainable.examples,
                 "parameters": self.trainable.parameters,
+                "unknown": list(self.trainable.unknown),
             }
 
     def _built(self, builder: Callable[..., Any], name: str, axes: Mapping[str, Any]) -> Trainable:
         with self.backend.scope():
             built = call_builder(builder, name, axes, self.backend.device_object(self.device))
         trainable = self.backend.trainable(built, name, axes)
-        if trainable.checksums is None:  # a step of the user's own
-            self.bare = True
-            given = takes(builder)
-            lost = [
-                axis for axis, default in OF_A_MODEL.items() if axes.get(axis, default) != default and not given(axis)
-            ]
-            if lost:
-                raise Problem(
-                    "builder",
-                    f"{name} returns a step, which {' and '.join(lost)} cannot reach: let the builder take that as an"
-                    " argument, or return a compiled model and its batch",
-                )
+        self.bare = trainable.checksums is None
+        unreached = trainable.unreached
+        if unreached is None:
+            unreached = frozenset(OF_A_MODEL) if self.bare else frozenset()
+        given = takes(builder)
+        lost = [
+            axis
+            for axis, default in OF_A_MODEL.items()
+            if axis in unreached and axes.get(axis, default) != default and not given(axis)
+        ]
+        if lost:
+            what = trainable.description or "step"
+            raise Problem(
+                "builder",
+                f"{name} returns a {what}, which {' and '.join(lost)} cannot reach: let the builder take that as an argument",
+            )
+        self.own_precision = "precision" in unreached
         return trainable
 
     def first_batch(self) -> dict[str, Any]:
@@ -370,12 +378,18 @@ class Job:
         if self.before is None or self.trainable.checksums is None:
             return {"changed_variables": None, "trainable_variables": None}
         after = self.trainable.checksums()
+        if len(after) != len(self.before):
+            raise Problem(
+                "training",
+                f"{self.name} had {len(self.before)} trainable weights before its first step, and has {len(after)} now: let its"
+                " builder make all of them",
+            )
         changed = sum(old != new for old, new in zip(self.before, after, strict=True))
         if not changed:
             raise Problem(
                 "training",
                 f"none of the {len(after)} trainable weights of {self.name} changed while warming up:"
-                " the step does not train (is the learning rate 0, or the loss not connected to the weights?)",
+                f" the step does not train ({self.trainable.unchanged})",
             )
         return {"changed_variables": changed, "trainable_variables": len(after)}
 
@@ -399,7 +413,7 @@ class Job:
 
     def _check_precision(self) -> None:
         """Whether a step of the user's own computes in the precision that its name says."""
-        if not self.bare or PRECISIONS.get(self.precision, "float32") == "float32":
+        if not self.own_precision or PRECISIONS.get(self.precision, "float32") == "float32":
             return
         if self._guarded(lambda: self.backend.computes_in(self.precision, self.trainable.step), "first batch") is False:
             raise Problem(
@@ -421,7 +435,7 @@ class Job:
         """A loss may be clipped or masked while what it trains has gone to NaN."""
         if self.trainable.broken_weights is not None:
             broken = self.trainable.broken_weights()
-        else:  # of a step of the user's own, as far as it shows its model or optimizer
+        else:  # of a step of the user's own, as far as what it refers to shows a model or an optimizer
             weights = self._weights_in(held_by(self.trainable.step))
             broken = [f"of shape {tuple(weight.shape)}" for weight in weights if not is_finite(weight)]
         if broken:

@@ -30,7 +30,11 @@ def load(source: Source) -> Callable[..., Any]:
     """
     if source["kind"] == "reference":
         module_name, _, function = source["name"].partition(":")
-        module = importlib.import_module(f"{__package__}.{source['package']}.{module_name}")
+        try:
+            module = importlib.import_module(f"{__package__}.{source['package']}.{module_name}")
+        except ModuleNotFoundError as error:
+            _check_keras(module_name, error)
+            raise
         return getattr(module, function)  # type: ignore[no-any-return]
     try:
         root = source.get("root")
@@ -55,10 +59,18 @@ def load(source: Source) -> Callable[..., Any]:
     except Problem:
         raise
     except BaseException as error:  # a module may call sys.exit or pytest.skip while it is imported
+        _check_keras(source["name"], error)
         raise Problem(
             "builder",
             f"{source['name']} cannot be loaded in a fresh process from {source['file']}: {first_line(error)}",
             user_traceback(error),
+        ) from error
+
+
+def _check_keras(name: str, error: BaseException) -> None:
+    if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] == "keras":
+        raise Problem(
+            "builder", f"{name} needs Keras, which is not installed: pip install 'pytest-metalperf[keras]'"
         ) from error
 
 
@@ -174,6 +186,7 @@ def call_builder(function: Callable[..., Any], name: str, axes: Mapping[str, Any
     except BaseException as error:  # sys.exit, pytest.skip
         if out_of_memory(error):
             raise
+        _check_keras(name, error)
         raise Problem(
             "builder",
             f"the builder of {name} raised {first_line(error)}",

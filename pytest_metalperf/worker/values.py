@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -43,6 +44,8 @@ def numbers(leaf: Any, most: float = MOST_ELEMENTS) -> Any:
         if hasattr(leaf, "detach"):  # PyTorch's, whose bfloat16 NumPy does not know
             leaf = leaf.detach().cpu()
             leaf = leaf.float() if leaf.is_floating_point() else leaf
+        if type(leaf).__module__ == "mlx.core" and "bfloat16" in str(leaf.dtype):  # likewise
+            leaf = leaf.astype(sys.modules["mlx.core"].float32)
         array = numpy.asarray(leaf)
         return array.astype("float32") if array.dtype.kind == "V" else array if array.dtype.kind in "biufc" else None
     except Exception:  # whatever an object of the user's raises

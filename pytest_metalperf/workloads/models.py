@@ -19,7 +19,7 @@ class Model:
 
     Attributes:
         name: how tests ask for it.
-        build: a function of a module that returns a compiled `keras.Model` with one batch, or a zero-argument step.
+        build: a function of a module that returns a compiled `keras.Model` with one batch, a `Step`, or a zero-argument step.
         sizes: axes per size, `{"quick": {"batch_size": 8}, "standard": {…}}`; missing sizes have no axes.
     """
 

@@ -64,8 +64,9 @@ def pytest_metalperf_models():
 
 
 PYTHON = [block for language, block in blocks() if language == "python"]
-KERAS, TORCH = ([block for block in PYTHON if f"import {name}" in block.text] for name in ("keras", "torch"))
-FAKED = [block for block in PYTHON if block not in KERAS + TORCH]
+KERAS = [block for block in PYTHON if "import keras" in block.text]
+PLAIN = [(name, block) for name in ("torch", "jax", "mlx") for block in PYTHON if f"import {name}" in block.text]
+FAKED = [block for block in PYTHON if block not in KERAS + [block for _, block in PLAIN]]
 TYPED = commands()
 
 
@@ -94,9 +95,10 @@ def test_code_that_needs_keras_trains(suite, block):
     suite.run("--metal", "smoke", "--metal-backend", "tensorflow").assert_outcomes(passed=1)
 
 
-@pytest.mark.torch
-@pytest.mark.parametrize("block", TORCH, ids=str)
-def test_code_that_needs_pytorch_trains(suite, block):
+@pytest.mark.parametrize(
+    "block", [pytest.param(block, marks=getattr(pytest.mark, name), id=str(block)) for name, block in PLAIN]
+)
+def test_code_without_keras_trains(suite, block):
     if "def pytest_metalperf" in block.text:
         suite.pytester.makeconftest(FAKES + block.text)
         suite.write("from fake_backend import build\ndef test_hook(metal_bench):\n    metal_bench(build)\n")

@@ -5,8 +5,9 @@ No GPU is needed: PyTorch's `meta` device stands in for a place that the name do
 
 from __future__ import annotations
 
-import importlib.util
+from pathlib import Path
 
+import plain_steps
 import pytest
 
 TORCH = """
@@ -56,8 +57,11 @@ ONE = "--metal-runs=1", "--metal-max-runs=2", "--metal-update-baselines", "--met
 def test_torch_builder_that_declares_device_gets_its_object(suite):
     suite.ini(metal_backend="torch")
     suite.write(TORCH.replace("{loss}", "loss").replace("{axes}", ""))
-    suite.run(*ONE).assert_outcomes(passed=1)
+    result = suite.run(*ONE)
+    result.assert_outcomes(passed=1)
     assert list(suite.stored) == ["mine@cpu:torch"]
+    lacks = "whether weights change (parameters), examples a second (examples)"
+    result.stdout.fnmatch_lines([f"mine@cpu:torch: its step does not show {lacks}: return a Step that does"])
 
 
 @pytest.mark.torch
@@ -80,25 +84,15 @@ def test_jax_builder_that_hands_its_buffers_over_is_measured(suite):
 
 
 @pytest.mark.torch
-def test_a_plain_step_needs_no_keras(suite, monkeypatch):
-    """As where Keras is not installed: no finder finds it."""
-    monkeypatch.setattr(importlib.util, "find_spec", importlib.util.find_spec)  # or no later test would find it either
+def test_what_is_nothing_to_train_is_refused_without_keras(suite):
     suite.ini(metal_backend="torch")
-    suite.pytester.makepyfile(
-        without_keras="""
-        import importlib.util
-
-        found = importlib.util.find_spec
-        importlib.util.find_spec = lambda name, *more: None if name == "keras" else found(name, *more)
-        """
-    )
-    suite.write("    import without_keras\n" + TORCH.replace("{loss}", "loss").replace("{axes}", ""))
-    suite.run(*ONE).assert_outcomes(passed=1)
+    suite.pytester.syspathinsert(Path(plain_steps.__file__).parent)
     suite.write(
-        "    import without_keras\n    def build():\n        return object(), 1\n"
+        "    import plain_steps\n    plain_steps.hide_keras()\n"
+        "    def build():\n        return object(), 1\n"
         "    def test_it(metal_bench):\n        metal_bench(build, name='other')\n"
     )
-    suite.run(*ONE).stdout.fnmatch_lines(["*returned a tuple, and Keras is not installed: *"])
+    suite.run(*ONE).stdout.fnmatch_lines(["*returned a tuple of 2 (object, int); a builder returns *, a Step, or a *"])
 
 
 HALF = """

@@ -100,6 +100,6 @@ def test_unknown_backend_says_what_there_is(suite, device):
     said = result.stdout.str() + result.stderr.str()
     assert result.ret in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.TESTS_FAILED)
     assert "'caffe'" in said
-    assert "fake, jax, tensorflow, torch" in said
+    assert "fake, jax, mlx, tensorflow, torch" in said
     assert "INTERNALERROR" not in said
     assert suite.trained() == []

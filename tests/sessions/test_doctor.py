@@ -122,7 +122,7 @@ def test_a_backend_that_is_named_twice_is_tried_once(doctor_of):
 @pytest.mark.parametrize(
     ("argument", "sentence"),
     [
-        ("--backend=tensorflow,mlx", "doctor: unknown backend 'mlx': there are tensorflow, torch, jax\n"),
+        ("--backend=tensorflow,caffe", "doctor: unknown backend 'caffe': there are tensorflow, torch, jax, mlx\n"),
         *(
             (f"--timeout={text}", f"doctor: argument --timeout: expected seconds above 0, got {text!r}\n")
             for text in ("soon", "0", "-1", "nan", "inf", "")

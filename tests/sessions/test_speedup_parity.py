@@ -104,7 +104,7 @@ def reason(suite) -> str:
 def test_a_bare_step_has_nothing_to_look_at(gpu, bare, which):
     gpu.plant(bare=bare, gpu_loss=0.5)
     assert reason(gpu) == (
-        f"{which} has no model to look at (its builder returned a bare step, or its backend tells no loss and gradient)"
+        f"{which} shows no loss and gradient (a step shows them by `loss_and_gradient` with `parameters` that can be set)"
     )
 
 
@@ -168,7 +168,7 @@ def test_a_speedup_that_fails_says_that_parity_was_not_checked(gpu):
     gpu.plant(bare=["gpu"], gpu_factor=0.9)
     result = gpu.run()
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["  note      parity not checked: fake-model* has no model to look at *"])
+    result.stdout.fnmatch_lines(["  note      parity not checked: fake-model* shows no loss and gradient *"])
 
 
 def test_weights_that_cannot_be_exchanged_are_an_error(gpu):

@@ -45,9 +45,10 @@ def step_of(backend: Any, model: ReferenceModel, axes: dict[str, int]) -> tuple[
     """Seconds, FLOP and bytes of a compiled step."""
     made, host = model.builder()(**axes)
     made.jit_compile = True
-    batch = backend._there(host)
-    build_all(made, batch, backend)
-    stepper = backend.stepper(made, True)
+    on_keras = backend.on_keras()
+    batch = on_keras._there(host)
+    build_all(made, batch, on_keras.keras, "jax")
+    stepper = on_keras.stepper(made, True)
 
     def per_step(steps: int) -> float:
         start = time.perf_counter()
@@ -79,7 +80,7 @@ def main() -> None:
     backend = load({"kind": "reference", "package": "backends", "name": BACKENDS["jax"]})()
     backend.set_up(asked.device, asked.precision[0], 0)
     for precision in asked.precision:
-        backend.keras.config.set_dtype_policy(precision)
+        backend.on_keras().keras.config.set_dtype_policy(precision)
         dtype = precision.removeprefix("mixed_")
         rate, bandwidth = ceilings(backend.jax, dtype, asked.side, asked.copied)
         print(f"{dtype} product {rate / 1e12:.1f} TFLOP/s, copy {bandwidth / 1e12:.3f} TB/s", flush=True)

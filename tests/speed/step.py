@@ -169,7 +169,7 @@ def measured(asked: argparse.Namespace, ours_last: bool) -> list[dict[str, float
     def theirs(way: Callable[..., Callable[[int], float]]) -> Callable[[int], float]:
         made, host = built()
         made.jit_compile = asked.backend == "jax"
-        return way(backend, made, backend._there(host))
+        return way(backend, made, backend.on_keras()._there(host))
 
     makers = {OURS: ours, FIT: lambda: theirs(fit), KERAS: lambda: theirs(train_step)}
     makers |= {HAND: lambda: theirs(by_hand), AGAIN: lambda: theirs(by_hand)}
@@ -195,7 +195,7 @@ def axes_of(asked: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     """Measure in fresh processes, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--backend", default="tensorflow", choices=sorted(BACKENDS))
+    parser.add_argument("--backend", default="tensorflow", choices=sorted(set(BACKENDS) - {"mlx"}))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--model", default="resnet50v2-head", choices=sorted(REFERENCE_MODELS))
     parser.add_argument("--size", default="quick", choices=("quick", "standard", "full"))

@@ -6,6 +6,7 @@ Asks the package index, by uv, which resolves for other platforms and Pythons th
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +18,10 @@ from pytest_metalperf.doctor.environment import fits, pair_loads
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 MAC, INTEL_MAC, LINUX = "aarch64-apple-darwin", "x86_64-apple-darwin", "x86_64-unknown-linux-gnu"
+
+NEW_LINUX = "x86_64-manylinux_2_35"
+"""What MLX' wheels need, and on a Mac:"""
+NEW_MACOS = {"MACOSX_DEPLOYMENT_TARGET": "14.0"}
 
 AT_ONCE = 4  # they wait for the index
 
@@ -52,8 +57,8 @@ def package(name: str) -> Rule:
     return lambda found: "" if name in found else f"no {name}"
 
 
-TRAIN_NOTHING = ("benchmark", "history", "replay", "report")
-"""Extras that bring no framework, so no Keras either."""
+WITHOUT_KERAS = ("benchmark", "history", "replay", "report", "torch", "jax", "mlx")
+"""Extras that bring no Keras: no framework, or one that trains without."""
 
 CASES: list[tuple[str, str, str, Rule]] = [
     *(("metal", MAC, python, metal) for python in ("3.10", "3.11", "3.12")),
@@ -67,6 +72,11 @@ CASES: list[tuple[str, str, str, Rule]] = [
     *(("tensorflow-cpu", where, "3.12", tensorflow) for where in (MAC, LINUX)),
     ("cuda", LINUX, "3.12", tensorflow),
     *((name, MAC, python, package(name)) for name, python in itertools.product(("torch", "jax"), ("3.10", "3.12"))),
+    *(
+        ("mlx", where, python, package("mlx"))
+        for where, python in itertools.product((MAC, NEW_LINUX), ("3.10", "3.12"))
+    ),
+    *(("keras", where, "3.10", package("keras")) for where in (MAC, LINUX)),
     *(("benchmark", where, "3.10", package("pytest-benchmark")) for where in (MAC, LINUX)),
     *(("report", where, "3.10", package("altair")) for where in (MAC, LINUX)),
     *(("replay", where, "3.10", package("uv")) for where in (MAC, LINUX)),
@@ -93,7 +103,8 @@ def resolved(extra: str, platform: str, python: str) -> Resolved:
         platform,
     ]
     command += ["--python-version", python, "--no-header", "--no-annotate", "--quiet"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, **(NEW_MACOS if extra == "mlx" else {})}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise ValueError(" ".join(done.stderr.split()))
     return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", done.stdout, re.MULTILINE))
@@ -110,7 +121,7 @@ def checked(extra: str, platform: str, python: str, rule: Rule) -> tuple[Resolve
         found = resolved(extra, platform, python)
     except ValueError as error:
         return {}, f"does not resolve: {error}"
-    return found, rule(found) if extra in TRAIN_NOTHING else problem(found, rule)
+    return found, rule(found) if extra in WITHOUT_KERAS else problem(found, rule)
 
 
 def main() -> int:
@@ -121,7 +132,16 @@ def main() -> int:
     for (extra, platform, python, _), (found, why) in zip(CASES, looked, strict=True):
         told = [
             f"{name} {found[name]}"
-            for name in ("tensorflow", "tensorflow-cpu", "tensorflow-metal", "torch", "jax", "pytest-benchmark")
+            for name in (
+                "tensorflow",
+                "tensorflow-cpu",
+                "tensorflow-metal",
+                "torch",
+                "jax",
+                "mlx",
+                "keras",
+                "pytest-benchmark",
+            )
             if name in found
         ]
         print(

@@ -157,6 +157,14 @@ def step_only():
     return lambda: model.train_on_batch(x, y)
 
 
+def step_shown():
+    """A step that shows what it trains."""
+    from pytest_metalperf import Step
+
+    model, (x, y) = small()
+    return Step(lambda: model.train_on_batch(x, y), parameters=model, examples=len(x))
+
+
 def half_trained(batch_size: int = 8):
     """A model whose weights lie on the CPU whatever is asked for."""
     import keras

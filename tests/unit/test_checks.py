@@ -119,6 +119,7 @@ TWO = {"tensorflow_metal": None, "tensorflow_metal_plugin": "0.4.1"}
         env(),
         env(tensorflow="2.17.1", tensorflow_metal="1.1.0", numpy="1.26.4"),
         env(python=(3, 14, 0), **NOTHING | {"torch": "2.13.0", "keras": "3.15.1"}),
+        env(**NOTHING | {"mlx": "0.32.4"}),
         linux(),
         linux(tensorflow=None, tensorflow_cpu="2.21.0", jax="0.10.2", numpy="2.4.6"),
     ],
@@ -131,9 +132,10 @@ def test_a_healthy_environment_needs_nothing(healthy):
 @pytest.mark.parametrize(
     ("found", "where", "text", "fix"),
     [
-        (env(**NOTHING), "bad frameworks", "none of TensorFlow, PyTorch, JAX is installed", "[metal]"),
-        (linux(**NOTHING), "bad frameworks", "none of TensorFlow, PyTorch, JAX is installed", "[tensorflow]"),
+        (env(**NOTHING), "bad frameworks", "none of TensorFlow, PyTorch, JAX, MLX is installed", "[metal]"),
+        (linux(**NOTHING), "bad frameworks", "none of TensorFlow, PyTorch, JAX, MLX is installed", "[tensorflow]"),
         (env(keras=None), "bad keras", "not installed", "keras>=3"),
+        (linux(**NOTHING, torch="2.13.0"), "note keras", "steps of your own train", "pytest-metalperf[keras]"),
         (env(keras="2.15.0"), "bad keras", "Keras 2.15.0; the models need Keras 3", "keras>=3"),
         (linux(variables={"TF_USE_LEGACY_KERAS": "True"}), "bad keras", "asks for Keras 2", "unset TF_USE_LEGACY"),
         (linux(tensorflow="2.16.2", numpy="2.0.1"), "bad numpy", "NumPy 2.0.1 with TensorFlow 2.16.2", "numpy<2"),

@@ -60,7 +60,7 @@ def test_an_extra_without_a_framework_needs_no_keras(monkeypatch):
     monkeypatch.setattr(extras, "resolved", lambda extra, platform, python: found)
     assert extras.checked("benchmark", extras.LINUX, "3.12", extras.package("pytest-benchmark")) == (found, "")
     assert extras.checked("benchmark", extras.LINUX, "3.12", extras.package("other"))[1] == "no other"
-    assert extras.checked("torch", extras.LINUX, "3.12", extras.package("pytest-benchmark"))[1] == "Keras none, not 3"
+    assert extras.checked("cuda", extras.LINUX, "3.12", extras.package("pytest-benchmark"))[1] == "Keras none, not 3"
 
 
 def test_what_does_not_resolve_fails(monkeypatch, capsys):

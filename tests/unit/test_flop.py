@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_metalperf.worker.backends.tensorflow import _gradient_flop, _product_flop
+from pytest_metalperf.worker.backends.keras_tensorflow import _gradient_flop, _product_flop
 
 
 class Shape(tuple):

@@ -30,7 +30,7 @@ def nothing_installed(monkeypatch):
     [
         ("torch", "TESTS_NEED names 'torch', and not installed are: torch, keras"),
         ("tensorflow jax", "TESTS_NEED names 'tensorflow', and not installed are: tensorflow, keras"),
-        ("pytorch", "TESTS_NEED names 'pytorch', which is none of tensorflow, torch, jax, gate, browser"),
+        ("pytorch", "TESTS_NEED names 'pytorch', which is none of tensorflow, torch, jax, mlx, gate, browser"),
     ],
 )
 @pytest.mark.usefixtures("nothing_installed")

@@ -16,8 +16,13 @@ from ..machine.counters import peak_footprint
 from ..machine.reading import fields, read
 
 PRECISIONS = {"float32": "float32", "mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}
-"""Keras' dtype policies, and what each computes in."""
-BACKENDS: dict[str, str] = {"tensorflow": "tensorflow:TensorFlow", "torch": "torch:Torch", "jax": "jax:Jax"}
+"""Values of the axis, which are Keras' dtype policies, and what each computes in."""
+BACKENDS: dict[str, str] = {
+    "tensorflow": "tensorflow:TensorFlow",
+    "torch": "torch:Torch",
+    "jax": "jax:Jax",
+    "mlx": "mlx:Mlx",
+}
 """Backends of this package: name -> module and class below `backends`. Plugins add theirs by a hook."""
 
 
@@ -124,7 +129,7 @@ class Backend(ABC):
 
     @abstractmethod
     def trainable(self, built: Any, name: str, axes: Mapping[str, Any]) -> Trainable:
-        """What trains what a builder returned: a compiled model with a batch, or a step.
+        """What trains what a builder returned: a compiled model with a batch, a `Step`, or a function that trains once.
 
         Raises:
             Problem: of kind ``builder``, when it returned something else.

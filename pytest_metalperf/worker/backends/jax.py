@@ -1,25 +1,37 @@
-"""JAX with Keras 3, on CPU, CUDA GPUs, and Apple's by jax-mps or metaljax; XLA compiles the step unless told otherwise."""
+"""JAX on CPU, CUDA GPUs, and Apple's by jax-mps or metaljax."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections import deque
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..fingerprint import facts
-from . import process_peak_memory, stablehlo
-from .keras import AHEAD, Batch, KerasBackend, Stepper, named, parameters_of
+from ..loop import Trainable
+from ..problems import Problem, first_line
+from ..step import Step
+from . import PRECISIONS, process_peak_memory, stablehlo
+from .framework import Framework, named, shape_of
+from .steps import AXES
+
+SHORT = {"float16": "f16", "bfloat16": "bf16"}
+"""As programs name them."""
 
 
-class Jax(KerasBackend):
-    """Keras on JAX."""
+class Jax(Framework):
+    """JAX, and what its users write: a function of state and batch."""
 
     framework = "jax"
     called = "JAX"
     install = "jax"
     packages = ("jaxlib", "jax-cuda12-plugin", "jax-cuda13-plugin", "jax-metal", "jax-mps", "metaljax")
+    keras_side = "keras_jax:KerasOnJax"
+    shorthand = "return step_fn, state, batch"
+    waits = True
+    program: Callable[[], Any] | None = None
+    """Lowers the step of the user's own that trains here."""
 
     def import_framework(self) -> None:
         # memory as needed, as the other side of a pair may need some too; the allocator stays the same
@@ -81,46 +93,113 @@ class Jax(KerasBackend):
     def to_device(self, leaf: Any) -> Any:
         return self.jax.device_put(leaf, self.where)
 
-    def to_host(self, variable: Any) -> Any:
-        import numpy
+    def leaves(self, value: Any) -> list[Any]:
+        found = [leaf for leaf in self.jax.tree.leaves(value) if isinstance(leaf, self.jax.Array)]
+        if any(leaf.is_deleted() for leaf in found):
+            raise Problem(
+                "builder",
+                "`parameters` are arrays that the step has handed over (donate_argnums): show those that it trains now by a"
+                " function, `parameters=lambda: state`",
+            )
+        return found
 
-        return numpy.asarray(variable.value)
+    def wait_for(self, leaves: Iterable[Any]) -> None:
+        self.jax.block_until_ready(list(leaves))
 
-    def lives_on(self, variable: Any) -> str:
-        return "cpu" if next(iter(variable.value.devices())).platform == "cpu" else "gpu"
+    def setter(self, value: Any) -> Callable[[Sequence[Any]], None] | None:
+        """Arrays never change; a list or a dict can hold others."""
+        if not isinstance(value, (list, dict)):
+            return None
+
+        def set_to(arrays: Sequence[Any]) -> None:
+            new = {id(old): array for old, array in zip(self.floats_in(value), arrays, strict=True)}
+
+            def replaced(leaf: Any) -> Any:
+                return self.to_device(new[id(leaf)].astype(leaf.dtype)) if id(leaf) in new else leaf
+
+            whole = self.jax.tree.map(replaced, value)
+            if isinstance(value, list):
+                value[:] = whole
+            else:
+                value.update(whole)
+
+        return set_to
+
+    def half(self, dtype: str) -> float:
+        jnp = self.jax.numpy
+
+        def ones(*shape: int) -> Any:
+            return jnp.ones(shape, "float32").astype(dtype)
+
+        convolved = self.jax.lax.conv(ones(1, 8, 8, 8), ones(8, 8, 3, 3), (1, 1), "VALID")
+        return sum(float(one.astype("float32").sum()) for one in (convolved, ones(8, 8) @ ones(8, 8)))
+
+    def computes_in(self, precision: str, step: Callable[[], Any]) -> bool | None:  # noqa: ARG002
+        if self.program is None:
+            return None
+        return re.search(rf"[x<]{SHORT[PRECISIONS[precision]]}>", self.program().as_text()) is not None
+
+    def of_step(self, step: Step, name: str, axes: Mapping[str, Any]) -> Trainable:
+        trainable = super().of_step(step, name, axes)
+        if step.program is None:
+            trainable.unknown.append("its operations (program)")
+            return trainable
+        parts = tuple(step.program) if isinstance(step.program, (tuple, list)) else (step.program,)
+        if not hasattr(parts[0], "lower"):
+            raise Problem(
+                "builder",
+                f"`program` of {name} is a function that jax.jit made and its arguments, such as `(update, state, batch)`",
+            )
+        try:  # now: the step hands its arguments over
+            lowered = parts[0].lower(*parts[1:])
+        except Exception as error:
+            raise Problem("builder", f"`program` of {name} cannot be traced: {first_line(error)}") from error
+        self.program = lambda: lowered
+        trainable.work = lambda: counted(lowered, None, trainable.parameters)
+        return trainable
+
+    def of_shorthand(self, built: Any, name: str, axes: Mapping[str, Any]) -> Trainable | None:
+        if not (isinstance(built, tuple) and len(built) == 3 and callable(built[0])):
+            return None
+        step_fn, state, batch = built
+        compiled = bool(axes.get("jit_compile", True))
+        plain = _Plain(
+            self.jax, step_fn, self._there(state, "state", name), self._there(batch, "batch", name), compiled
+        )
+        shown = Step(plain.run, parameters=lambda: plain.parameters(self), examples=plain.examples)
+        trainable = super().of_step(shown, name, axes)
+        trainable.description, trainable.unreached = "step function", AXES - {"jit_compile"}
+        trainable.unchanged = "is the learning rate 0, or does the step function return the state that it was given?"
+        trainable.load_weights = trainable.save_weights = None  # nothing computes a gradient from them
+        if not plain.shows_parameters(self):
+            trainable.parameters = None
+
+        def fence(outputs: Any) -> float:
+            self.wait_for(self.leaves(plain.state))
+            return self.fence(outputs)
+
+        trainable.fence = fence
+        if compiled:
+            self.program = plain.lowered
+            trainable.work = lambda: counted(plain.lowered(), plain.traces, trainable.parameters)
+        return trainable
+
+    def _there(self, tree: Any, what: str, name: str) -> Any:
+        """A copy of all arrays, committed to the device as a step returns them: else XLA compiles the second step anew."""
+
+        def there(leaf: Any) -> Any:
+            if not (hasattr(leaf, "dtype") or isinstance(leaf, (bool, int, float, complex))):
+                raise Problem(
+                    "builder",
+                    f"the {what} of {name} holds a {type(leaf).__name__}, which jax.jit does not take: keep arrays alone in it",
+                )
+            copy = leaf.copy() if isinstance(leaf, self.jax.Array) else self.jax.numpy.array(leaf)
+            return self.jax.device_put(copy, self.where)
+
+        return self.jax.tree.map(there, tree)
 
     def try_jit(self) -> None:
         float(self.jax.jit(lambda a: (a @ a).sum())(self.jax.numpy.ones((8, 8))))
-
-    def stepper(self, model: Any, jit_compile: bool) -> Stepper:
-        return _Stepper(model, self, jit_compile)
-
-    def pipeline(self, batch: Batch) -> Iterator[Any]:
-        """Copies are started before they are needed; JAX does not wait for them (as flax' prefetch_to_device)."""
-        ready: deque[Any] = deque()
-        while True:
-            while len(ready) < AHEAD:
-                ready.append(self._there(batch))
-            yield ready.popleft()
-
-    def gradient(self, model: Any, batch: Batch, scale: float) -> tuple[float, float]:
-        jax = self.jax
-        x, y, weight = [*batch, None, None][:3]
-
-        def scaled(trained: Any, rest: Any, x: Any, y: Any, weight: Any) -> Any:
-            others, optimizer, metrics = rest
-            _, (loss, *_) = model.compute_loss_and_updates(
-                trained, others, metrics, x, y, weight, training=True, optimizer_variables=optimizer
-            )
-            return loss * scale, loss
-
-        def gradient(*arguments: Any) -> Any:
-            gradients, loss = jax.grad(scaled, has_aux=True)(*arguments)
-            return loss, sum(jax.numpy.sum(jax.numpy.square(g.astype("float32"))) for g in gradients)
-
-        trained, *rest = state_of(model)
-        loss, squares = jax.jit(gradient)(trained, rest, x, y, weight)
-        return float(loss), float(squares)
 
     def peak_memory(self) -> int | None:
         if self.device == "cpu":
@@ -129,75 +208,63 @@ class Jax(KerasBackend):
         return int(peak) if peak else None
 
 
-def variables_of(model: Any) -> tuple[Any, ...]:
-    """The variables that Keras' stateless train step takes and returns, in its order."""
-    return (
-        model.trainable_variables,
-        model.non_trainable_variables,
-        model.optimizer.variables,
-        model.metrics_variables,
+def counted(lowered: Any, traces: int | None, parameters: int | None) -> dict[str, Any]:
+    """The fingerprint of a program as it was traced: what XLA makes of it differs with what its autotuner finds."""
+    found = stablehlo.counted(lowered.compiler_ir("stablehlo"))
+    return facts(
+        operations=found.operations,
+        flop=None if found.unknown else found.flop or None,
+        traces=traces,
+        parameters=parameters,
     )
 
 
-def state_of(model: Any) -> tuple[list[Any], ...]:
-    """Their values."""
-    return tuple([variable.value for variable in variables] for variables in variables_of(model))
+class _Plain:
+    """A function of state and batch, jitted with the state's buffers reused, as JAX' users do it."""
 
+    def __init__(self, jax: Any, step_fn: Callable[..., Any], state: Any, batch: Any, compiled: bool) -> None:
+        self.state, self.traces = state, 0
+        self._batch = batch
 
-class _Stepper(Stepper):
-    """Keras' stateless train step, jitted as Keras does it: the state is handed from step to step, its buffers reused.
+        def traced(state: Any, batch: Any) -> Any:
+            self.traces += 1
+            found = step_fn(state, batch)
+            if not (isinstance(found, tuple) and len(found) == 2):
+                raise Problem(
+                    "builder",
+                    f"the step function returned {shape_of(found)}; it returns the new state and the loss, `return state, loss`",
+                )
+            return found
 
-    `train_on_batch` would copy all of it into the variables and out again each time.
-    """
+        self._step: Any = jax.jit(traced, donate_argnums=0) if compiled else traced
+        sizes = [leaf.shape[0] for leaf in jax.tree.leaves(batch) if leaf.shape]
+        self.examples = int(sizes[0]) if sizes else None
 
-    def __init__(self, model: Any, backend: Jax, jit_compile: bool) -> None:
-        super().__init__(model)
-        self._jax = backend.jax
-        self._where = backend.where
-        self._compiled = jit_compile
-        self._state: Any = None
-        self._calls = int(getattr(model, "steps_per_execution", 1) or 1)
-        self._step: Any = backend.jax.jit(self.train_step, donate_argnums=0) if jit_compile else self.train_step
+    def run(self) -> Any:
+        self.state, loss = self._step(self.state, self._batch)
+        return loss
 
-    def __call__(self, batches: Iterator[Any]) -> Any:
-        state = self._state if self._state is not None else self._taken()
-        for _ in range(self._calls):
-            logs, state = self._step(state, next(batches))
-        self._state = state
-        return _Logs(logs, state)
-
-    def _taken(self) -> Any:
-        """The variables' values, committed to their device as a step returns them: else XLA compiles the second step anew."""
-        return self._jax.device_put(state_of(self.model), self._where)
-
-    def release(self) -> None:
-        if self._state is None:
-            return
-        for variables, values in zip(variables_of(self.model), self._state, strict=True):
-            for variable, value in zip(variables, values, strict=True):
-                variable.assign(value)
-        self._state = None
-
-    def work(self, batch: Batch) -> dict[str, Any]:
-        """From the program as it was traced: what XLA makes of it differs with what its autotuner finds."""
-        parameters = parameters_of(self.model)
-        if not self._compiled:
-            return facts(parameters=parameters)
+    def lowered(self) -> Any:
+        """The program, without a trace of the training's own."""
         traces = self.traces
-        self.release()
-        lowered = self._step.lower(self._taken(), batch)
-        found = stablehlo.counted(lowered.compiler_ir("stablehlo"))
-        return facts(
-            operations=found.operations,
-            flop=None if found.unknown else found.flop or None,
-            traces=traces,
-            parameters=parameters,
-        )
+        try:
+            return self._step.lower(self.state, self._batch)
+        finally:
+            self.traces = traces
+
+    def shows_parameters(self, backend: Jax) -> bool:
+        """Whether the state tells its parameters from the rest."""
+        return bool(backend.floats_in(_parameters_of(self.state)))
+
+    def parameters(self, backend: Jax) -> Any:
+        """The parameters, as far as the state tells them; else the whole of it."""
+        return _parameters_of(self.state) if self.shows_parameters(backend) else self.state
 
 
-class _Logs(dict):  # type: ignore[type-arg]
-    """A step's logs, with the state that the same step computes: what waits for one waits for both."""
-
-    def __init__(self, logs: Any, state: Any) -> None:
-        super().__init__(logs)
-        self.state = state
+def _parameters_of(state: Any) -> Any:
+    """What is called `params`, or stands first."""
+    if isinstance(state, Mapping):
+        return state.get("params")
+    if hasattr(state, "params"):
+        return state.params
+    return state[0] if isinstance(state, (tuple, list)) and len(state) > 1 else None

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
-import inspect
 import itertools
 import math
-import os
-import platform
-import random
 import re
-import sys
 import zlib
-from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib import metadata
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ..fence import read_back
 from ..loop import Trainable
 from ..problems import Problem, first_line, out_of_memory, user_traceback
 from ..values import Reported, checked
-from . import PRECISIONS, Backend, remat
+from . import PRECISIONS, remat
+from .framework import Framework, shape_of
+from .steps import SCALES
 
-RETURNS = "a builder returns a compiled keras.Model with one batch, `return model, (x, y)`, or a zero-argument step"
-SCALES = (1024.0, 32.0, 1.0)
-"""Of the loss, so that half precision's gradients neither vanish nor overflow: the first that keeps them finite."""
 AHEAD = 2
 """Batches that a pipeline keeps ready."""
 DROPPING = re.compile("Dropout|Noise|Random|Cell$")
@@ -36,143 +27,15 @@ DROPPED = ("rate", "stddev", "dropout", "recurrent_dropout")
 Batch = tuple[Any, ...]
 
 
-class KerasBackend(Backend):
-    """Keras on one of its backends, in a process that has imported it on no other."""
+class OnKeras(ABC):
+    """Keras on one framework, in a process that has imported it on no other."""
 
-    framework = ""
-    """As KERAS_BACKEND names it."""
-    called = ""
-    """As people name it."""
-    install = ""
-    """The extra that installs it."""
-    packages: tuple[str, ...] = ()
-    """Distributions whose versions can change the speed, beside the framework itself."""
-
-    def __init__(self) -> None:
-        os.environ["KERAS_BACKEND"] = self.framework
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # TensorFlow's and XLA's
-        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # NVML's order: gpu:1 is the same card for both
-        try:
-            self.import_framework()
-        except ImportError as error:
-            raise Problem(
-                "backend",
-                f"{self.called} cannot be imported by {platform.python_implementation()} {platform.python_version()}"
-                f" ({first_line(error)}): pip install 'pytest-metalperf[{self.install}]'",
-            ) from error
-        self.device = "cpu"
-        self.keras: Any = None
-
-    @abstractmethod
-    def import_framework(self) -> None:
-        """Import the framework, and nothing that would already choose a device.
-
-        Raises:
-            ImportError: when it is not there.
-        """
-
-    def import_keras(self) -> Any:
-        """Keras, which takes its backend and on PyTorch its device from the environment as it is imported.
-
-        None where it is not installed: a step of the user's own needs none.
-        """
-        if "keras" not in sys.modules and importlib.util.find_spec("keras") is None:
-            return None
-        try:
-            import keras
-        except ImportError as error:
-            raise Problem(
-                "backend", f"Keras cannot be imported ({first_line(error)}): pip install 'keras>=3'"
-            ) from error
-        if int(keras.__version__.partition(".")[0]) < 3 or keras.backend.backend() != self.framework:
-            raise Problem(
-                "backend",
-                f"Keras {keras.__version__} on {keras.backend.backend()} was imported; this needs Keras 3 on {self.called}"
-                " (and no tf_keras: unset TF_USE_LEGACY_KERAS)",
-            )
+    def __init__(self, backend: Framework, keras: Any) -> None:
+        self.backend: Any = backend
+        """The framework, as each subclass knows it."""
         self.keras = keras
-        return keras
-
-    def versions(self) -> dict[str, str]:
-        found = {"python": platform.python_version()}
-        for name in ("keras", "numpy", *self.packages):
-            with contextlib.suppress(metadata.PackageNotFoundError):
-                found[name] = metadata.version(name)
-        if "tf_keras" in sys.modules:  # a step of the user's own may train a model of Keras 2
-            found["tf_keras"] = metadata.version("tf_keras")
-        return found
-
-    def why_missing(self, device: str, devices: Mapping[str, str]) -> str:
-        if "gpu" in devices:
-            there = ", ".join(devices)
-            return f"{self.called} sees no {device} here; there is {there} (gpu is the first, gpu:1 the second)"
-        return f"{self.called} sees no GPU here{self.why_no_gpu()}"
-
-    def why_no_gpu(self) -> str:
-        """The remedy, after `… sees no GPU here`, where one is known."""
-        return ""
-
-    def hide(self, device: str) -> None:
-        self.device = device
-        if device == "cpu":  # also from a framework that the user's step imports itself; read when CUDA or HIP begin
-            os.environ["CUDA_VISIBLE_DEVICES"] = os.environ["HIP_VISIBLE_DEVICES"] = "-1"
-
-    def set_up(self, device: str, precision: str, seed: int) -> None:
-        if precision not in PRECISIONS:
-            raise Problem("device", f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
-        index = int(device.partition(":")[2] or 0)
-        if device != "cpu" and device not in self.devices():
-            raise Problem("device", self.why_missing(device, self.devices()))
-        self.device = device
-        self.make_default(index)
-        keras = self.import_keras()
-        if keras is None:
-            self.seed(seed)
-            return
-        keras.utils.set_random_seed(seed)
-        keras.config.set_dtype_policy(precision)
-        if precision != "float32":
-            self.try_precision(precision)
-
-    def seed(self, seed: int) -> None:
-        """What Keras' `set_random_seed` seeds, where there is no Keras."""
-        import numpy
-
-        random.seed(seed)
-        numpy.random.seed(seed)
-
-    @abstractmethod
-    def make_default(self, index: int) -> None:
-        """Make all that follows happen on `self.device`, a GPU's number `index`, alone; a CPU's run hides the GPUs."""
-
-    def try_precision(self, precision: str) -> None:
-        """A convolution and a matrix product in it, where a device that has no kernels for it says so at once.
-
-        Raises:
-            Problem: of kind ``device``, when this device cannot.
-        """
-        ops, dtype = self.keras.ops, PRECISIONS[precision]
-
-        def ones(*shape: int) -> Any:
-            """In float32 first, as weights are: no more than casts, which mixed precision needs anyway, is asked for."""
-            return ops.cast(ops.ones(shape, dtype="float32"), dtype)
-
-        try:
-            convolved = ops.conv(ones(1, 8, 8, 8), ones(3, 3, 8, 8), data_format="channels_last")
-            for computed in (convolved, ops.matmul(ones(8, 8), ones(8, 8))):
-                ops.convert_to_numpy(ops.sum(ops.cast(computed, "float32")))
-        except Exception as error:
-            raise Problem(
-                "device",
-                f"the {self.device} of {self.called} cannot compute in {dtype} ({first_line(error)}):"
-                " use precision float32, or another device",
-            ) from error
 
     # what differs between the backends
-
-    @abstractmethod
-    def to_device(self, leaf: Any) -> Any:
-        """A fresh copy of one array on the device."""
 
     @abstractmethod
     def to_host(self, variable: Any) -> Any:
@@ -181,10 +44,6 @@ class KerasBackend(Backend):
     @abstractmethod
     def lives_on(self, variable: Any) -> str:
         """`cpu` or `gpu`: where a variable's value lies."""
-
-    @abstractmethod
-    def try_jit(self) -> None:
-        """Compile a small function as `jit_compile` would, and run it; whatever it raises says that this cannot be done."""
 
     @abstractmethod
     def stepper(self, model: Any, jit_compile: bool) -> Stepper:
@@ -201,20 +60,47 @@ class KerasBackend(Backend):
     # what they share
 
     def trainable(self, built: Any, name: str, axes: Mapping[str, Any]) -> Trainable:
-        if callable(built) and (self.keras is None or not isinstance(built, self.keras.Model)):
-            _no_arguments(built, name)
-            return Trainable(step=built, fence=self.fence, examples=axes.get("batch_size"), description="step function")
-        if self.keras is None:
+        """What trains a compiled model on one batch.
+
+        Raises:
+            Problem: of kind ``builder``, when the builder returned something else.
+        """
+        return self._from_model(*self._checked(built, name), name, axes)
+
+    def _checked(self, built: Any, name: str) -> tuple[Any, Batch]:
+        keras, returns = self.keras, self.backend.returns
+        parts = built if isinstance(built, tuple) else (built,)
+        if any(type(part).__module__.partition(".")[0] in ("tf_keras", "keras_legacy") for part in parts):
             raise Problem(
                 "builder",
-                f"the builder of {name} returned a {type(built).__name__}, and Keras is not installed: return a zero-argument"
-                " step, or pip install 'keras>=3' for Keras models",
+                f"the builder of {name} returned a model of Keras 2 (tf_keras); this trains Keras 3 models:"
+                " return a step of it, `lambda: model.train_on_batch(x, y)`",
             )
-        return self._from_model(*_checked(built, name, self.keras), name, axes)
-
-    def fence(self, outputs: Any) -> float:
-        """Wait for the whole step, and read a value computed on the device after it."""
-        return read_back(outputs)
+        if stream := next((part for part in parts if _is_a_stream(part, keras)), None):
+            raise Problem(
+                "builder",
+                f"the builder of {name} returned a {type(stream).__name__}, which yields batches;"
+                " return one of them, `model, (x, y)`",
+            )
+        if not (isinstance(built, tuple) and len(built) == 2 and isinstance(built[0], keras.Model)):
+            raise Problem("builder", f"the builder of {name} returned {shape_of(built)}; {returns}")
+        model, batch = built
+        if isinstance(batch, list):
+            batch = tuple(batch)
+        if not (isinstance(batch, tuple) and 1 <= len(batch) <= 3):
+            raise Problem(
+                "builder", f"the builder of {name} returned a model with {shape_of(batch)} as its batch; {returns}"
+            )
+        for leaf in keras.tree.flatten(batch):
+            if _is_sparse(leaf):
+                raise Problem(
+                    "builder",
+                    f"the batch of {name} holds a {type(leaf).__name__}, which would be made dense: other work than `fit` trains;"
+                    " return a step, `lambda: model.train_on_batch(x, y)`, or dense arrays",
+                )
+        if getattr(model, "optimizer", None) is None:
+            raise Problem("builder", f"the builder of {name} returned a model that is not compiled; {returns}")
+        return model, batch
 
     def _from_model(self, model: Any, host: Batch, name: str, axes: Mapping[str, Any]) -> Trainable:
         from keras import tree
@@ -229,14 +115,14 @@ class KerasBackend(Backend):
                 user_traceback(error),
             ) from error
         shapes = tree.map_structure(lambda leaf: None if leaf is None else tuple(leaf.shape), batch)
-        jit_compile = bool(axes.get("jit_compile", self.framework == "jax"))
+        jit_compile = bool(axes.get("jit_compile", self.backend.framework == "jax"))
         model.jit_compile = jit_compile
-        if jit_compile and not model.jit_compile and self.framework != "jax":  # which JAX does itself
+        if jit_compile and not model.jit_compile and self.backend.framework != "jax":  # which JAX does itself
             without = [layer.name for layer in model._flatten_layers() if not getattr(layer, "supports_jit", True)]
             because = f" because of {', '.join(without)}" if without else ""
             raise Problem("builder", f"Keras does not compile {name}{because}: leave jit_compile out")
         try:
-            build_all(model, batch, self)
+            build_all(model, batch, self.keras, self.backend.framework)
             if axes.get("remat") and not remat.checkpoint(model, self.keras):
                 raise Problem("builder", f"{name} has no layer that can be checkpointed: leave remat out")
             stepper = self.stepper(model, jit_compile)
@@ -265,7 +151,7 @@ class KerasBackend(Backend):
             stepper.release()
             model.reset_metrics()
             outputs = step()
-            return checked(Reported(outputs, self.fence(outputs)), "in the last batch")
+            return checked(Reported(outputs, self.backend.fence(outputs)), "in the last batch")
 
         def broken_weights() -> list[str]:
             import numpy
@@ -335,7 +221,7 @@ class KerasBackend(Backend):
         sizes = [leaf.shape[0] for leaf in tree.flatten(batch) if leaf is not None and len(leaf.shape)]
         trainable = Trainable(
             step=guarded,
-            fence=self.fence,
+            fence=self.backend.fence,
             batches_per_step=int(getattr(model, "steps_per_execution", 1) or 1),
             examples=int(sizes[0]) if sizes else None,
             parameters=parameters_of(model),
@@ -374,23 +260,18 @@ class KerasBackend(Backend):
         """A copy of nested arrays on the device; None stays None."""
         from keras import tree as nested
 
-        return nested.map_structure(lambda leaf: leaf if leaf is None else self.to_device(leaf), tree)
+        return nested.map_structure(lambda leaf: leaf if leaf is None else self.backend.to_device(leaf), tree)
 
     def _check_device(self, model: Any, name: str) -> None:
         if not model.trainable_variables:
             unbuilt = "" if model.built else " before its first step: call its layers once in the builder"
             raise Problem("builder", f"{name} has no trainable weights{unbuilt or ': there is nothing to train'}")
-        wanted, found = self.device.partition(":")[0], self.lives_on(model.trainable_variables[0])
+        wanted, found = self.backend.device.partition(":")[0], self.lives_on(model.trainable_variables[0])
         if found != wanted:
             raise Problem(
                 "device",
                 f"the weights of {name} lie on the {found}, not on the {wanted}: does its builder place them itself?",
             )
-
-
-def named(gpus: Iterable[str]) -> dict[str, str]:
-    """The devices of a backend that sees these GPUs: `{"cpu": "", "gpu": "NVIDIA H200", "gpu:1": …}`."""
-    return {"cpu": "", **{"gpu" if index == 0 else f"gpu:{index}": name for index, name in enumerate(gpus)}}
 
 
 class Stepper:
@@ -433,7 +314,7 @@ class Stepper:
         return {}
 
 
-def build_all(model: Any, batch: Batch, backend: KerasBackend) -> None:
+def build_all(model: Any, batch: Batch, keras: Any, framework: str) -> None:
     """Create every variable before the first step, as far as `fit` would create it too.
 
     A model may train without `call()`, by its own `train_step`. It may also have optimizers of its own, beside one that
@@ -446,12 +327,12 @@ def build_all(model: Any, batch: Batch, backend: KerasBackend) -> None:
     x, y = batch[0], (batch[1] if len(batch) > 1 else None)
     metrics = getattr(model, "_compile_metrics", None)
     metrics_unbuilt = metrics is not None and not metrics.built
-    if (metrics_unbuilt or not model.built) and type(model).call is not backend.keras.Model.call:
+    if (metrics_unbuilt or not model.built) and type(model).call is not keras.Model.call:
         outputs = model(x)
         if metrics_unbuilt:
             model.compute_metrics(x, y, outputs)
             model.reset_metrics()
-    if backend.framework == "jax" or len(_optimizers(model, backend.keras)) == 1:
+    if framework == "jax" or len(_optimizers(model, keras)) == 1:
         model.optimizer.build(model.trainable_variables)
 
 
@@ -517,41 +398,6 @@ def _nothing_dropped(model: Any) -> Iterator[None]:
             setattr(layer, key, value)
 
 
-def _checked(built: Any, name: str, keras: Any) -> tuple[Any, Batch]:
-    parts = built if isinstance(built, tuple) else (built,)
-    if any(type(part).__module__.partition(".")[0] in ("tf_keras", "keras_legacy") for part in parts):
-        raise Problem(
-            "builder",
-            f"the builder of {name} returned a model of Keras 2 (tf_keras); this trains Keras 3 models:"
-            " return a step of it, `lambda: model.train_on_batch(x, y)`",
-        )
-    if stream := next((part for part in parts if _is_a_stream(part, keras)), None):
-        raise Problem(
-            "builder",
-            f"the builder of {name} returned a {type(stream).__name__}, which yields batches;"
-            " return one of them, `model, (x, y)`",
-        )
-    if not (isinstance(built, tuple) and len(built) == 2 and isinstance(built[0], keras.Model)):
-        raise Problem("builder", f"the builder of {name} returned {_shape_of(built)}; {RETURNS}")
-    model, batch = built
-    if isinstance(batch, list):
-        batch = tuple(batch)
-    if not (isinstance(batch, tuple) and 1 <= len(batch) <= 3):
-        raise Problem(
-            "builder", f"the builder of {name} returned a model with {_shape_of(batch)} as its batch; {RETURNS}"
-        )
-    for leaf in keras.tree.flatten(batch):
-        if _is_sparse(leaf):
-            raise Problem(
-                "builder",
-                f"the batch of {name} holds a {type(leaf).__name__}, which would be made dense: another work than `fit` trains;"
-                " return a step, `lambda: model.train_on_batch(x, y)`, or dense arrays",
-            )
-    if getattr(model, "optimizer", None) is None:
-        raise Problem("builder", f"the builder of {name} returned a model that is not compiled; {RETURNS}")
-    return model, batch
-
-
 def _is_a_stream(part: Any, keras: Any) -> bool:
     """Whether it yields batches, whatever framework it is of."""
     named = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(part).__mro__}
@@ -589,23 +435,3 @@ def _cut(shapes: Any) -> str:
     """A list of lists is a batch of thousands of inputs."""
     text = str(shapes)
     return text if len(text) <= 200 else f"{text[:200]}…"
-
-
-def _no_arguments(step: Any, name: str) -> None:
-    try:
-        needed = [
-            p.name
-            for p in inspect.signature(step).parameters.values()
-            if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-        ]
-    except (TypeError, ValueError):
-        return
-    if needed:
-        raise Problem("builder", f"the step that {name} returned needs arguments ({', '.join(needed)}); {RETURNS}")
-
-
-def _shape_of(value: Any) -> str:
-    if isinstance(value, (tuple, list)):
-        inner = ", ".join(type(item).__name__ for item in value)
-        return f"a {type(value).__name__} of {len(value)} ({inner})"
-    return "None" if value is None else f"a {type(value).__name__}"

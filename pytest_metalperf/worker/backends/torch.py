@@ -1,33 +1,44 @@
-"""PyTorch with Keras 3: the CPU, CUDA GPUs, and Apple's GPU through Metal Performance Shaders (MPS)."""
+"""PyTorch: the CPU, CUDA GPUs, and Apple's GPU through Metal Performance Shaders (MPS)."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import platform
-import queue
 import re
-import threading
 import warnings
+import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 from ..fingerprint import facts
-from . import PRECISIONS, process_peak_memory
-from .keras import AHEAD, Batch, KerasBackend, Stepper, loss_of, named, parameters_of
+from ..loop import Trainable
+from ..problems import Problem, first_line
+from ..step import Step
+from ..values import numbers, reported
+from . import PRECISIONS, process_peak_memory, steps
+from .framework import Framework, named, shape_of
+from .steps import AXES, SCALES
 
 _FALLBACK = re.compile(r"The operator '(?:aten::)?([^']+)' is not currently supported on the MPS backend")
 
 
-class Torch(KerasBackend):
-    """Keras on PyTorch."""
+class Torch(Framework):
+    """PyTorch, and what its users write: a module, its optimizer, a loss, a batch."""
 
     framework = "torch"
     called = "PyTorch"
     install = "torch"
     packages = ("triton",)
+    keras_side = "keras_torch:KerasOnTorch"
+    shorthand = "return module, optimizer, loss_fn, (x, y)"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._fallbacks: Counter[str] = Counter()
 
     def import_framework(self) -> None:
         import torch
@@ -112,60 +123,134 @@ class Torch(KerasBackend):
     def to_device(self, leaf: Any) -> Any:
         return self.torch.as_tensor(leaf).to(self.where, copy=True)
 
-    def to_host(self, variable: Any) -> Any:
-        value = variable.value.detach().cpu()
-        return (value.float() if value.dtype == self.torch.bfloat16 else value).numpy()  # which NumPy does not know
+    def leaves(self, value: Any) -> list[Any]:
+        torch = self.torch
+        found: list[Any] = []
+        for _, part in reported(value):
+            if isinstance(part, torch.nn.Module):
+                found += part.parameters()
+            elif isinstance(part, torch.optim.Optimizer):
+                found += [weight for group in part.param_groups for weight in group["params"]]
+            elif isinstance(part, torch.Tensor):
+                found.append(part)
+        return list({id(leaf): leaf for leaf in found}.values())
 
-    def lives_on(self, variable: Any) -> str:
-        return "cpu" if variable.value.device.type == "cpu" else "gpu"
+    def trained_in(self, value: Any) -> list[Any]:
+        return [leaf for leaf in self.floats_in(value) if leaf.requires_grad]
+
+    def setter(self, value: Any) -> Callable[[Sequence[Any]], None]:
+        def set_to(arrays: Sequence[Any]) -> None:
+            with self.torch.no_grad():
+                for leaf, array in zip(self.floats_in(value), arrays, strict=True):
+                    leaf.copy_(self.torch.as_tensor(array))
+
+        return set_to
+
+    def half(self, dtype: str) -> float:
+        torch = self.torch
+
+        def ones(*shape: int) -> Any:
+            return torch.ones(shape, device=self.where).to(getattr(torch, dtype))
+
+        convolved = torch.nn.functional.conv2d(ones(1, 8, 8, 8), ones(8, 8, 3, 3))
+        return float(convolved.float().sum()) + float((ones(8, 8) @ ones(8, 8)).float().sum())
 
     def try_jit(self) -> None:
         float(self.torch.compile(lambda a: (a @ a).sum())(self.torch.ones((8, 8), device=self.where)))
-
-    def stepper(self, model: Any, jit_compile: bool) -> Stepper:
-        return _Stepper(model, self, jit_compile)
-
-    def pipeline(self, batch: Batch) -> Iterator[Any]:
-        """Batches are made and page-locked by a thread, as a DataLoader does it, and copied without waiting."""
-        from keras import tree
-
-        torch, pinned = self.torch, self.where.type == "cuda"
-        made: queue.Queue[Any] = queue.Queue(maxsize=AHEAD)
-
-        def make() -> None:
-            try:
-                while True:
-                    made.put(tree.map_structure(copied, batch))
-            except Exception as error:  # page-locked memory may be short: told where somebody waits for it
-                made.put(error)
-
-        def copied(leaf: Any) -> Any:
-            if leaf is None:
-                return None
-            tensor = torch.as_tensor(leaf).clone()
-            return tensor.pin_memory() if pinned else tensor
-
-        threading.Thread(target=make, daemon=True).start()
-        while True:
-            ready = made.get()
-            if isinstance(ready, Exception):
-                raise ready
-            yield tree.map_structure(lambda t: None if t is None else t.to(self.where, non_blocking=True), ready)
 
     def computes_in(self, precision: str, step: Callable[[], Any]) -> bool | None:
         with _operations(on_gpu=False) as seen:
             step()
         return getattr(self.torch, PRECISIONS[precision]) in seen.dtypes
 
-    def gradient(self, model: Any, batch: Batch, scale: float) -> tuple[float, float]:
-        model.zero_grad()
-        # eagerly under jit_compile too: torch.compile takes Keras' whole step, and fails at this function
-        loss = loss_of(model, batch)
-        (loss * scale).backward()
-        gradients = [variable.value.grad for variable in model.trainable_variables]
-        squares = sum(float((g.float() ** 2).sum()) for g in gradients if g is not None)
-        model.zero_grad()
-        return float(loss.detach()), squares
+    def noting_fallbacks(self, first: Callable[[], Any]) -> Any:
+        """What `first` returns. PyTorch warns of the first operation that Metal has not and the CPU does instead.
+
+        It warns of all of them, if it is told to.
+        """
+        if self.where.type != "mps":
+            return first()
+        torch = self.torch
+        before = torch.is_warn_always_enabled()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            torch.set_warn_always(True)
+            try:
+                outputs = first()
+            finally:
+                torch.set_warn_always(before)
+        for warning in caught:
+            self._fallbacks.update(_FALLBACK.findall(str(warning.message)))
+        return outputs
+
+    def looked_at(self, step: Callable[[], Any], parameters: int | None) -> dict[str, Any]:
+        """One more step, looked at operation by operation."""
+        from torch.utils.flop_counter import FlopCounterMode
+
+        convolution = self.torch.ops.aten.convolution_backward
+        flop = FlopCounterMode(display=False, custom_mapping={convolution: convolution_backward_flop})
+        with flop, _operations(on_gpu=self.device != "cpu") as seen:
+            self.fence(step())
+        return facts(
+            operations=seen.operations,
+            on_cpu=seen.on_cpu + self._fallbacks,
+            flop=float(flop.get_total_flops()) or None,
+            parameters=parameters,
+        )
+
+    def of_step(self, step: Step, name: str, axes: Mapping[str, Any]) -> Trainable:
+        trainable = super().of_step(step, name, axes)
+
+        def first() -> Any:
+            try:
+                return self.noting_fallbacks(step.run)
+            finally:
+                trainable.step = step.run
+
+        trainable.step = first
+        trainable.work = lambda: steps.alike(lambda: self.looked_at(step.run, trainable.parameters))
+        return trainable
+
+    def of_shorthand(self, built: Any, name: str, axes: Mapping[str, Any]) -> Trainable | None:
+        torch = self.torch
+        if not (isinstance(built, tuple) and len(built) == 4 and isinstance(built[0], torch.nn.Module)):
+            return None
+        module, optimizer, loss_fn, batch = built
+        if not (
+            isinstance(optimizer, torch.optim.Optimizer)
+            and callable(loss_fn)
+            and isinstance(batch, (tuple, list))
+            and len(batch) == 2
+        ):
+            raise Problem(
+                "builder",
+                f"the builder of {name} returned {shape_of(built)}, whose parts are not a module, its optimizer, a loss and a"
+                f" batch of two: `{self.shorthand}`",
+            )
+        plain = _Plain(self, module, optimizer, loss_fn, self._there(batch, name), axes)
+        trainable = self.of_step(
+            Step(plain.run, parameters=module, loss_and_gradient=plain.loss_and_gradient, examples=plain.examples),
+            name,
+            axes,
+        )
+        trainable.description, trainable.unreached = "module", AXES - {"precision", "jit_compile"}
+        trainable.unchanged = "is the learning rate 0, or does the optimizer hold other parameters than the module's?"
+        trainable.batch_checksum = plain.batch_checksum
+        if plain.compiled:  # which hides its operations
+            trainable.work = lambda: facts(parameters=trainable.parameters)
+        return trainable
+
+    def _there(self, batch: Any, name: str) -> Any:
+        """A copy of the batch's arrays on the device; what is no array stays as it is."""
+        from torch.utils import _pytree as pytree
+
+        def there(leaf: Any) -> Any:
+            return self.to_device(leaf) if hasattr(leaf, "__array__") else leaf
+
+        try:
+            return pytree.tree_map(there, tuple(batch))
+        except Exception as error:
+            raise Problem("builder", f"the batch of {name} cannot be put on the device: {first_line(error)}") from error
 
     def peak_memory(self) -> int | None:
         """CUDA's allocator tells its peak. What Metal allocates is in the process: Apple's memory is one."""
@@ -174,54 +259,85 @@ class Torch(KerasBackend):
         return process_peak_memory()
 
 
-class _Stepper(Stepper):
-    """Keras' train function, which takes a list of one batch."""
+class _Plain:
+    """The training step that PyTorch's users write by hand, of a module, its optimizer, a loss and a batch."""
 
-    def __init__(self, model: Any, backend: Torch, jit_compile: bool) -> None:
-        super().__init__(model)
-        self._backend = backend
-        self._compiled = jit_compile
-        self._fallbacks: Counter[str] = Counter()
-        model.make_train_function(force=True)  # one that the builder trained with knows nothing of our axes
+    def __init__(
+        self, backend: Torch, module: Any, optimizer: Any, loss_fn: Any, batch: Any, axes: Mapping[str, Any]
+    ) -> None:
+        torch = self._torch = backend.torch
+        self._module, self._optimizer, self._loss_fn = module, optimizer, loss_fn
+        self._x, self._y = batch
+        precision = str(axes.get("precision", "float32"))
+        self._dtype = None if precision == "float32" else getattr(torch, PRECISIONS[precision])
+        kind = backend.where.type
+        self._kind = kind
+        # float16's gradients vanish without; Metal's kernels for it are not in every PyTorch that trains there
+        scales = self._dtype == torch.float16 and kind != "mps"
+        self._scaler = torch.amp.GradScaler(kind) if scales else None
+        self.compiled = bool(axes.get("jit_compile", False))
+        self._forward = torch.compile(module) if self.compiled else module
+        sizes = [leaf.shape[0] for _, leaf in reported(self._x) if getattr(leaf, "shape", ())]
+        self.examples = int(sizes[0]) if sizes else None
 
-    def __call__(self, batches: Iterator[Any]) -> Any:
-        return self.model.train_function([next(batches)])
+    def run(self) -> Any:
+        self._optimizer.zero_grad()
+        loss = self._loss(self._forward)
+        if self._scaler is None:
+            loss.backward()
+            self._optimizer.step()
+        else:
+            self._scaler.scale(loss).backward()
+            self._scaler.step(self._optimizer)
+            self._scaler.update()
+        return loss.detach()
 
-    def first(self, batches: Iterator[Any]) -> Any:
-        """PyTorch warns of the first operation that Metal has not and the CPU does instead; of all, if it is told to."""
-        if self._backend.where.type != "mps":
-            return self(batches)
-        torch = self._backend.torch
-        before = torch.is_warn_always_enabled()
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            torch.set_warn_always(True)
-            try:
-                outputs = self(batches)
-            finally:
-                torch.set_warn_always(before)
-        for warning in caught:
-            self._fallbacks.update(_FALLBACK.findall(str(warning.message)))
-        return outputs
+    def _loss(self, forward: Any) -> Any:
+        with nullcontext() if self._dtype is None else self._torch.autocast(self._kind, dtype=self._dtype):
+            if isinstance(self._x, Mapping):
+                outputs = forward(**self._x)
+            else:
+                outputs = forward(*self._x) if isinstance(self._x, (tuple, list)) else forward(self._x)
+            return self._loss_fn(outputs, self._y)
 
-    def work(self, batch: Batch) -> dict[str, Any]:
-        """One more step, looked at operation by operation; a compiled step hides them."""
-        parameters = parameters_of(self.model)
-        if self._compiled:
-            return facts(parameters=parameters)
-        from torch.utils.flop_counter import FlopCounterMode
+    def loss_and_gradient(self) -> tuple[Any, float]:
+        torch, module = self._torch, self._module
+        kept = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
+        trained = [weight for weight in module.parameters() if weight.requires_grad]
+        loss, squares, scale = None, math.nan, 1.0
+        with _nothing_dropped(module):
+            for scale in SCALES if self._dtype == torch.float16 else (1.0,):
+                loss = self._loss(module)
+                gradients = torch.autograd.grad(loss * scale, trained, allow_unused=True)
+                squares = sum(float((g.float() ** 2).sum()) for g in gradients if g is not None)
+                if math.isfinite(squares):
+                    break
+        with torch.no_grad():
+            for buffer, value in kept:  # it is no training: moving averages stay
+                buffer.copy_(value)
+        return loss.detach() if loss is not None else math.nan, math.sqrt(squares) / scale
 
-        backend = self._backend
-        convolution = backend.torch.ops.aten.convolution_backward
-        flop = FlopCounterMode(display=False, custom_mapping={convolution: convolution_backward_flop})
-        with flop, _operations(on_gpu=backend.device != "cpu") as seen:
-            backend.fence(self.model.train_function([batch]))
-        return facts(
-            operations=seen.operations,
-            on_cpu=seen.on_cpu + self._fallbacks,
-            flop=float(flop.get_total_flops()) or None,
-            parameters=parameters,
-        )
+    def batch_checksum(self) -> int:
+        arrays = (numbers(leaf, math.inf) for _, leaf in reported((self._x, self._y)))
+        return zlib.adler32(b"".join(array.tobytes() for array in arrays if array is not None))
+
+
+@contextlib.contextmanager
+def _nothing_dropped(module: Any) -> Iterator[None]:
+    """Dropout off while it lasts: no two devices draw alike."""
+    found = [
+        (part, key, value)
+        for part in module.modules()
+        for key in ("p", "dropout", "dropout_p")
+        if isinstance(value := getattr(part, key, None), float) and ("Dropout" in type(part).__name__ or key != "p")
+    ]
+    try:
+        for part, key, _ in found:
+            setattr(part, key, 0.0)
+        yield
+    finally:
+        for part, key, value in found:
+            setattr(part, key, value)
 
 
 def convolution_backward_flop(
@@ -257,7 +373,8 @@ def _operations(*, on_gpu: bool) -> Any:
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             out = func(*args, **(kwargs or {}))
             name = func.overloadpacket._qualified_op_name.removeprefix("aten::")
-            self.operations[name] += 1
+            if not name.startswith("profiler::"):  # what marks a step of an optimizer for those who look
+                self.operations[name] += 1
             tensors = [leaf for leaf in pytree.tree_leaves(out) if isinstance(leaf, torch.Tensor)]
             self.dtypes |= {tensor.dtype for tensor in tensors}
             if on_gpu and any(tensor.device.type == "cpu" and tensor.dim() for tensor in tensors):
