@@ -11,6 +11,7 @@ COMMANDS = {
     "doctor": "what is wrong with this environment, and the fix",
     "calibrate": "what this machine's noise lets the gate see, measured with A/A sessions",
     "report": "sessions as one page to look at, from their files of --metal-json",
+    "bisect": "which commit made training slower, by pairs between revisions",
     "compare": "whether a session is slower than another, by the gate, from their files of --metal-json",
     "history": "since when a workload is slower or faster, from a file of --metal-history",
 }

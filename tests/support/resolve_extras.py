@@ -57,7 +57,7 @@ def package(name: str) -> Rule:
     return lambda found: "" if name in found else f"no {name}"
 
 
-WITHOUT_KERAS = ("benchmark", "history", "replay", "report", "torch", "jax", "mlx")
+WITHOUT_KERAS = ("benchmark", "bisect", "history", "replay", "report", "torch", "jax", "mlx")
 """Extras that bring no Keras: no framework, or one that trains without."""
 
 CASES: list[tuple[str, str, str, Rule]] = [
@@ -81,6 +81,7 @@ CASES: list[tuple[str, str, str, Rule]] = [
     *(("report", where, "3.10", package("altair")) for where in (MAC, LINUX)),
     *(("replay", where, "3.10", package("uv")) for where in (MAC, LINUX)),
     *(("history", where, "3.10", package("ruptures")) for where in (MAC, LINUX)),
+    *(("bisect", where, "3.10", package("git-bayesect")) for where in (MAC, LINUX)),
 ]
 
 

@@ -15,7 +15,7 @@ ROOMS = {".".join(path.relative_to(HOUSE).with_suffix("").parts): path for path 
 
 TIERS = (
     {"plugin", "__main__"},
-    {"calibrate", "compare"},
+    {"bisect", "calibrate", "compare"},
     {"bench"},
     {"judge"},
     {"history", "report", "session"},

@@ -1,0 +1,1 @@
+"""Which commit made training slower, by pairs between revisions."""
