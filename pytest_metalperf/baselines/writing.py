@@ -61,7 +61,7 @@ def _lock(descriptor: int) -> bool:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if RealTime.monotonic() > until:
-                raise TimeoutError from None
+                raise TimeoutError(errno.ETIMEDOUT, "another process writes into its folder") from None
             RealTime.sleep(0.01)
         except OSError as error:
             if error.errno in _WITHOUT_LOCKS:

@@ -64,7 +64,7 @@ def code_of_tree(top: Path, baselines: Path, imported: Iterable[str] = ()) -> Co
         objects.mkdir()
         theirs = top / git(top, "rev-parse", "--git-path", "index")
         if theirs.exists():  # with the times of files, so that only what changed is read
-            shutil.copy(theirs, index)
+            shutil.copy2(theirs, index)  # its own time too: git trusts what is older than its index
         store = top / git(top, "rev-parse", "--git-path", "objects")
         added = _untracked(top, imported)
         for words in (["add", "--update", "--", "."], *([["add", "--", *added]] if added else [])):

@@ -14,6 +14,7 @@ import jsonschema
 import msgspec
 import pytest
 
+from pytest_metalperf.baselines import writing
 from pytest_metalperf.report import document
 from pytest_metalperf.report import json as report
 
@@ -194,6 +195,14 @@ def test_a_file_that_cannot_be_written_is_found_before_anything_is_measured(suit
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: --metal-json: * cannot be written: *; name another file"])
     assert suite.trained() == []
+
+
+def test_a_folder_that_another_process_locks_is_one_sentence(suite, monkeypatch):
+    monkeypatch.setattr(writing, "SECONDS", 0.05)
+    with writing.locked(suite.pytester.path):
+        result = suite.run("--metal-json=out.json")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --metal-json: * cannot be written: another process writes into its folder; *"])
 
 
 def test_a_disk_that_becomes_full_is_told_and_fails_no_test(suite, monkeypatch):

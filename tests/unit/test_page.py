@@ -86,6 +86,16 @@ def test_figures_of_a_row_are_those_of_the_file():
     ]
 
 
+def test_a_slower_row_names_the_command_that_finds_the_commit():
+    command = 'pytest "t.py::t[cpu]" --metal-batches 5'
+    commands = document.Commands(repeat=command, compare=f"{command} --metal-against=0000000000")
+    (one,) = rows([session([measured("ranker", "slower", 0.2, commands=commands)])], TODAY)
+    said = dict(one.commands)["find the commit that did it"]
+    assert said == 'python -m pytest_metalperf bisect 0000000000 bbbbbbbbbb -- "t.py::t[cpu]" --metal-batches 5'
+    (fine,) = rows([session([measured("ranker", "within", 0.0, commands=commands)])], TODAY)
+    assert "find the commit that did it" not in dict(fine.commands)
+
+
 def test_a_recorded_workload_has_no_change():
     (one,) = rows([session([measured("ranker", "recorded", None, judgement=judgement("within", 0.1))])], TODAY)
     assert (one.now, one.change, one.figures) == ("0.1000 s", "-", {})

@@ -76,12 +76,24 @@ def of_measurement(
         figures=figures,
         facts=_facts(result, judged, today) + ([] if past is None else facts_of(past)),
         charts=_charts(result, at) + ([chart] if past is not None and (chart := chart_of(past)) else []),
-        commands=commands_of(result.commands),
+        commands=commands_of(result.commands) + _bisect(result, session.session),
         weight=weight_of(figures),
     )
     if result.error:
         return [whole]
     return [whole, *(_of_metric(result, one, whole) for one in result.metrics)]
+
+
+def _bisect(result: document.Measurement, session: document.Session) -> list[tuple[str, str]]:
+    """The command that finds which commit did it, where both ends are commits, and code that they hold."""
+    last = result.baseline.runs[-1] if result.baseline is not None else None
+    if result.verdict != "slower" or not result.commands.compare or last is None or not session.clean:
+        return []
+    good, bad, arguments = last.commit, session.commit, result.commands.repeat.removeprefix("pytest ")
+    if good is None or bad is None or good == bad:
+        return []
+    command = f"python -m pytest_metalperf bisect {good[:10]} {bad[:10]} -- {arguments}"
+    return [("find the commit that did it", one_line(command))]
 
 
 def _seconds(value: float | None) -> str:
