@@ -1,15 +1,15 @@
 """Searches of `bisect`: simulated from recorded pairs of a noisy machine, and one for real.
 
     python tests/speed/bisects.py [--searches 200] [--commits 16] [--ratio 1.10] [--simulated]
-    python tests/speed/bisects.py --real FOLDER [--slower 11] [--device cpu]
+    python tests/speed/bisects.py --real FOLDER [--slower 11] [--backend tensorflow] [--device cpu]
 
 A simulated search draws pairs of `tests/gates/pairs` at random, swaps the sides of half of them, since both are the same code,
 and makes BAD's side slower where the commit is older than the first slower one, which is another in each search. It is the
 command's own search, the question whether there is a step at all among it. Prints a row per source: in how many searches the
 right commit was found, and how many pairs they took. Status 1 where fewer than 95 % were right with recorded pairs.
 
-`--real` makes a repository of 16 commits in FOLDER, a Keras net of 20 dense layers of which one commit makes 22, and searches
-it with the command; asked again with the same folder, it goes on where it was ended.
+`--real` makes a repository of 16 commits in FOLDER, a net of 20 dense layers of which one commit makes 22 (Keras; plain PyTorch
+with `--backend torch`), and searches it with the command; asked again with the same folder, it goes on where it was ended.
 """
 
 from __future__ import annotations
@@ -118,8 +118,9 @@ class Project:
 
     NET = "DEPTH = {depth}\nMORE = {more}\n\n\ndef build(batch_size=128, width=512):\n{body}\n\n\n# {number}\n"
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, backend: str) -> None:
         self.root = root
+        self.backend = backend
 
     def git(self, *words: str) -> str:
         own = ["git", "-C", str(self.root), "-c", "user.name=trial", "-c", "user.email=trial@localhost"]
@@ -132,7 +133,7 @@ class Project:
         (self.root / ".gitignore").write_text("__pycache__\n.pytest_cache\n")
         self.git("init", "--quiet")
         for number in range(commits + 1):
-            body = replays.BODIES["keras"].strip("\n")
+            body = replays.BODIES["torch" if self.backend == "torch" else "keras"].strip("\n")
             more = replays.MORE if number >= slower else 0
             (self.root / "net.py").write_text(self.NET.format(depth=replays.DEPTH, more=more, body=body, number=number))
             self.git("add", "--all")
@@ -142,7 +143,7 @@ class Project:
 
 def real(asked: argparse.Namespace) -> int:
     """A search with the command; 0 where it names the right commit."""
-    project = Project(asked.real.resolve() / "project")
+    project = Project(asked.real.resolve() / "project", asked.backend)
     if not project.root.exists():
         project.make(asked.commits, asked.slower)
     history = project.git("rev-list", "--reverse", "HEAD").split()
@@ -150,7 +151,7 @@ def real(asked: argparse.Namespace) -> int:
     since, load = time.monotonic(), os.getloadavg()[0]
     command = [sys.executable, "-m", "pytest_metalperf", "bisect", history[0], "HEAD", "--", "test_net.py"]
     process = subprocess.Popen(
-        [*command, f"--metal-devices={asked.device}", "--metal-backend=tensorflow"],
+        [*command, f"--metal-devices={asked.device}", f"--metal-backend={asked.backend}"],
         cwd=project.root,
         env={**os.environ, "PYTEST_METALPERF_CACHE": str(asked.real.resolve() / "cache")},
         stdout=subprocess.PIPE,
@@ -181,6 +182,7 @@ def main() -> int:
     parser.add_argument("--real", type=Path, metavar="FOLDER")
     parser.add_argument("--slower", type=int, default=11, help="the commit that makes the net deeper")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--backend", default="tensorflow", choices=("tensorflow", "torch", "jax"))
     asked = parser.parse_args()
     return real(asked) if asked.real else simulate(asked)
 

@@ -59,7 +59,7 @@ def opening(found: Sequence[Row], most: int) -> tuple[Chart | None, int]:
         "A dot is the change with its 95 % interval. The grey band is what is allowed,"
         " the grey tick the smallest slowdown that is seen 9 times in 10."
     )
-    return Chart("forest", "Changes", said, data=data), len(changed) - len(shown)
+    return Chart("forest", "", said, data=data), len(changed) - len(shown)
 
 
 # side by side
