@@ -208,10 +208,10 @@ def find(text: str, rootdir: Path) -> Reference:
     commit = commit_of(rootdir, text)
     if commit:
         return _revision(text, commit, rootdir)
-    found = shutil.which(text)
-    if found and os.sep not in text:
+    found, why = shutil.which(text), refusal(rootdir)
+    if found and os.sep not in text and (not why or "py" in text):  # libwww-perl brings a program of the name HEAD
         return _interpreter(text, Path(found))
-    if why := refusal(rootdir):
+    if why:
         raise BadReference(f"--metal-against {text}: is no interpreter (there is no such file), and git refuses: {why}")
     shallow = (
         "; this clone is shallow and may lack it: git fetch --unshallow, or `fetch-depth: 0` where CI checks out"

@@ -275,6 +275,10 @@ def test_a_shallow_clone_is_told_with_the_remedy(repository, tmp_path):
 
 def test_a_repository_that_git_does_not_trust_is_told_in_its_own_words(repository):
     repository.monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    program = repository.pytester.mkdir("bin") / "HEAD"  # libwww-perl brings one, which is no interpreter
+    program.write_text("#!/bin/sh\nexit 1\n")
+    program.chmod(0o755)
+    repository.monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
     result = repository.run("--metal-against=HEAD")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*git refuses: fatal: detected dubious ownership *safe.directory*"])
