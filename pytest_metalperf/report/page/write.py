@@ -39,7 +39,7 @@ def page(sessions: Sequence[document.Document], runtime: str, today: datetime.da
     drawn += [panel.chart for panel in (*beside, *sweeps)] + ([picture] if picture else [])
     numbered = {id(chart): number for number, chart in enumerate(drawn)}
     scripts = [runtime, (_HERE / "page.js").read_text(encoding="utf-8")]
-    return _template().render(
+    made: str = _template().render(
         title=views.title(found),
         sessions=[
             {"facts": views.session_facts(one), "ended": views.ended(one), "costs": views.costs(one, today)}
@@ -59,6 +59,7 @@ def page(sessions: Sequence[document.Document], runtime: str, today: datetime.da
         hashes=" ".join(f"'sha256-{_digest(_inert(script))}'" for script in scripts),
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
     )
+    return made
 
 
 def _template() -> jinja2.Template:
