@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..baselines.errors import printable
-from ..report.words import duration, factor, percent, plural
+from ..report.words import duration, factor, percent, plural, span
 from .likelihood import GOOD, Change, Seen, change
 from .question import SHORT, Question
 from .search import PAIRS, Belief, Group
@@ -65,7 +65,7 @@ def skipped(of: str, why: str) -> str:
 
 def no_step(verdict: str, change: float, low: float, high: float, pairs: int) -> str:
     """There is nothing to search."""
-    interval = f"{percent(low, sign=True)} to {percent(high, sign=True)}; {plural(pairs, 'pair')}"
+    interval = f"{span(low, high)}; {plural(pairs, 'pair')}"
     if verdict == "faster":
         return f"BAD is {factor(change)} than GOOD ({interval}), so no commit made it slower"
     return (

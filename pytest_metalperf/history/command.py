@@ -17,6 +17,7 @@ from .change_points import NoRuptures
 from .rows import rows_of
 from .store import HistoryError, Store
 from .trend import Change, History, history
+from .words import change as described
 
 UNREADABLE = 2
 
@@ -123,13 +124,7 @@ def _paragraph(one: History) -> Iterator[str]:
 
 
 def _change(one: History, change: Change) -> Iterator[str]:
-    before, after, likely = (one.points[i] for i in (change.before, change.after, change.likely))
-    interval = f"{words.percent(change.change_low, sign=True)} to {words.percent(change.change_high, sign=True)}"
-    between = f"{before.revision} ({before.started[:10]}) and {after.revision} ({after.started[:10]})"
-    at = (
-        f", most likely at {likely.revision}"
-        if change.likely != change.after or change.after - change.before > 1
-        else ""
-    )
-    yield f"  {words.percent(change.change, sign=True)} ({interval}) between {between}{at}"
+    likely, is_sharp = one.points[change.likely], change.likely == change.after and change.after - change.before == 1
+    at = "" if is_sharp else f", most likely at {likely.revision}"
+    yield f"  {described(one, change)}{at}"
     yield f"    differs: {'; '.join(change.differs) or 'nothing that is known: the same commit on both sides'}"

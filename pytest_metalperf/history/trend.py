@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -100,28 +99,18 @@ class History:
     left_out: dict[str, int]
 
 
-def series(path: Path, workload: str, machine: str) -> History:
-    """The history of one workload, such as a page shows; one without points where the file knows nothing of it.
+def history(store: Store, machine: str, workload: str, *, changes: bool = True) -> History:
+    """The history of one workload; one without points where the store knows nothing of it. Without `changes`, points alone.
 
     Args:
-        path: a file of --metal-history.
-        workload: its id.
+        store: an open history.
         machine: the machine's id.
+        workload: its id.
+        changes: whether to look for changes.
 
     Raises:
         HistoryError: in one sentence, for a file that cannot be read.
         NoRuptures: in one sentence, where the extra `history` is not installed.
-    """
-    with Store(path) as store:
-        return history(store, machine, workload)
-
-
-def history(store: Store, machine: str, workload: str, *, changes: bool = True) -> History:
-    """The same from an open store; without `changes`, points alone.
-
-    Raises:
-        HistoryError: as above.
-        NoRuptures: as above.
     """
     kept, left_out = _comparable(store.runs(machine, workload))
     points = _points(kept)

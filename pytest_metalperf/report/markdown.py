@@ -176,7 +176,7 @@ def _change(one: Row) -> str:
         return "-"
     found = words.percent(figures.change, sign=True)
     if math.isfinite(figures.low) and math.isfinite(figures.high):
-        found += f" ({words.percent(figures.low, sign=True)} to {words.percent(figures.high, sign=True)})"
+        found = words.changed(figures.change, figures.low, figures.high)
     return f"{found}, since the anchor {one.total}" if one.total else found
 
 

@@ -103,5 +103,4 @@ def allowed(one: MetricResult) -> str:
 def _interval(one: MetricResult) -> str:
     if one.judgement is None:
         return words.percent(math.nan)
-    low, high = one.judgement.change_low, one.judgement.change_high
-    return f"{words.percent(low, sign=True)} to {words.percent(high, sign=True)}"
+    return words.span(one.judgement.change_low, one.judgement.change_high)

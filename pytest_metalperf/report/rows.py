@@ -225,7 +225,7 @@ def _of_measurement(result: Measurement) -> Row:
         result,
         None,
         label=label,
-        device=workload.device if workload.backend in ("", "tensorflow") else f"{workload.device}:{workload.backend}",
+        device=words.place(workload.device, workload.backend),
         now=now,
         baseline=then,
         total="" if total is None else words.percent(total, sign=True),

@@ -48,7 +48,7 @@ def reason(measurement: Measurement, found: Sustained) -> str:
 
 def interval(found: Sustained) -> str:
     """`+21.0 % to +25.1 %`: of the change from the first to the last minute."""
-    return f"{words.percent(found.low - 1, sign=True)} to {words.percent(found.high - 1, sign=True)}"
+    return words.span(found.low - 1, found.high - 1)
 
 
 def row(found: Sustained) -> tuple[str, ...]:

@@ -20,6 +20,11 @@ def lines(measured: Iterable[Measurement]) -> list[str]:
     return [_line(name, group) for name, group in groups.items() if len(group) > 1]
 
 
+def how(error: str) -> str:
+    """How a batch size ended that did not train."""
+    return "did not fit" if "ran out of memory" in error else "error"
+
+
 def _without_batch(workload: Workload) -> str:
     axes = {key: value for key, value in workload.axes.items() if key != "batch_size"}
     return replace(workload, axes=axes).id
@@ -42,6 +47,6 @@ def _speed(result: Measurement) -> float | None:
 def _with_speed(size: int, result: Measurement, speed: float | None) -> str:
     """`b64: 812/s, 2.21 GB`."""
     if speed is None:
-        return f"b{size}: {'did not fit' if 'ran out of memory' in result.error else 'error'}"
+        return f"b{size}: {how(result.error)}"
     memory = result.peak_memory_bytes
     return f"b{size}: {speed:.4g}/s" + (f", {words.size(memory)}" if memory else "")

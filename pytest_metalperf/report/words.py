@@ -201,7 +201,9 @@ def comparison(measurement: Measurement) -> list[str]:
     interval = f"95 % interval {seconds(judgement.now_low)} to {seconds(judgement.now_high)}"
     other, what = ("baseline", "runs") if reference is None else ("reference", "pairs")
     origin = (
-        provenance(entry.runs) if entry is not None else f"in turn, 95 % interval of the change {_interval(judgement)}"
+        provenance(entry.runs)
+        if entry is not None
+        else f"in turn, 95 % interval of the change {span(judgement.change_low, judgement.change_high)}"
     )
     found = [
         ("now", f"{now:>{width}} s/batch   {_runs(measurement)}" + (f", {interval}" if reference is None else "")),
@@ -284,11 +286,17 @@ def change(measurement: Measurement) -> str:
 
 def with_interval(judgement: Judgement) -> str:
     """`+8.3 % (+6.1 % to +10.4 %)`: the change with its 95 % interval."""
-    return f"{percent(judgement.change, sign=True)} ({_interval(judgement)})"
+    return changed(judgement.change, judgement.change_low, judgement.change_high)
 
 
-def _interval(judgement: Judgement) -> str:
-    return f"{percent(judgement.change_low, sign=True)} to {percent(judgement.change_high, sign=True)}"
+def changed(change: float, low: float, high: float) -> str:
+    """The same of any change."""
+    return f"{percent(change, sign=True)} ({span(low, high)})"
+
+
+def span(low: float, high: float) -> str:
+    """`+6.1 % to +10.4 %`."""
+    return f"{percent(low, sign=True)} to {percent(high, sign=True)}"
 
 
 def provenance(stored: Sequence[StoredRun | StoredPair], noun: str = "run") -> str:
@@ -491,6 +499,18 @@ def plan(expected: Sequence[Expected]) -> list[str]:
 
 
 def _runs(measurement: Measurement) -> str:
-    batches = sorted({run.batches for run in measurement.runs})
-    shown = str(batches[0]) if len(batches) == 1 else f"{batches[0]} to {batches[-1]}"
-    return f"{plural(len(measurement.runs), 'run')} of {shown} batch{'' if shown == '1' else 'es'}"
+    return runs([run.batches for run in measurement.runs])
+
+
+def runs(batches: Sequence[int]) -> str:
+    """`3 runs of 20 to 24 batches`, of the batches of each run."""
+    if not batches:
+        return "no runs"
+    least, most = min(batches), max(batches)
+    shown = str(least) if least == most else f"{least} to {most}"
+    return f"{plural(len(batches), 'run')} of {shown} batch{'' if shown == '1' else 'es'}"
+
+
+def place(device: str, backend: str) -> str:
+    """`gpu`, or `gpu:torch` where the backend is not TensorFlow."""
+    return device if backend in ("", "tensorflow") else f"{device}:{backend}"

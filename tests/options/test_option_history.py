@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
+from signals import ended_by
 
 from pytest_metalperf.history import session as of_session
 from pytest_metalperf.history import store
@@ -231,35 +229,10 @@ def test_a_blank_before_a_file_elsewhere_hides_the_ini_file(suite, tmp_path):
     result.stderr.fnmatch_lines(["ERROR: write --metal-history=*past.db with an equals sign: *"])
 
 
-SLOW = """
-import time
-from fake_backend import build
-def test_a(metal_bench):
-    metal_bench("fake-model", name="a")
-def test_b(metal_bench):
-    open("waiting", "w").close()
-    time.sleep(60)
-"""
-
-
 @pytest.mark.processes
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
 def test_what_was_measured_before_a_signal_is_stored(suite, by):
-    suite.write(SLOW)
-    waiting = suite.pytester.path / "waiting"
-    with subprocess.Popen(
-        [sys.executable, "-m", "pytest", "--metal-history=past.db"],
-        cwd=suite.pytester.path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(suite.pytester.path), os.environ.get("PYTHONPATH", "")])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as session:
-        until = time.monotonic() + 60
-        while not waiting.exists() and time.monotonic() < until:
-            time.sleep(0.05)
-        session.send_signal(by)
-        said = session.communicate(timeout=60)[0]
+    said = ended_by(suite, by, "--metal-history=past.db")
     assert rows(suite, "workload, state") == [("a[b8]@cpu:fake", "interrupted")], said
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import jsonschema
 import msgspec
 import pytest
+from signals import ended_by
 
 from pytest_metalperf.baselines import writing
 from pytest_metalperf.report import document
@@ -279,37 +277,12 @@ def test_more(metal_bench):
     assert [(one.id, len(one.runs), one.reference) for one in found.other_runs] == [("fake-model[b8]@cpu:fake", 1, [])]
 
 
-SLOW = """
-import time
-from fake_backend import build
-def test_a(metal_bench):
-    metal_bench("fake-model", name="a")
-def test_b(metal_bench):
-    open("waiting", "w").close()
-    time.sleep(60)
-"""
-
-
 @pytest.mark.processes
 @pytest.mark.parametrize(
     ("by", "state"), [(signal.SIGTERM, "interrupted"), (signal.SIGINT, "interrupted"), (signal.SIGKILL, "running")]
 )
 def test_what_was_measured_before_a_signal_is_in_the_file(suite, by, state):
-    suite.write(SLOW)
-    waiting = suite.pytester.path / "waiting"
-    with subprocess.Popen(
-        [sys.executable, "-m", "pytest", "--metal-json=out.json"],
-        cwd=suite.pytester.path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(suite.pytester.path), os.environ.get("PYTHONPATH", "")])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as session:
-        until = time.monotonic() + 60
-        while not waiting.exists() and time.monotonic() < until:
-            time.sleep(0.05)
-        session.send_signal(by)
-        said = session.communicate(timeout=60)[0]
+    said = ended_by(suite, by, "--metal-json=out.json")
     found = written(suite)
     assert [row.workload.name for row in found.results] == ["a"], said
     assert found.session.state == state

@@ -140,6 +140,28 @@ def replayed(name: str = "ranker", verdict: str = "slower", change: float = 0.12
     return measured(name, verdict, change, **{**fields, **more})
 
 
+def sped(**more) -> document.Speedup:
+    """A speedup that shrank from 4 to 3, and does not keep its promise."""
+    fields = {
+        "nodeid": "t.py::t",
+        "id": "a over b",
+        "of": workload("net", "gpu"),
+        "over": workload("net", "cpu"),
+        "verdict": "slower",
+        "asked": asked(),
+        "commands": document.Commands(repeat="pytest t.py"),
+        "at_least": 4.0,
+        "promise": "slower",
+        "parity": "checked",
+        "ratio": document.Ratio(value=3.0, low=2.8, high=3.2, confidence=0.95),
+        "of_seconds": 0.1,
+        "over_seconds": 0.3,
+        "pairs": [document.Pair(of=run(0.1), over=run(0.3), ratio=3.0) for _ in range(2)],
+        "judgement": judgement("slower", 1 / 3, 0.05, 0.25),
+    }
+    return document.Speedup(**{**fields, **more})
+
+
 def session(results=(), *, machine: str = "macbookpro18-3-apple-m1-pro-8p2e-16gpu-32gb", **more) -> document.Document:
     """A session with these results."""
     fields = {

@@ -10,7 +10,7 @@ import re
 
 import drawing  # noqa: F401
 import pytest
-from made_sessions import asked, entry, judgement, measured, replayed, run, session, workload
+from made_sessions import asked, entry, judgement, measured, replayed, run, session, sped
 
 from pytest_metalperf.history.trend import Change, History, Point
 from pytest_metalperf.report import document, html
@@ -126,25 +126,7 @@ def test_whole_runs_in_turn_are_compared_as_wholes():
 
 
 def test_a_speedup_that_shrank_is_to_the_right():
-    pair = document.Pair(of=run(0.1), over=run(0.3), ratio=3.0)
-    both = document.Speedup(
-        nodeid="t.py::t",
-        id="a over b",
-        of=workload("net", "gpu"),
-        over=workload("net", "cpu"),
-        verdict="slower",
-        asked=asked(),
-        commands=document.Commands(repeat="pytest t.py"),
-        at_least=4.0,
-        promise="slower",
-        parity="checked",
-        ratio=document.Ratio(value=3.0, low=2.8, high=3.2, confidence=0.95),
-        of_seconds=0.1,
-        over_seconds=0.3,
-        pairs=[pair, pair],
-        judgement=judgement("slower", 1 / 3, 0.05, 0.25),
-    )
-    (one,) = rows([session([both])], TODAY)
+    (one,) = rows([session([sped()])], TODAY)
     assert one.now == "3x (2.8 to 3.2)"
     assert one.baseline == "4x"
     assert one.change.startswith("-25.0 % (")
@@ -215,17 +197,7 @@ def test_devices_and_machines_stand_side_by_side():
 
 
 def test_a_bar_says_that_parity_was_checked():
-    checked = document.Speedup(
-        nodeid="t",
-        id="i",
-        of=workload("net", "gpu"),
-        over=workload("net", "cpu"),
-        verdict="",
-        asked=asked(),
-        commands=document.Commands(repeat=""),
-        parity="checked",
-    )
-    (panel,) = views.side_by_side([session([measured("net"), measured("net", seconds=0.02, device="gpu"), checked])])
+    (panel,) = views.side_by_side([session([measured("net"), measured("net", seconds=0.02, device="gpu"), sped()])])
     assert [one["text"] for one in panel.chart.data["bars"]] == ["0.02000 s, computes the same", "0.1000 s"]
 
 
@@ -404,13 +376,7 @@ def whole_session() -> dict:
         name="memory", unit="B", tolerance=0.05, verdict="more", worse=True, now=2e9, now_low=1e9, now_high=3e9,
         baseline=1e9, change=1.0, change_low=0.9, change_high=1.1, visible=0.1, runs=3, reason="x",
     )  # fmt: skip
-    pair = document.Pair(of=run(0.1), over=run(0.3), ratio=3.0)
-    both = document.Speedup(
-        nodeid="t.py::t", id="a over b", of=workload("net", "gpu"), over=workload("net", "cpu"), verdict="slower",
-        asked=asked(), commands=document.Commands(repeat="pytest t.py"), at_least=4.0, promise="slower", parity="checked",
-        ratio=document.Ratio(value=3.0, low=2.8, high=3.2, confidence=0.95), of_seconds=0.1, over_seconds=0.3,
-        of_peak_memory_bytes=1e9, of_joules=2.0, pairs=[pair], judgement=judgement("slower", 0.3, 0.05, 0.25),
-    )  # fmt: skip
+    both = sped(of_peak_memory_bytes=1e9, of_joules=2.0)
     long = document.Sustained(first=0.1, last=0.121, ratio=1.21, low=1.1, high=1.3, stretch=60.0)
     sizes = [measured("net", "recorded", None, axes={"batch_size": size}, nodeid=str(size)) for size in (32, 64, 128)]
     found = session(

@@ -19,7 +19,6 @@ from .row import (
     change_of,
     commands_of,
     counters_of,
-    device_of,
     figures_of,
     key_of,
     known,
@@ -66,7 +65,7 @@ def of_measurement(
         worse=verdict in ("slower", "error"),
         name=one_line(workload.id),
         label=one_line(label),
-        device=one_line(device_of(workload)),
+        device=one_line(words.place(workload.device, workload.backend)),
         session=name,
         now=now,
         baseline=then,
@@ -119,7 +118,7 @@ def _facts(
     if judged is not None:
         found += _compared(result, judged)
     elif result.seconds_per_batch is not None:
-        found.append(("now", f"{words.seconds(result.seconds_per_batch)} s/batch, {_runs(result.runs)}"))
+        found.append(("now", f"{words.seconds(result.seconds_per_batch)} s/batch, {_runs(result)}"))
     age = None if result.baseline is None else age_of(result.baseline, today)
     if age is not None:
         found.append(("age of the baseline", words.plural(age, "day")))
@@ -143,12 +142,8 @@ def _facts(
     return [(term, whole_text(text)) for term, text in found if text]
 
 
-def _runs(runs: Sequence[document.Run]) -> str:
-    if not runs:
-        return "no runs"
-    batches = sorted({len(run.samples) * run.batches_per_block for run in runs})
-    span = f"{batches[0]}" if len(batches) == 1 else f"{batches[0]} to {batches[-1]}"
-    return f"{words.plural(len(runs), 'run')} of {span} batches"
+def _runs(result: document.Measurement) -> str:
+    return words.runs([len(run.samples) * run.batches_per_block for run in result.runs])
 
 
 def _compared(result: document.Measurement, judged: document.Judgement) -> list[tuple[str, str]]:
@@ -167,7 +162,7 @@ def _compared(result: document.Measurement, judged: document.Judgement) -> list[
             found.append(("pairs", reference.apart))
     else:
         interval = f"95 % interval {words.seconds(judged.now_low)} to {words.seconds(judged.now_high)}"
-        found.append(("now", f"{now} s/batch, {_runs(result.runs)}, {interval}"))
+        found.append(("now", f"{now} s/batch, {_runs(result)}, {interval}"))
         if entry is not None:
             found.append(("baseline", f"{then} s/batch, {words.provenance(entry.runs)}"))
         found.append(("change", change_of(judged)))

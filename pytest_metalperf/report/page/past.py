@@ -8,10 +8,11 @@ from pathlib import Path
 from ...history.change_points import NoRuptures
 from ...history.store import Store
 from ...history.trend import History, history
+from ...history.words import change as described
 from ...worker.clock import RealTime
 from .. import document, words
 from ..markdown import one_line
-from .row import Chart, with_interval
+from .row import Chart
 
 MOST_POINTS = 200
 """Of one workload: the newest, which are what a person looks at."""
@@ -80,9 +81,6 @@ def facts_of(found: History) -> list[tuple[str, str]]:
     """Where it changed, the last first."""
     told = []
     for change in reversed(found.changes):
-        before, after = found.points[change.before], found.points[change.after]
-        size = with_interval(change.change, change.change_low, change.change_high)
-        between = f"{before.revision} ({before.started[:10]}) and {after.revision} ({after.started[:10]})"
         differs = "; ".join(change.differs) or "nothing that is known"
-        told.append(f"{size} between {between}: {differs}")
+        told.append(f"{described(found, change)}: {differs}")
     return [("history", "\n".join(map(one_line, told)))] if told else []

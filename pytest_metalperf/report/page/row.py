@@ -107,19 +107,11 @@ def key_of(*parts: str) -> str:
     return "row-" + hashlib.sha256("\0".join(parts).encode("utf-8", "backslashreplace")).hexdigest()[:10]
 
 
-def device_of(workload: document.Workload) -> str:
-    """`gpu`, or `gpu:torch` where the backend is not TensorFlow."""
-    return workload.device if workload.backend in ("", "tensorflow") else f"{workload.device}:{workload.backend}"
-
-
 def with_interval(change: float | None, low: float | None = None, high: float | None = None) -> str:
     """`+8.3 % (+6.1 % to +10.4 %)`, as far as it is known."""
     if change is None:
         return "-"
-    interval = (
-        "" if low is None or high is None else f" ({words.percent(low, sign=True)} to {words.percent(high, sign=True)})"
-    )
-    return words.percent(change, sign=True) + interval
+    return words.percent(change, sign=True) if low is None or high is None else words.changed(change, low, high)
 
 
 def change_of(judgement: document.Judgement) -> str:

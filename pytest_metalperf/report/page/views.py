@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import document, words
 from ..markdown import one_line
+from ..sweeps import how
 from .row import WORDS, Chart, Row, age_of
 from .rows import session_names
 
@@ -190,7 +191,7 @@ def _sweep(name: str, group: Mapping[int, document.Measurement]) -> Panel:
         one = group[size]
         state = "best" if size == best else "knee" if size == knee else "fits"
         if size not in speeds:
-            state = "did not fit" if "ran out of memory" in one.error else "error"
+            state = how(one.error)
         memory = one.peak_memory_bytes
         data.append(
             {

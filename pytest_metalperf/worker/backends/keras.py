@@ -10,6 +10,7 @@ import re
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from ..loop import Trainable
@@ -17,6 +18,7 @@ from ..problems import Problem, first_line, out_of_memory, user_traceback
 from ..values import Reported, checked
 from . import PRECISIONS, remat
 from .framework import Framework, shape_of
+from .plain import replaced
 from .steps import SCALES
 
 AHEAD = 2
@@ -382,20 +384,13 @@ def loss_of(model: Any, batch: Batch) -> Any:
     return compute(x=x, y=y, y_pred=outputs, sample_weight=weight, training=True)
 
 
-@contextlib.contextmanager
-def _nothing_dropped(model: Any) -> Iterator[None]:
+def _nothing_dropped(model: Any) -> AbstractContextManager[None]:
     """Dropout off while it lasts: no two devices draw alike."""
     found = []
     for layer in model._flatten_layers():
         if DROPPING.search(type(layer).__name__):
             found += [(layer, key, value) for key in DROPPED if (value := getattr(layer, key, None))]
-    try:
-        for layer, key, _ in found:
-            setattr(layer, key, 0.0)
-        yield
-    finally:
-        for layer, key, value in found:
-            setattr(layer, key, value)
+    return replaced(found, 0.0)
 
 
 def _is_a_stream(part: Any, keras: Any) -> bool:

@@ -7,7 +7,6 @@ import io
 import math
 import platform
 import re
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -16,11 +15,12 @@ from ..fingerprint import facts
 from ..imported import when_imported
 from ..lazy import arrays_of
 from ..loop import Trainable
-from ..problems import Problem, first_line
+from ..problems import Problem
 from ..step import Step
-from ..values import numbers, reported
+from ..values import reported
 from . import process_peak_memory, steps
-from .framework import Framework, named, shape_of
+from .framework import Framework, named
+from .plain import called, checksum_of, examples_in, four_parts, placed, replaced
 from .steps import AXES
 
 _OPERATION = re.compile(r'\[label ="([^"]+)", shape=rectangle\]')
@@ -186,24 +186,11 @@ class Mlx(Framework):
         return facts(operations=operations, parameters=trainable.parameters)
 
     def of_shorthand(self, built: Any, name: str, axes: Mapping[str, Any]) -> Trainable | None:
-        if not (isinstance(built, tuple) and len(built) == 4 and isinstance(built[0], self.nn.Module)):
+        parts = four_parts(built, name, self.nn.Module, self.optimizers.Optimizer, self.shorthand)
+        if parts is None:
             return None
-        module, optimizer, loss_fn, batch = built
-        if not (
-            isinstance(optimizer, self.optimizers.Optimizer)
-            and callable(loss_fn)
-            and isinstance(batch, (tuple, list))
-            and len(batch) == 2
-        ):
-            raise Problem(
-                "builder",
-                f"the builder of {name} returned {shape_of(built)}, whose parts are not a module, its optimizer, a loss and a"
-                f" batch of two: `{self.shorthand}`",
-            )
-        try:
-            x, y = (self.utils.tree_map(self._there, part) for part in batch)
-        except Exception as error:
-            raise Problem("builder", f"the batch of {name} cannot be put on the device: {first_line(error)}") from error
+        module, optimizer, loss_fn, batch = parts
+        x, y = placed(batch, name, lambda both: [self.utils.tree_map(self._there, part) for part in both])
         plain = _Plain(self, module, optimizer, loss_fn, x, y, bool(axes.get("jit_compile", False)))
         shown = Step(plain.run, parameters=module, examples=plain.examples, loss_and_gradient=plain.loss_and_gradient)
         trainable = super().of_step(shown, name, axes)
@@ -239,7 +226,7 @@ class _Plain:
         takes_model = _required(loss_fn) == 3
 
         def loss_of(module: Any, x: Any, y: Any) -> Any:
-            return loss_fn(module, x, y) if takes_model else loss_fn(_called(module, x), y)
+            return loss_fn(module, x, y) if takes_model else loss_fn(called(module, x), y)
 
         self._gradient = nn.value_and_grad(module, loss_of)
 
@@ -254,8 +241,7 @@ class _Plain:
         mx.eval(self._state, x, y)
         self._plain = update
         self._update = mx.compile(update, inputs=self._state, outputs=self._state) if compiled else update
-        sizes = [leaf.shape[0] for _, leaf in reported(x) if getattr(leaf, "shape", ())]
-        self.examples = int(sizes[0]) if sizes else None
+        self.examples = examples_in(x)
 
     def run(self) -> Any:
         """A step with what it computes, as a training loop of MLX asks for it."""
@@ -265,17 +251,12 @@ class _Plain:
 
     def loss_and_gradient(self) -> tuple[Any, float]:
         backend, module = self._backend, self._module
-        dropping = [(part, part._p_1) for part in module.modules() if hasattr(part, "_p_1")]
+        dropping = [(part, "_p_1", part._p_1) for part in module.modules() if hasattr(part, "_p_1")]
         kept = module.parameters()
-        try:
-            for part, _ in dropping:
-                part._p_1 = 1.0
+        with replaced(dropping, 1.0):
             loss, gradients = self._gradient(module, *self._batch)
             flat = [array for _, array in backend.utils.tree_flatten(gradients)]
             squares = sum(float(array.astype(backend.mx.float32).square().sum().item()) for array in flat)
-        finally:
-            for part, kept_share in dropping:
-                part._p_1 = kept_share
         module.update(kept)  # it is no training: moving averages stay
         return loss, math.sqrt(squares)
 
@@ -290,14 +271,7 @@ class _Plain:
         return facts(operations=operations, parameters=parameters)
 
     def batch_checksum(self) -> int:
-        arrays = (numbers(leaf, math.inf) for _, leaf in reported(self._batch))
-        return zlib.adler32(b"".join(array.tobytes() for array in arrays if array is not None))
-
-
-def _called(module: Any, x: Any) -> Any:
-    if isinstance(x, Mapping):
-        return module(**x)
-    return module(*x) if isinstance(x, (tuple, list)) else module(x)
+        return checksum_of(self._batch)
 
 
 def _required(function: Callable[..., Any]) -> int:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import platform
 import re
 import warnings
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 from ..fingerprint import facts
 from ..loop import Trainable
-from ..problems import Problem, first_line
 from ..step import Step
-from ..values import numbers, reported
+from ..values import reported
 from . import PRECISIONS, process_peak_memory, steps
-from .framework import Framework, named, shape_of
+from .framework import Framework, named
+from .plain import called, checksum_of, examples_in, four_parts, placed, replaced
 from .steps import AXES, SCALES
 
 _FALLBACK = re.compile(r"The operator '(?:aten::)?([^']+)' is not currently supported on the MPS backend")
@@ -212,22 +210,11 @@ class Torch(Framework):
         return trainable
 
     def of_shorthand(self, built: Any, name: str, axes: Mapping[str, Any]) -> Trainable | None:
-        torch = self.torch
-        if not (isinstance(built, tuple) and len(built) == 4 and isinstance(built[0], torch.nn.Module)):
+        parts = four_parts(built, name, self.torch.nn.Module, self.torch.optim.Optimizer, self.shorthand)
+        if parts is None:
             return None
-        module, optimizer, loss_fn, batch = built
-        if not (
-            isinstance(optimizer, torch.optim.Optimizer)
-            and callable(loss_fn)
-            and isinstance(batch, (tuple, list))
-            and len(batch) == 2
-        ):
-            raise Problem(
-                "builder",
-                f"the builder of {name} returned {shape_of(built)}, whose parts are not a module, its optimizer, a loss and a"
-                f" batch of two: `{self.shorthand}`",
-            )
-        plain = _Plain(self, module, optimizer, loss_fn, self._there(batch, name), axes)
+        module, optimizer, loss_fn, batch = parts
+        plain = _Plain(self, module, optimizer, loss_fn, placed(batch, name, self._there), axes)
         trainable = self.of_step(
             Step(plain.run, parameters=module, loss_and_gradient=plain.loss_and_gradient, examples=plain.examples),
             name,
@@ -240,17 +227,14 @@ class Torch(Framework):
             trainable.work = lambda: facts(parameters=trainable.parameters)
         return trainable
 
-    def _there(self, batch: Any, name: str) -> Any:
+    def _there(self, batch: Any) -> Any:
         """A copy of the batch's arrays on the device; what is no array stays as it is."""
         from torch.utils import _pytree as pytree
 
         def there(leaf: Any) -> Any:
             return self.to_device(leaf) if hasattr(leaf, "__array__") else leaf
 
-        try:
-            return pytree.tree_map(there, tuple(batch))
-        except Exception as error:
-            raise Problem("builder", f"the batch of {name} cannot be put on the device: {first_line(error)}") from error
+        return pytree.tree_map(there, tuple(batch))
 
     def peak_memory(self) -> int | None:
         """CUDA's allocator tells its peak. What Metal allocates is in the process: Apple's memory is one."""
@@ -277,8 +261,7 @@ class _Plain:
         self._scaler = torch.amp.GradScaler(kind) if scales else None
         self.compiled = bool(axes.get("jit_compile", False))
         self._forward = torch.compile(module) if self.compiled else module
-        sizes = [leaf.shape[0] for _, leaf in reported(self._x) if getattr(leaf, "shape", ())]
-        self.examples = int(sizes[0]) if sizes else None
+        self.examples = examples_in(self._x)
 
     def run(self) -> Any:
         self._optimizer.zero_grad()
@@ -294,11 +277,7 @@ class _Plain:
 
     def _loss(self, forward: Any) -> Any:
         with nullcontext() if self._dtype is None else self._torch.autocast(self._kind, dtype=self._dtype):
-            if isinstance(self._x, Mapping):
-                outputs = forward(**self._x)
-            else:
-                outputs = forward(*self._x) if isinstance(self._x, (tuple, list)) else forward(self._x)
-            return self._loss_fn(outputs, self._y)
+            return self._loss_fn(called(forward, self._x), self._y)
 
     def loss_and_gradient(self) -> tuple[Any, float]:
         torch, module = self._torch, self._module
@@ -318,12 +297,10 @@ class _Plain:
         return loss.detach() if loss is not None else math.nan, math.sqrt(squares) / scale
 
     def batch_checksum(self) -> int:
-        arrays = (numbers(leaf, math.inf) for _, leaf in reported((self._x, self._y)))
-        return zlib.adler32(b"".join(array.tobytes() for array in arrays if array is not None))
+        return checksum_of((self._x, self._y))
 
 
-@contextlib.contextmanager
-def _nothing_dropped(module: Any) -> Iterator[None]:
+def _nothing_dropped(module: Any) -> AbstractContextManager[None]:
     """Dropout off while it lasts: no two devices draw alike."""
     found = [
         (part, key, value)
@@ -331,13 +308,7 @@ def _nothing_dropped(module: Any) -> Iterator[None]:
         for key in ("p", "dropout", "dropout_p")
         if isinstance(value := getattr(part, key, None), float) and ("Dropout" in type(part).__name__ or key != "p")
     ]
-    try:
-        for part, key, _ in found:
-            setattr(part, key, 0.0)
-        yield
-    finally:
-        for part, key, value in found:
-            setattr(part, key, value)
+    return replaced(found, 0.0)
 
 
 def convolution_backward_flop(
