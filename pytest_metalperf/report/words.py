@@ -146,7 +146,7 @@ def runs_in_turn(why: str) -> str:
 
 def refused(why: str) -> str:
     """What a recording is told that would store a state which a person can remove."""
-    return f"not recorded, and nothing stored: {why}; remove that, or record it all the same with --metal-force"
+    return f"not recorded, and nothing stored: {why}; record when that is over, or all the same with --metal-force"
 
 
 def inconclusive(measurement: Measurement, command: str) -> str:

@@ -110,14 +110,16 @@ def _worse(key: str, one: object, other: object) -> object:
 
 def load(runs: Sequence[Ran], device: str) -> str:
     """What took time from these runs; empty if nothing did. Another process on the GPU may do nothing there."""
-    found = [spoil for run in runs for spoil in spoils(run.conditions, device) if spoil.passing]
+    found = [spoil for spoil in _worst(runs, device) if spoil.passing]
     return _clauses([spoil for spoil in found if spoil.condition != "gpu_processes"])
 
 
 def under_load(runs: Sequence[Ran], device: str) -> str:
     """What took time from more than half of these runs; empty where most had none of it."""
     touched = [run for run in runs if load([run], device)]
-    return f"{load(touched, device)} (in {len(touched)} of {len(runs)} runs)" if len(touched) > MOST * len(runs) else ""
+    if len(touched) <= MOST * len(runs):
+        return ""
+    return f"{load(touched, device)} (at worst; in {len(touched)} of {len(runs)} runs)"
 
 
 def least_loaded(runs: Sequence[AnyRun], device: str, count: int) -> list[AnyRun]:
@@ -128,7 +130,13 @@ def least_loaded(runs: Sequence[AnyRun], device: str, count: int) -> list[AnyRun
 
 def refusal(runs: Sequence[Ran], device: str) -> str:
     """Why runs are not stored: what a person can remove; empty if there is nothing."""
-    return _clauses([spoil for run in runs for spoil in spoils(run.conditions, device) if spoil.removable])
+    return _clauses([spoil for spoil in _worst(runs, device) if spoil.removable])
+
+
+def _worst(runs: Sequence[Ran], device: str) -> list[Spoil]:
+    """What spoils any of these runs, each condition once, with the figure of the run that had most of it."""
+    spoiled = [run for run in runs if spoils(run.conditions, device)]
+    return spoils(of_pair(*((device, run.conditions) for run in spoiled)), device)
 
 
 def _clauses(found: Sequence[Spoil]) -> str:

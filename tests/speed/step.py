@@ -11,12 +11,11 @@ can differ in.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import random
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
+
+from ways import compared, in_turn, timed
 
 from pytest_metalperf.worker.backends import BACKENDS
 from pytest_metalperf.worker.loop import run_block
@@ -25,8 +24,6 @@ from pytest_metalperf.worker.sources import load
 
 OURS, FIT, KERAS, HAND, AGAIN = "ours", "fit", "Keras' train_step", "by hand", "by hand again"
 RATIOS = (OURS, FIT), (OURS, KERAS), (OURS, HAND), (KERAS, HAND), (AGAIN, HAND)
-LEAST_SECONDS = 0.25
-"""Of one turn."""
 
 
 def fit(backend: Any, model: Any, batch: Any) -> Callable[[int], float]:
@@ -78,19 +75,6 @@ def train_step(backend: Any, model: Any, batch: Any) -> Callable[[int], float]:
 def by_hand(backend: Any, model: Any, batch: Any) -> Callable[[int], float]:
     """Seconds per batch of the loop that the framework's guide writes."""
     return timed(*{"tensorflow": _tensorflow, "torch": _torch, "jax": _jax}[backend.framework](backend, model, batch))
-
-
-def timed(step: Callable[[], Any], value: Callable[[Any], float]) -> Callable[[int], float]:
-    """Seconds per step, until the last one's loss is known."""
-
-    def seconds(steps: int) -> float:
-        start = time.perf_counter()
-        for _ in range(steps):
-            loss = step()
-        value(loss)
-        return (time.perf_counter() - start) / steps
-
-    return seconds
 
 
 def _tensorflow(backend: Any, model: Any, batch: Any) -> tuple[Callable[[], Any], Callable[[Any], float]]:
@@ -176,14 +160,7 @@ def measured(asked: argparse.Namespace, ours_last: bool) -> list[dict[str, float
     if asked.backend == "jax":
         del makers[KERAS]
     ways = {name: makers[name]() for name in (list(makers)[::-1] if ours_last else makers)}
-    for seconds in ways.values():  # trace, compile, and bring clocks up
-        seconds(2)
-    steps = max(3, round(LEAST_SECONDS / max(ways[OURS](5), 1e-4)))
-    rounds: list[dict[str, float]] = []
-    dice = random.Random(0)
-    for _ in range(asked.rounds):
-        rounds.append({name: ways[name](steps) for name in dice.sample(list(ways), len(ways))})
-    return rounds
+    return in_turn(ways, OURS, asked.rounds)
 
 
 def axes_of(asked: argparse.Namespace) -> dict[str, Any]:
@@ -207,24 +184,7 @@ def main() -> None:
 
     axes = axes_of(asked)
     place = f"{asked.model}[{axes['image_size']}px,b{axes['batch_size']}]@{asked.device}:{asked.backend}"
-    medians: dict[tuple[str, str], list[float]] = {}
-    for process in range(asked.processes):
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            rounds = pool.apply(measured, (asked, process % 2 == 1))
-        milliseconds = {name: 1000 * statistics.median(one[name] for one in rounds) for name in rounds[0]}
-        print(f"{place}: " + ", ".join(f"{name} {value:.3f} ms" for name, value in milliseconds.items()))
-        for pair in RATIOS:
-            if set(pair) <= set(milliseconds):
-                low, middle, high = statistics.quantiles([one[pair[0]] / one[pair[1]] for one in rounds], n=4)
-                medians.setdefault(pair, []).append(middle)
-                print(
-                    f"{place}: {' / '.join(pair)} {middle:.4f} (quartiles of the rounds {low:.4f} to {high:.4f})",
-                    flush=True,
-                )
-    for pair, each in medians.items():
-        error = statistics.stdev(each) / len(each) ** 0.5 if len(each) > 1 else float("nan")
-        known = f"{statistics.fmean(each):.4f} +- {error:.4f} (standard error over {len(each)} processes)"
-        print(f"{place}: {' / '.join(pair)}: {known}")
+    compared(place, measured, asked, RATIOS)
 
 
 if __name__ == "__main__":

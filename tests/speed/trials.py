@@ -29,10 +29,13 @@ STORED_RUNS = 3  # of a session
 
 def runs(fleet: Fleet, asked: argparse.Namespace, depth: int, side: int) -> Iterator[Run]:
     """Fresh runs, prepared side by side, for as long as they are asked for."""
-    file = str(Path(__file__).with_name("dense.py"))
-    source = {"kind": "import", "module": "dense", "file": file, "name": "dense", "root": str(Path(file).parent)}
-    axes = {"depth": depth, "width": asked.width, "batch_size": asked.width}
-    workload = Workload("dense", asked.device, asked.backend, axes, source)
+    module, function = ("dense", "dense") if asked.how == "keras" else ("layers", f"{asked.backend}_layers")
+    file = str(Path(__file__).with_name(f"{module}.py"))
+    source = {"kind": "import", "module": module, "file": file, "name": function, "root": str(Path(file).parent)}
+    axes: dict[str, object] = {"depth": depth, "width": asked.width, "batch_size": asked.width}
+    if asked.how != "keras":
+        axes["how"] = asked.how
+    workload = Workload(module, asked.device, asked.backend, axes, source)
     return fresh_runs(fleet, Request(workload, asked.backend), Plan(10, 3), side)
 
 
@@ -41,6 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backend", default="torch")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--how", default="keras", choices=("keras", "shorthand", "step"), help="who writes the step")
     parser.add_argument("--width", type=int, default=4096)
     parser.add_argument("--side", type=int, default=4, help="workers that prepare side by side")
     parser.add_argument("--sessions", type=int, default=3)
@@ -82,8 +86,10 @@ def main() -> None:
             )
             print(f"  {' '.join(measured)} ms", flush=True)
         mean = statistics.fmean(seen)
-        print(f"{asked.device}:{asked.backend}: {1000 * mean:.3f} ms a batch; {len(seen)} runs of unchanged code differ by"
-              f" {100 * statistics.stdev(seen) / mean:.2f} % (sd)")  # fmt: skip
+        print(
+            f"{asked.device}:{asked.backend}, {asked.how}: {1000 * mean:.3f} ms a batch; {len(seen)} runs of unchanged code"
+            f" differ by {100 * statistics.stdev(seen) / mean:.2f} % (sd)"
+        )
     finally:
         fleet.close()
 
