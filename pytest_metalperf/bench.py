@@ -242,7 +242,7 @@ class MetalSpeedup(_OfTest):
         *,
         at_least: float | None = None,
         of: Mapping[str, Any] | None = None,
-        over: Mapping[str, Any] | None = None,
+        over: Mapping[str, Any] | str | Callable[..., Any] | None = None,
         name: str | None = None,
         device: str | None = None,
         backend: str | None = None,
@@ -251,15 +251,16 @@ class MetalSpeedup(_OfTest):
     ) -> Speedup:
         """Compare variant `of` with variant `over`: by default the GPU with the CPU.
 
-        Where both have the same data they must first agree on loss and gradient norm from the same weights. A ratio that
-        is stored for this machine must not shrink, whatever was promised.
+        Where both have the same data they must first agree on loss and gradient norm from the same weights. Two models
+        must begin with the same ones by themselves. A ratio that is stored for this machine must not shrink, whatever
+        was promised.
 
         Args:
             model: as for `metal_bench`.
             at_least: the promised ratio of seconds, over / of; None measures without a promise.
             of: axes (and `device`, `backend`) of the variant that should be faster.
-            over: those of the other.
-            name: as for `metal_bench`.
+            over: those of the other; or another model in the place of `model`, by its name or its function.
+            name: as for `metal_bench`; that of `model`.
             device: of both variants, where they do not name one.
             backend: of both variants, where they do not name one.
             parity: False compares times alone, of variants that need not compute the same.
@@ -279,11 +280,11 @@ class MetalSpeedup(_OfTest):
             raise Broken(f"metal_speedup has no {', '.join(without)}: ask metal_bench for it", pytrace=False)
         backend = backend or self._test.backend
         try:
-            two = variants(of, over, device=device, backend=backend, axes=axes, at_least=at_least)
+            two = variants(model, of, over, device=device, backend=backend, axes=axes, at_least=at_least)
             faster, slower = (
                 self._session.workload(
-                    model,
-                    name=name,
+                    v.model,
+                    name=name if v.model is model else None,
                     device=v.device,
                     backend=v.backend,
                     axes=v.axes,

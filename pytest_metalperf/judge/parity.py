@@ -22,6 +22,7 @@ class StepValues(NamedTuple):
     gradient_norm: float
     batch: int | None = None  # a checksum of its data; None where nobody can look
     drawn: bool = False  # whether the same variant computed something else the next time
+    weights: int | None = None  # what the same weights have in common; None where nobody can look
 
 
 def other_work(of: Workload, over: Workload) -> list[str]:

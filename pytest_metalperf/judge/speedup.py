@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 CHECKED, NOT_WANTED = "checked", "not wanted"
 SMALLEST_RISK = 2.0**-50
 """Of one look of very many: below it a level of confidence would round to certainty, which no interval has."""
+Model = str | Callable[..., Any]
+"""By name, or the function that builds it."""
 Measure = Callable[[int], None]
 Judge = Callable[[Sequence[PairFigure]], "Judgement"]
 
@@ -42,37 +44,43 @@ Judge = Callable[[Sequence[PairFigure]], "Judgement"]
 class Variant:
     """One variant of a comparison."""
 
+    model: Model
     device: str
     backend: str
     axes: Mapping[str, Any]
 
 
 def variants(
+    model: Model,
     of: Mapping[str, Any] | None,
-    over: Mapping[str, Any] | None,
+    over: Mapping[str, Any] | Model | None,
     *,
     device: str | None,
     backend: str,
     axes: Mapping[str, Any],
     at_least: object,
 ) -> tuple[Variant, Variant]:
-    """The two sides: by default the GPU over the CPU; else both on `device`, each with its own axes.
+    """The two sides: by default the GPU over the CPU; else both on `device`, each with its own axes, or its own model.
 
     Raises:
-        WorkloadError: for an `at_least` that is no ratio, or sides that are no mappings.
+        WorkloadError: for an `at_least` that is no ratio, or sides that are neither mappings nor models.
     """
     if at_least is not None and (
         isinstance(at_least, (bool, str)) or not isinstance(at_least, (int, float)) or not 0 < at_least < math.inf
     ):
         raise WorkloadError(f"at_least is a ratio such as 3.0 (three times as fast), got {at_least!r}")
-    for variant, given in (("of", of), ("over", over)):
-        if given is not None and not isinstance(given, Mapping):
-            raise WorkloadError(f"{variant} is a dict of axes such as {{'precision': 'mixed_float16'}}, got {given!r}")
+    other = over if isinstance(over, str) or callable(over) else None
     both = []
-    for given, device_name in ((of, "gpu"), (over, "cpu")):
+    for variant, given, default in (("of", of, "gpu"), ("over", {} if other is not None else over, "cpu")):
+        if given is not None and not isinstance(given, Mapping):
+            more = ", or another model" if variant == "over" else ""
+            raise WorkloadError(
+                f"{variant} is a dict of axes such as {{'precision': 'mixed_float16'}}{more}, got {given!r}"
+            )
         own = dict(given or {})
-        where = own.pop("device", None) or device or ("gpu" if of or over else device_name)
-        both.append(Variant(str(where), str(own.pop("backend", backend)), {**axes, **own}))
+        where = own.pop("device", None) or device or ("gpu" if of or over else default)
+        trained = model if other is None or variant == "of" else other
+        both.append(Variant(trained, str(where), str(own.pop("backend", backend)), {**axes, **own}))
     return both[0], both[1]
 
 
@@ -237,24 +245,27 @@ def _check_parity(
 ) -> None:
     """Ask both sides, over and of, for loss and gradient from the weights of the first.
 
+    Weights of another builder's lie elsewhere in its model: there both sides begin with their own, which have to be the same.
+
     Raises:
         WorkerError: when they differ, or one cannot say.
     """
     fleet, (over, of) = session.fleet, workers
     name = f"pytest-metalperf-{uuid.uuid4().hex}.npz"  # elsewhere it lies where temporary files of that machine do
     file = str(fleet.folder / name) if fleet.local else name
+    handed = file if speedup.same_builder else ""
     try:
-        over.ask("parity", load="", save=file)
+        over.ask("parity", load="", save=handed)
         fleet.wait([over], progress, plan.timeout)
         first = _step_values(over.results)
         if first is None or first.drawn:
             return
-        of.ask("parity", load=file, save="")
+        of.ask("parity", load=handed, save="")
         fleet.wait([of], progress, plan.timeout)
     finally:
         (fleet.folder / name).unlink(missing_ok=True)
     expected, computed = _step_values(over.results), _step_values(of.results)
-    if expected is None or computed is None or expected.batch != computed.batch:
+    if expected is None or computed is None or computed.drawn or _begin_otherwise(speedup, expected, computed):
         return
     if wrong := mismatch(speedup.of, speedup.over, computed, expected):
         raise WorkerError("parity", wrong)
@@ -265,16 +276,26 @@ def _step_values(answers: Mapping[str, Mapping[str, Any]]) -> StepValues | None:
     loss, norm = answer.get("loss"), answer.get("gradient_norm")
     if loss is None or norm is None:
         return None
-    return StepValues(loss, norm, answer.get("batch"), bool(answer.get("drawn")))
+    return StepValues(loss, norm, answer.get("batch"), bool(answer.get("drawn")), answer.get("weights"))
 
 
 def _parity(speedup: Speedup, over: Turns, of: Turns) -> str:
     """`checked`, or why it was not: a pair that did not agree has not been measured."""
+    both = []
     for workload, variant in ((speedup.over, over), (speedup.of, of)):
         values = _step_values(variant.answers)
         if values is None:
             return speedups.no_model(workload.id)
         if values.drawn:
             return speedups.DRAWN
-    batches = {values.batch for variant in (over, of) if (values := _step_values(variant.answers)) is not None}
-    return CHECKED if len(batches) == 1 else speedups.OTHER_DATA
+        both.append(values)
+    return _begin_otherwise(speedup, *both) or CHECKED
+
+
+def _begin_otherwise(speedup: Speedup, expected: StepValues, computed: StepValues) -> str:
+    """Why their loss may differ though both compute the same: they begin with other data, or weights; empty where they do not."""
+    if len({expected.batch, computed.batch} - {None}) > 1:
+        return speedups.OTHER_DATA
+    if not speedup.same_builder and (expected.weights is None or expected.weights != computed.weights):
+        return speedups.OTHER_WEIGHTS
+    return ""

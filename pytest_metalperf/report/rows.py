@@ -172,11 +172,10 @@ def _is_long(result: Measurement) -> bool:
 
 def _of_speedup(result: Speedup) -> Row:
     verdict, total = _verdict(result), speedups.creep(result)
-    over = [w for w in (result.over.device,) if w != result.of.device] or [_difference(result)]
     return Row(
         result,
         None,
-        label=f"{result.of.label} over {over[0]}",
+        label=f"{result.of.label} over {_other_side(result)}",
         device=result.of.device,
         now=f"{result.value:.3g}x" if result.ratio else "-",
         baseline=speedups.compared_with(result),
@@ -201,6 +200,14 @@ def _figures_of_speedup(result: Speedup) -> Figures:
         -speedups.shrunk(judgement.smallest_visible),
         _weight(judgement.change, judgement.smallest_visible),
     )
+
+
+def _other_side(speedup: Speedup) -> str:
+    """What `over` is, as far as it is not what `of` is."""
+    device = speedup.over.device if speedup.over.device != speedup.of.device else ""
+    if speedup.over.name != speedup.of.name:
+        return f"{speedup.over.name}@{device}" if device else speedup.over.name
+    return device or _difference(speedup)
 
 
 def _difference(speedup: Speedup) -> str:

@@ -194,6 +194,12 @@ OTHER_DATA = "its builder makes other data on each side, and so another loss: dr
 """Why parity cannot be asked for where a framework drew the batch."""
 
 
+OTHER_WEIGHTS = (
+    "the two builders begin with other weights, and so with another loss: draw them with NumPy from a fixed seed"
+)
+"""Why parity cannot be asked for of two models, whose weights lie in other places."""
+
+
 DRAWN = "the model draws at random, so it computes something else every time; parity=False says that you know"
 """Why parity cannot be asked for of layers that draw beyond dropout, which is off."""
 

@@ -303,6 +303,11 @@ class Speedup:
         return f"{self.of.id} over {self.over.id}"
 
     @property
+    def same_builder(self) -> bool:
+        """Whether one function builds both, so that weights of one fit the other as they lie."""
+        return self.of.source == self.over.source
+
+    @property
     def device(self) -> str:
         """The one that is no CPU, where there is one: whose conditions count."""
         return self.of.device if self.of.device != "cpu" else self.over.device

@@ -42,6 +42,7 @@ class Trainable:
         loss_and_gradient: the loss of the batch and the norm of its gradient with dropout off, training nothing.
         redrawn: lets the model draw other random numbers while it lasts.
         batch_checksum: a number that two batches of the same data have in common.
+        weights_sum: a number that the same trainable weights have in common, in whatever order and layout.
         save_weights: writes all weights to a file.
         load_weights: reads them back, into a model that another device or backend holds.
         description: what it is, in words.
@@ -64,6 +65,7 @@ class Trainable:
     loss_and_gradient: Callable[[], tuple[float, float]] | None = None
     redrawn: Callable[[], AbstractContextManager[None]] | None = None
     batch_checksum: Callable[[], int] | None = None
+    weights_sum: Callable[[], int] | None = None
     save_weights: Callable[[str], None] | None = None
     load_weights: Callable[[str], None] | None = None
     description: str = ""

@@ -359,9 +359,12 @@ class Job:
             if not load and trainable.redrawn is not None:
                 with trainable.redrawn():
                     again = self._guarded(trainable.loss_and_gradient, "check of parity")
-            drawn = not all(map(partial(math.isclose, rel_tol=SAME), (loss, norm), again))
+            alike = all(map(partial(math.isclose, rel_tol=SAME), (loss, norm), again))
+            drawn = not alike and all(map(math.isfinite, (loss, norm, *again)))  # NaN is not even itself
             batch = trainable.batch_checksum() if trainable.batch_checksum is not None else None
-        return {"loss": float(loss), "gradient_norm": float(norm), "batch": batch, "drawn": drawn}
+            weights = trainable.weights_sum() if trainable.weights_sum is not None else None
+        computed = {"loss": float(loss), "gradient_norm": float(norm)}
+        return {**computed, "batch": batch, "weights": weights, "drawn": drawn}
 
     def _until_trained(self, steps: int) -> None:
         """Go on while no weight has changed: under float16 the loss scale must come down before updates count."""

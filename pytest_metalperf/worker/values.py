@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from .problems import Problem
@@ -50,6 +50,15 @@ def numbers(leaf: Any, most: float = MOST_ELEMENTS) -> Any:
         return array.astype("float32") if array.dtype.kind == "V" else array if array.dtype.kind in "biufc" else None
     except Exception:  # whatever an object of the user's raises
         return None
+
+
+def sum_of_bits(weights: Iterable[Any]) -> int:
+    """What the same float32 values have in common in whatever order, layout and framework: the sum of their bits."""
+    import numpy
+
+    arrays = (numbers(weight, math.inf) for weight in weights)
+    flat = (numpy.ascontiguousarray(array, "float32").view("uint32") for array in arrays if array is not None)
+    return sum(int(bits.sum(dtype="uint64")) for bits in flat)
 
 
 def is_finite(weight: Any) -> bool:

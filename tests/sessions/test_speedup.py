@@ -189,7 +189,7 @@ ITSELF = "metal_speedup compares fake-model[{}]@cpu:fake with itself: say what d
         ("device='cpu'", ITSELF.format("b8")),
         ("of={'depth': 2}, over={'depth': 2}, device='cpu'", ITSELF.format("b8,depth=2")),
         ("of='mixed_float16'", "of is a dict of axes such as {'precision': 'mixed_float16'}, got 'mixed_float16'"),
-        ("over=3", "over is a dict of axes such as {'precision': 'mixed_float16'}, got 3"),
+        ("over=3", "over is a dict of axes such as {'precision': 'mixed_float16'}, or another model, got 3"),
         ("of={'batch_size': 0}", "fake-model: batch_size is a whole number from 1, got 0"),
         ("of={'backend': 'nope'}", "unknown backend 'nope': there are fake, jax, mlx, tensorflow, torch"),
         ("of={3: 4}, device='cpu'", "*3*"),

@@ -195,3 +195,83 @@ def test_on_another_host_weights_go_through_its_temporary_folder(gpu, monkeypatc
     assert gpu.properties["metal_parity"] == "checked"
     assert shared(gpu).parent == Path(tempfile.gettempdir())
     assert not shared(gpu).exists()
+
+
+# two models
+
+TWO = """
+    from fake_backend import FakeModel
+
+    def plain(batch_size=8):
+        return FakeModel(0.1, batch_size)
+
+    def layered(batch_size=8):
+        return FakeModel(0.13, batch_size)
+
+    def test_it(metal_speedup):
+        metal_speedup(plain, over=layered, device="cpu", at_least=1.2)
+"""
+
+
+@pytest.fixture
+def two(gpu):
+    """Two builders that train the same, one of them slower; with the same weights unless a test plants others."""
+    gpu.plant(weights=7)
+    gpu.write(TWO)
+    return gpu
+
+
+def test_two_builders_are_compared_from_the_weights_that_both_begin_with(two):
+    result = two.run("--junitxml=out.xml")
+    result.assert_outcomes(passed=1)
+    assert two.properties["metal_parity"] == "checked"
+    assert float(two.properties["metal_speedup"]) == pytest.approx(1.3)
+    result.stdout.fnmatch_lines(["plain[[]b8[]] over layered * 1.3x * within"])
+    assert shared(two) is None  # nobody knows where weights of one lie in the other
+
+
+def test_two_builders_of_which_one_is_wrong_are_an_error(two):
+    two.plant(weights=7, gpu_loss=0.5)
+    two.write(TWO.replace('device="cpu"', 'of={"device": "gpu"}, device="cpu"'))
+    result = two.run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*plain[[]b8[]]@gpu:fake is fast but wrong: from the same weights its loss is *"])
+
+
+def test_nan_of_two_builders_is_an_error(two):
+    two.plant(weights=7, gpu_loss=float("nan"))
+    two.write(TWO.replace('device="cpu"', 'of={"device": "gpu"}, device="cpu"'))
+    result = two.run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*is fast but wrong: *nan*"])
+
+
+def test_two_builders_with_other_weights_have_another_loss(two):
+    two.plant(gpu_loss=0.5)
+    assert reason(two) == (
+        "the two builders begin with other weights, and so with another loss: draw them with NumPy from a fixed seed"
+    )
+
+
+def test_a_models_name_may_be_the_other_side(two):
+    two.write(TWO.replace("over=layered", 'over="fake-model"').replace("at_least=1.2", "batch_size=8"))
+    result = two.run("--junitxml=out.xml")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["plain[[]b8[]] over fake-model *"])
+    assert two.properties["metal_parity"] == "they differ in depth not given and 1, and so do their losses"
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("plain, over=plain", "metal_speedup compares plain[[]b8[]]@cpu:fake with itself: *"),
+        ("plain, over=3", "over is a dict of axes such as {'precision': 'mixed_float16'}, or another model, got 3"),
+        ("plain, of=layered", "of is a dict of axes such as {'precision': 'mixed_float16'}, got <function layered*"),
+        ("plain, over='fake-modle'", "unknown model 'fake-modle': did you mean 'fake-model'[?] *"),
+    ],
+)
+def test_what_is_no_second_model_is_said(two, call, said):
+    two.write(TWO.replace("plain, over=layered", call))
+    result = two.run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"*{said}"])

@@ -10,8 +10,8 @@ takes `first_seconds` more, every k-th one a share more where `cycle` says both,
 steps from the first of `slows` on are slower by the share that is its second. Every step
 adds the worker's process id to the file `log`, where one is named.
 
-Loss and gradient norm depend on weights that no two processes have alike; a GPU's are `gpu_loss` and `gpu_gradient` times
-the true ones. `batches` are checksums of the data by place, 0 for one that it does not name.
+Loss and gradient norm depend on weights that no two processes have alike, unless they are `weights`; a GPU's are `gpu_loss`
+and `gpu_gradient` times the true ones. `batches` are checksums of the data by place, 0 for one that it does not name.
 On the places in `bare` (`cpu`, `gpu`) there is no model to look at, and `unreadable` weights cannot be
 loaded. The name of the file with weights goes into the file `saved`, where one is named. `memory` is the peak in bytes by
 place, unknown for a place that it does not name.
@@ -141,7 +141,7 @@ class Fake(Backend):
             raise Problem("builder", f"the builder of {name} returned a {type(built).__name__}; it returns a FakeModel")
         run = 1 + random.SystemRandom().gauss(0, wish("jitter", 0.002))
         seconds = built.seconds * self.factor * max(run, 0.1)
-        weights, steps, drawn = [random.SystemRandom().randrange(10**6)], [0], [0]
+        weights, steps, drawn = [wish("weights", random.SystemRandom().randrange(10**6))], [0], [0]
 
         slow_from, slowdown = wish("slows", (0, 0.0))
 
@@ -207,6 +207,7 @@ class Fake(Backend):
             loss_and_gradient=loss_and_gradient if looked_at else None,
             redrawn=redrawn,
             batch_checksum=lambda: wish("batches", {}).get(self.where, 0),
+            weights_sum=lambda: sum(weights),
             save_weights=save if looked_at else None,
             load_weights=load if looked_at else None,
             work=work if built.work is not None else None,

@@ -15,10 +15,10 @@ from typing import Any
 
 from ..loop import Trainable
 from ..problems import Problem, first_line, out_of_memory, user_traceback
-from ..values import Reported, checked
+from ..values import Reported, checked, sum_of_bits
 from . import PRECISIONS, remat
 from .framework import Framework, shape_of
-from .plain import replaced
+from .plain import checksum_of, replaced
 from .steps import SCALES
 
 AHEAD = 2
@@ -193,9 +193,9 @@ class OnKeras(ABC):
                 for variable, array in kept:
                     variable.assign(array)
 
-        def batch_checksum() -> int:
-            leaves = [leaf for leaf in tree.flatten(host) if leaf is not None]
-            return zlib.adler32(b"".join(leaf.tobytes() for leaf in leaves))
+        def weights_sum() -> int:
+            stepper.release()
+            return sum_of_bits(map(self.to_host, model.trainable_variables))
 
         def save_weights(path: str) -> None:
             import numpy
@@ -235,7 +235,8 @@ class OnKeras(ABC):
             work=work,
             loss_and_gradient=loss_and_gradient,
             redrawn=redrawn,
-            batch_checksum=batch_checksum,
+            batch_checksum=lambda: checksum_of(tree.flatten(host)),
+            weights_sum=weights_sum,
             save_weights=save_weights,
             load_weights=load_weights,
             description=type(model).__name__,

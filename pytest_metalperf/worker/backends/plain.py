@@ -61,9 +61,10 @@ def examples_in(x: Any) -> int | None:
 
 
 def checksum_of(batch: Any) -> int:
-    """A number that two batches of the same data have in common."""
+    """A number that two batches of the same data have in common, whether whole numbers have 32 or 64 bits."""
     arrays = (numbers(leaf, math.inf) for _, leaf in reported(batch))
-    return zlib.adler32(b"".join(array.tobytes() for array in arrays if array is not None))
+    alike = (array.astype("int64") if array.dtype.kind in "iu" else array for array in arrays if array is not None)
+    return zlib.adler32(b"".join(array.tobytes() for array in alike))
 
 
 @contextlib.contextmanager

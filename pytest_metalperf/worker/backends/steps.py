@@ -13,7 +13,7 @@ from ..fence import read_back
 from ..loop import Trainable
 from ..problems import Problem
 from ..step import Step
-from ..values import Reported, checked, is_finite, numbers
+from ..values import Reported, checked, is_finite, numbers, sum_of_bits
 from . import PRECISIONS
 
 AXES = frozenset({"precision", "jit_compile", "remat", "input"})
@@ -115,6 +115,7 @@ def of_step(home: Home, step: Step, name: str, axes: Mapping[str, Any]) -> Train
         "is the learning rate 0, or do its `parameters` hold arrays that the step has replaced? Then show them by a"
         " function, `parameters=lambda: state`"
     )
+    trainable.weights_sum = lambda: sum_of_bits(home.trained_in(shown()))
     trainable.save_weights = save
     trainable.load_weights = load if home.setter(shown()) is not None else None
     if home.waits:
