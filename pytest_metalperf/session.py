@@ -328,6 +328,7 @@ class MetalSession:
         device = self.checked_device(device, backend)
         if isinstance(model, str):
             known = find(model, self.models)
+            known.check_backend(backend)
             called = checked_name(model if name is None else name)
             source, takes = known.source, known.takes
             sized = {**known.own, **known.sizes.get(settings.size, {})}

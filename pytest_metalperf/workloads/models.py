@@ -42,6 +42,7 @@ class Known:
         takes: the axes that its builder declares; None where it takes any.
         defaults: the builder's own, of axes that are its alone.
         own: its defaults of axes whose meaning is ours, such as `precision`: it trains so where a test names none.
+        backend: the one that it is written for; empty where it may train on several.
     """
 
     name: str
@@ -50,6 +51,19 @@ class Known:
     takes: frozenset[str] | None
     defaults: Mapping[str, Axis] = field(default_factory=dict)
     own: Mapping[str, Axis] = field(default_factory=dict)
+    backend: str = ""
+
+    def check_backend(self, backend: str) -> None:
+        """Whether it trains there, as far as the pytest process can know.
+
+        Raises:
+            WorkloadError: in one sentence.
+        """
+        if self.backend not in ("", backend):
+            raise WorkloadError(
+                f"{self.name} is written for {self.backend} alone, and this test trains on {backend}: mark it with"
+                f' @pytest.mark.metal_bench(backend="{self.backend}"), or give --metal-backend {self.backend}'
+            )
 
 
 def known_models(added: Iterable[Iterable[Model]]) -> dict[str, Known]:
@@ -59,7 +73,13 @@ def known_models(added: Iterable[Iterable[Model]]) -> dict[str, Known]:
         WorkloadError: for two models of one name, and for what is no model.
     """
     found = {
-        name: Known(name, {"kind": "reference", "package": "models", "name": model.build}, model.sizes, _SIZES)
+        name: Known(
+            name,
+            {"kind": "reference", "package": "models", "name": model.build},
+            model.sizes,
+            model.axes,
+            backend=model.backend,
+        )
         for name, model in REFERENCE_MODELS.items()
     }
     for model in (model for models in added for model in _listed(models)):

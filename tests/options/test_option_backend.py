@@ -103,3 +103,15 @@ def test_unknown_backend_says_what_there_is(suite, device):
     assert "fake, jax, mlx, tensorflow, torch" in said
     assert "INTERNALERROR" not in said
     assert suite.trained() == []
+
+
+def test_a_model_that_is_written_for_one_backend_says_so_on_another(suite):
+    suite.write("def test_it(metal_bench):\n    metal_bench('gpt-torch')\n")
+    result = suite.run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*gpt-torch is written for torch alone, and this test trains on fake: mark it with"
+            ' @pytest.mark.metal_bench(backend="torch"), or give --metal-backend torch'
+        ]
+    )

@@ -20,6 +20,8 @@ from pytest_metalperf.worker.backends.keras import build_all
 from pytest_metalperf.worker.models import REFERENCE_MODELS, ReferenceModel
 from pytest_metalperf.worker.sources import load
 
+OF_KERAS = [name for name, model in REFERENCE_MODELS.items() if not model.backend]
+
 
 def seconds_of(work: Callable[[], Any], jax: Any, repeats: int = 10) -> float:
     """The median of some turns, after two that are not counted."""
@@ -69,7 +71,11 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="gpu")
-    parser.add_argument("--model", default="resnet50v2", choices=sorted(REFERENCE_MODELS))
+    parser.add_argument(
+        "--model",
+        default="resnet50v2",
+        choices=sorted(OF_KERAS),
+    )
     parser.add_argument("--size", default="full", choices=("quick", "standard", "full"))
     parser.add_argument("--batch", type=int, nargs="*", default=[32])
     parser.add_argument("--precision", nargs="*", default=["float32"])

@@ -13,7 +13,8 @@ from pytest_metalperf.worker.models import REFERENCE_MODELS
 from pytest_metalperf.workloads.models import known_models
 from pytest_metalperf.workloads.workload import Workload
 
-NAMES = ",".join(REFERENCE_MODELS)
+NAMES = ",".join(name for name, model in REFERENCE_MODELS.items() if "image_size" in model.axes)
+"""Those that Apple named."""
 
 
 def request(name: str, device: str, backend: str, size: str, **axes: Any) -> Request:

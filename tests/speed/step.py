@@ -21,9 +21,11 @@ from pytest_metalperf.worker.backends import BACKENDS
 from pytest_metalperf.worker.loop import run_block
 from pytest_metalperf.worker.models import REFERENCE_MODELS
 from pytest_metalperf.worker.sources import load
+from pytest_metalperf.workloads.workload import Workload
 
 OURS, FIT, KERAS, HAND, AGAIN = "ours", "fit", "Keras' train_step", "by hand", "by hand again"
 RATIOS = (OURS, FIT), (OURS, KERAS), (OURS, HAND), (KERAS, HAND), (AGAIN, HAND)
+OF_KERAS = [name for name, model in REFERENCE_MODELS.items() if not model.backend]
 
 
 def fit(backend: Any, model: Any, batch: Any) -> Callable[[int], float]:
@@ -174,7 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backend", default="tensorflow", choices=sorted(set(BACKENDS) - {"mlx"}))
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--model", default="resnet50v2-head", choices=sorted(REFERENCE_MODELS))
+    parser.add_argument("--model", default="resnet50v2-head", choices=sorted(OF_KERAS))
     parser.add_argument("--size", default="quick", choices=("quick", "standard", "full"))
     parser.add_argument("--image", type=int, help="pixels, in the place of the size's own")
     parser.add_argument("--batch", type=int, help="examples, in the place of the size's own")
@@ -183,7 +185,7 @@ def main() -> None:
     asked = parser.parse_args()
 
     axes = axes_of(asked)
-    place = f"{asked.model}[{axes['image_size']}px,b{axes['batch_size']}]@{asked.device}:{asked.backend}"
+    place = Workload(asked.model, asked.device, asked.backend, axes).id
     compared(place, measured, asked, RATIOS)
 
 

@@ -207,8 +207,8 @@ class Mlx(Framework):
 def _refused(keras: Any) -> None:
     raise Problem(
         "builder",
-        f"Keras {keras.__version__} is not trained on MLX here: a Keras model, and a reference model, needs --metal-backend"
-        " tensorflow, torch or jax",
+        f"Keras {keras.__version__} is not trained on MLX here: a Keras model, and a reference model of Keras, needs"
+        " --metal-backend tensorflow, torch or jax",
     )
 
 

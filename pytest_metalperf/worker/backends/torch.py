@@ -185,8 +185,7 @@ class Torch(Framework):
         """One more step, looked at operation by operation."""
         from torch.utils.flop_counter import FlopCounterMode
 
-        convolution = self.torch.ops.aten.convolution_backward
-        flop = FlopCounterMode(display=False, custom_mapping={convolution: convolution_backward_flop})
+        flop = FlopCounterMode(display=False, custom_mapping=_counted_here(self.torch.ops.aten))
         with flop, _operations(on_gpu=self.device != "cpu") as seen:
             self.fence(step())
         return facts(
@@ -309,6 +308,23 @@ def _nothing_dropped(module: Any) -> AbstractContextManager[None]:
         if isinstance(value := getattr(part, key, None), float) and ("Dropout" in type(part).__name__ or key != "p")
     ]
     return replaced(found, 0.0)
+
+
+def _counted_here(aten: Any) -> dict[Any, Callable[..., int]]:
+    """Formulas for operations of which PyTorch's counter has none, or a wrong one."""
+    from torch.utils.flop_counter import sdpa_backward_flop_count, sdpa_flop_count
+
+    def attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+        return int(sdpa_flop_count(query, key, value))
+
+    def attention_backward(grad_out: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+        return int(sdpa_backward_flop_count(grad_out, query, key, value))
+
+    return {
+        aten.convolution_backward: convolution_backward_flop,
+        aten._scaled_dot_product_flash_attention_for_cpu: attention,  # whose GPU's kernels it counts
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward,
+    }
 
 
 def convolution_backward_flop(
