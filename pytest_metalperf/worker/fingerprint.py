@@ -8,8 +8,11 @@ trace shows in them at once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
+
+ARITHMETIC = "arithmetic"
+"""Of the facts the one that no baseline keeps."""
 
 
 def facts(
@@ -20,6 +23,7 @@ def facts(
     traces: int | None = None,
     parameters: int | None = None,
     memory_bytes: int | None = None,
+    arithmetic: Collection[str] = (),
 ) -> dict[str, Any]:
     """The facts in the form that travels and is stored; what a framework does not tell is None, or empty.
 
@@ -30,6 +34,8 @@ def facts(
         traces: how often the step was traced; more than once is a retrace.
         parameters: of the model.
         memory_bytes: the peak that the device's allocator needs, where that is the same in every run.
+        arithmetic: in which the products and convolutions that `flop` counts are computed, such as `float32`, as
+            `Backend.multiplication` takes it. It stays in the worker: a rate of products is measured in it.
     """
     return {
         "operations": dict(sorted(Counter(operations or {}).items())),
@@ -38,4 +44,5 @@ def facts(
         "traces": traces,
         "parameters": parameters,
         "memory_bytes": memory_bytes,
+        **({ARITHMETIC: sorted(arithmetic)} if arithmetic else {}),
     }

@@ -21,6 +21,7 @@ from typing import Any
 
 from .backends import BACKENDS, PRECISIONS, Backend, variables
 from .clock import RealTime
+from .fingerprint import ARITHMETIC
 from .held import held_by
 from .lock import WAIT_SECONDS, machine_lock, waiting_for
 from .log import check_log, lines_of
@@ -28,6 +29,7 @@ from .loop import Trainable, block_length, fence_seconds, measure, run_block, un
 from .machine import Watch, cool_down, keep_awake, machine_facts, per_batch, system_versions, user_interactive
 from .problems import Problem, first_line, out_of_memory, sendable, user_traceback
 from .process import Forks, die_with_parent, own_group
+from .product import product_rate
 from .sources import Source, call_builder, check_imports, load, move, takes
 from .values import Reported, checked, is_finite, reported
 
@@ -69,6 +71,8 @@ class Job:
         self.first_loss = 0.0
         self.before: list[int] | None = None
         self.last_sent = 0.0
+        self.arithmetic: list[str] = []
+        """In which the step's products and convolutions are computed, once it was looked at."""
         self.wait_seconds = WAIT_SECONDS
         """Seconds that another measurement on the machine is waited for."""
         self.forks = Forks()
@@ -317,13 +321,42 @@ class Job:
                 work = self._guarded(self.trainable.work, "fingerprint") if self.trainable.work is not None else None
             except Problem as problem:  # of a measurement that is good all the same
                 why_not = problem.message
+        if isinstance(work, Mapping):
+            self.arithmetic = list(work.get(ARITHMETIC, ()))
+            work = {fact: value for fact, value in work.items() if fact != ARITHMETIC}
         return {
             "last_loss": loss,
             "peak_memory_bytes": peak,
             "work": work,
             "no_work_because": why_not,
+            "arithmetic": list(self.arithmetic),
             "conditions": conditions,
         }
+
+    def product(self) -> dict[str, Any]:
+        """Measure the rate of products in the arithmetic of the step, alone on the machine, when nothing else is to be done.
+
+        Where a step multiplies in several, the fastest counts. What cannot be measured costs no measurement: then `rate` is
+        None, and `because` says why.
+        """
+        rates: dict[str, float] = {}
+        try:
+            for one in self.arithmetic:
+                known = self.backend.multiplication(one)
+                if known is None:
+                    return _no_rate("")
+                if known.arithmetic not in rates:
+                    self.progress(f"product in {known.arithmetic}", always=True)
+                    with self._machine(exclusive=True), self.backend.scope():
+                        rates[known.arithmetic] = product_rate(known, self.backend.fence, self.backend.clock)
+        except Problem as problem:  # of a measurement that is good all the same
+            return _no_rate(problem.message)
+        except Exception as error:
+            return _no_rate(first_line(error))
+        if not rates:
+            return _no_rate("")
+        fastest = max(rates, key=rates.__getitem__)
+        return {"rate": rates[fastest], "arithmetic": fastest, "because": ""}
 
     def parity(self, load: str, save: str) -> dict[str, Any]:
         """Tell the loss and the gradient's norm of the batch, dropout off; nothing where there is no model to look at.
@@ -476,6 +509,10 @@ class Job:
 
 def _between(before: float | None, after: float | None) -> float | None:
     return None if before is None or after is None else after - before
+
+
+def _no_rate(because: str) -> dict[str, Any]:
+    return {"rate": None, "arithmetic": "", "because": because}
 
 
 def _remove(path: str) -> None:

@@ -15,7 +15,7 @@ from small_models import CLASSES
 
 from pytest_metalperf.measure.fleet import Fleet
 from pytest_metalperf.measure.worker import Worker, WorkerError
-from pytest_metalperf.worker.backends import BACKENDS
+from pytest_metalperf.worker.backends import BACKENDS, PRECISIONS
 from pytest_metalperf.worker.models import REFERENCE_MODELS
 
 OF_KERAS = [name for name in BACKENDS if name != "mlx"]
@@ -287,6 +287,27 @@ def test_fingerprint_shows_an_operation_that_a_gpu_would_leave_to_the_cpu(fleet,
     )
     assert work["operations"] != before["operations"]
     assert work["operations_on_cpu"] == {}  # of a run on a CPU
+
+
+@every_backend
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_the_rate_of_a_product_is_of_the_arithmetic_that_trains(fleet, backend, precision):
+    """How fast it is, is the machine's; that there is one, and of what, is not."""
+    found = small(fleet, backend, *TRAINED, ("product", {}), precision=precision)
+    computes_in = PRECISIONS[precision]
+    trained_in = {computes_in}
+    if (backend, precision) == ("torch", "float32"):  # of which CUDA rounds convolutions alone to TF32 by default
+        trained_in.add("float32 convolution")
+    assert set(found["finish"]["arithmetic"]) == trained_in
+    assert found["product"] == {"rate": found["product"]["rate"], "arithmetic": computes_in, "because": ""}
+    assert found["product"]["rate"] > 0
+
+
+@on("tensorflow", "jax")
+def test_flop_are_of_one_batch_however_many_a_call_trains(fleet, plain, backend):
+    _, one = plain(backend)
+    several = small(fleet, backend, *TRAINED, function="several")["finish"]["work"]
+    assert several["flop"] in (one["finish"]["work"]["flop"], None)
 
 
 @on("tensorflow", "jax")

@@ -15,8 +15,8 @@ FORWARD = 2 * 8 * 32 * 32 * 64 * 7 * 7 * 3
 PRODUCT = 2 * 8 * 10 * 64
 
 
-def of(function, *shapes):
-    arrays = [jax.ShapeDtypeStruct(shape, "float32") for shape in shapes]
+def of(function, *shapes, dtype="float32"):
+    arrays = [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes]
     return counted(jax.jit(function).lower(*arrays).compiler_ir("stablehlo"))
 
 
@@ -64,6 +64,34 @@ def test_places_between_dilated_images_are_no_work():
 
     outputs = 8 * 133 * 133 * 64
     assert of(dilated, IMAGES, KERNEL).flop == min(2 * outputs * 7 * 7 * 3 / 4, 2 * 8 * 70 * 70 * 3 * 7 * 7 * 64)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "precision", "found"),
+    [
+        ("float32", None, {"float32"}),
+        ("float32", "highest", {"float32 HIGHEST"}),
+        ("float32", "high", {"float32 HIGH"}),
+        ("bfloat16", None, {"bfloat16"}),
+        ("float16", None, {"float16"}),
+    ],
+)
+def test_the_arithmetic_of_convolutions_and_products(dtype, precision, found):
+    def inner(images, kernel, weights):
+        return convolution(images, kernel, precision=precision)[:, 0, 0], weights
+
+    def both(images, kernel, weights):
+        pixels, weights = jax.jit(inner)(images, kernel, weights)
+        return jax.lax.dot(pixels, weights, precision=precision)
+
+    assert of(both, IMAGES, KERNEL, WEIGHTS, dtype=dtype).arithmetic == found
+
+
+def test_products_of_another_type_than_the_images_are_both_named():
+    def both(images, kernel, weights):
+        return convolution(images.astype("bfloat16"), kernel.astype("bfloat16"))[:, 0, 0].astype("float32") @ weights
+
+    assert of(both, IMAGES, KERNEL, WEIGHTS).arithmetic == {"bfloat16", "float32"}
 
 
 def test_a_program_without_either_has_no_flop():

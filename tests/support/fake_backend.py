@@ -5,7 +5,8 @@ The environment variable FAKE holds JSON: `seconds` a step takes (0.1), `jitter`
 `from_step` (1) on, and `frozen_weights`. The step `freezes_at` takes 21 times as long. Steps of a GPU take longer and
 shorter by the share `wobble`, sixty by sixty. A step sleeps `sleep` real seconds. A step uses `joules` (unknown), and the
 trace of a run is `trace`. Its fingerprint is `work`, in which "pid" stands for the worker's process id; its peak of
-memory is `peak` (the process's own; null is unknown). The first step
+memory is `peak` (the process's own; null is unknown). `products` are FLOP/s of a product by the `arithmetic` that `work`
+names; each that is asked for goes into the file `products_log`, where one is named. The first step
 takes `first_seconds` more, every k-th one a share more where `cycle` says both, and
 steps from the first of `slows` on are slower by the share that is its second. Every step
 adds the worker's process id to the file `log`, where one is named.
@@ -33,6 +34,7 @@ from pytest_metalperf.worker.backends import Backend
 from pytest_metalperf.worker.fence import read_back
 from pytest_metalperf.worker.loop import Trainable
 from pytest_metalperf.worker.problems import Problem
+from pytest_metalperf.worker.product import Multiplication
 
 NOW = [0.0]
 JOULES = [0.0]
@@ -118,6 +120,21 @@ class Fake(Backend):
         if peak == "process":
             return super().peak_memory()
         return None if peak is None else int(peak)
+
+    def multiplication(self, arithmetic: str) -> Multiplication | None:
+        """Products take their virtual time at the rate `products` names for an arithmetic; text is why they cannot be."""
+        rate = wish("products", {}).get(arithmetic)
+
+        def multiply(left: Any, right: Any) -> Any:
+            if isinstance(rate, str):
+                raise ValueError(rate)
+            NOW[0] += 2 * len(left) ** 3 / rate
+            return left
+
+        if wish("products_log", ""):
+            with Path(wish("products_log", "")).open("a") as log:
+                log.write(f"{arithmetic}\n")
+        return None if rate is None else Multiplication(arithmetic, lambda matrix: matrix, multiply)
 
     def set_up(self, device: str, precision: str, seed: int) -> None:
         if device not in self.devices():

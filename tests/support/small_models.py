@@ -203,3 +203,13 @@ def stateful(batch_size: int = 8):
     model.compile(optimizer="adam", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     x, y = batch(batch_size)
     return model, (x.reshape(batch_size, 16, 48), y)
+
+
+def several(batch_size: int = 8):
+    """One call of the train function is two steps."""
+    import keras
+
+    model = keras.Model(*network(keras))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer="adam", loss=loss, steps_per_execution=2)
+    return model, batch(batch_size)

@@ -10,10 +10,12 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from ..clock import RealTime
+from ..fence import read_back
 from ..loop import Clock, Trainable
 from ..machine import Watch, heat
 from ..machine.counters import peak_footprint
 from ..machine.reading import fields, read
+from ..product import Multiplication
 
 PRECISIONS = {"float32": "float32", "mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}
 """Values of the axis, which are Keras' dtype policies, and what each computes in."""
@@ -146,6 +148,14 @@ class Backend(ABC):
     def heat(self, device: str) -> str:
         """What heat holds `device` back now, in words; empty for none. A run waits for it to pass, two minutes at most."""
         return heat(device)
+
+    def multiplication(self, arithmetic: str) -> Multiplication | None:  # noqa: ARG002
+        """How matrices are multiplied here in one arithmetic that the facts of a step name; None is unknown."""
+        return None
+
+    def fence(self, outputs: Any) -> float:
+        """Wait for what is computed, and read a value computed on the device after it."""
+        return read_back(outputs)
 
     def peak_memory(self) -> int | None:
         """Peak bytes of the device's allocator, or of this process where the device's memory is the host's."""

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
-from ..fence import read_back
 from ..imported import when_imported
 from ..loop import Trainable
 from ..problems import Problem, first_line
@@ -221,10 +220,6 @@ class Framework(Backend):
 
         module, _, side = self.keras_side.partition(":")
         return getattr(importlib.import_module(f"{__package__}.{module}"), side)(self, keras)
-
-    def fence(self, outputs: Any) -> float:
-        """Wait for the whole step, and read a value computed on the device after it."""
-        return read_back(outputs)
 
 
 def named(gpus: Iterable[str]) -> dict[str, str]:

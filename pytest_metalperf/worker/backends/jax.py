@@ -6,11 +6,13 @@ import os
 import platform
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ..fingerprint import facts
 from ..loop import Trainable
 from ..problems import Problem, first_line
+from ..product import Multiplication, in_words
 from ..step import Step
 from . import PRECISIONS, process_peak_memory, stablehlo
 from .framework import Framework, named, shape_of
@@ -198,6 +200,17 @@ class Jax(Framework):
 
         return self.jax.tree.map(there, tree)
 
+    def multiplication(self, arithmetic: str) -> Multiplication | None:
+        """By default, float32 may be rounded to TF32 on an NVIDIA GPU that has it."""
+        jax = self.jax
+        name, _, precision = arithmetic.partition(" ")
+        if name not in stablehlo.TYPES.values():  # 8 bits, whole numbers: products of another kind
+            return None
+        product = jax.jit(partial(jax.lax.dot, precision=jax.lax.Precision[precision or "DEFAULT"]))
+        cuda = self.device != "cpu" and "cuda" in str(self.where.client.platform_version).lower()
+        allowed = name == "float32" and cuda and precision != "HIGHEST"
+        return Multiplication(in_words(name, tf32=allowed), lambda matrix: self.to_device(matrix).astype(name), product)
+
     def try_jit(self) -> None:
         float(self.jax.jit(lambda a: (a @ a).sum())(self.jax.numpy.ones((8, 8))))
 
@@ -216,6 +229,7 @@ def counted(lowered: Any, traces: int | None, parameters: int | None) -> dict[st
         flop=None if found.unknown else found.flop or None,
         traces=traces,
         parameters=parameters,
+        arithmetic=found.arithmetic,
     )
 
 

@@ -76,6 +76,7 @@ class _Stepper(Stepper):
         self._on_gpu = on_gpu
         self._graph: Any = None
         self._metadata: Any = None
+        self._arithmetic: set[str] = set()
         model.train_step = self.train_step
         model.make_train_function(force=True)  # one that the builder trained with knows nothing of our axes
 
@@ -114,6 +115,7 @@ class _Stepper(Stepper):
             operations=operations,
             on_cpu=on_cpu,
             flop=self._flop(),
+            arithmetic=self._arithmetic,
             traces=None if self.model.run_eagerly else self.traces,
             parameters=parameters_of(self.model),
         )
@@ -145,6 +147,9 @@ class _Stepper(Stepper):
             ]
         except Exception:  # private, the same from 2.16 to 2.21: no figure is better than no run
             return None
+        multiplied = [one for one, flop in zip(needed, counts, strict=True) if flop and _MULTIPLIES.search(one.type)]
+        types = {operation.outputs[0].dtype for operation in multiplied}
+        self._arithmetic = {one.name for one in types if one.is_floating}
         return float(sum(counts)) or None
 
 

@@ -7,12 +7,14 @@ program is missing on GPUs.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 _DIALECTS = ("stablehlo.", "chlo.")
+TYPES = {"f64": "float64", "f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 
 
 @dataclass
@@ -23,11 +25,13 @@ class Counted:
         operations: by type; what ends a region is none.
         flop: floating-point operations of convolutions and products, two for every multiplication with its addition.
         unknown: whether a convolution or a product lies in a loop: how often that runs cannot be told.
+        arithmetic: in which they multiply: a type, and the precision that was asked for where it is not the default.
     """
 
     operations: Counter[str] = field(default_factory=Counter)
     flop: float = 0.0
     unknown: bool = False
+    arithmetic: set[str] = field(default_factory=set)
 
 
 def counted(module: Any) -> Counted:
@@ -47,10 +51,12 @@ def counted(module: Any) -> Counted:
                     called = of(operation.attributes["callee"].value)
                     found.operations += called.operations
                     flop, unknown = called.flop, called.unknown
+                    found.arithmetic |= called.arithmetic
                 else:
                     if kind.startswith(_DIALECTS) and not kind.endswith(".return"):
                         found.operations[kind.partition(".")[2]] += 1
                     flop, unknown = _flop(operation), False
+                    found.arithmetic |= _arithmetic(operation) if flop else set()
                 found.flop += flop
                 found.unknown |= unknown or bool(looped and flop)
         return known[name]
@@ -83,6 +89,16 @@ def _flop(operation: Any) -> float:
     return 2.0 * _multiplications(
         first, second, out, first[axes.input_feature_dimension], second[axes.kernel_output_feature_dimension], zeros
     )
+
+
+def _arithmetic(operation: Any) -> set[str]:
+    """`float32`, `float32 HIGHEST`: the types that it multiplies, and the precision that was asked for (JAX' `precision`)."""
+    asked = set()
+    if "precision_config" in operation.attributes:
+        asked = {re.sub(r".*precision (\w+)>", r"\1", str(one)) for one in operation.attributes["precision_config"]}
+    precision = " HIGHEST" if "HIGHEST" in asked else " HIGH" if "HIGH" in asked else ""
+    types = {str(operand.type.element_type) for operand in operation.operands}
+    return {TYPES.get(one, one) + precision for one in types}
 
 
 def _multiplications(

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from ..product import Multiplication, in_words
 from . import process_peak_memory
 from .framework import Framework, named
 
@@ -128,6 +129,26 @@ class TensorFlow(Framework):
         convolved = tf.nn.conv2d(ones(1, 8, 8, 8), ones(3, 3, 8, 8), 1, "VALID")
         both = convolved, ones(8, 8) @ ones(8, 8)
         return sum(float(tf.reduce_sum(tf.cast(one, "float32"))) for one in both)
+
+    def multiplication(self, arithmetic: str) -> Multiplication:
+        """By default, float32 may be rounded to TF32 on an NVIDIA GPU that has it, in products and convolutions alike."""
+        tf = self.tf
+        allowed = (
+            arithmetic == "float32"
+            and self.device != "cpu"
+            and tf.test.is_built_with_cuda()
+            and tf.config.experimental.tensor_float_32_execution_enabled()
+        )
+
+        def multiply(left: Any, right: Any) -> Any:
+            with tf.device(self.device_name):
+                return tf.matmul(left, right)
+
+        return Multiplication(
+            in_words(arithmetic, tf32=allowed),
+            lambda matrix: tf.cast(self.to_device(matrix), arithmetic),
+            multiply,
+        )
 
     def try_jit(self) -> None:
         tf = self.tf

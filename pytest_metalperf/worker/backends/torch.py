@@ -8,12 +8,14 @@ import platform
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any, cast
 
 from ..fingerprint import facts
 from ..loop import Trainable
+from ..product import Multiplication, in_words
 from ..step import Step
 from ..values import reported
 from . import PRECISIONS, process_peak_memory, steps
@@ -153,6 +155,19 @@ class Torch(Framework):
         convolved = torch.nn.functional.conv2d(ones(1, 8, 8, 8), ones(8, 8, 3, 3))
         return float(convolved.float().sum()) + float((ones(8, 8) @ ones(8, 8)).float().sum())
 
+    def multiplication(self, arithmetic: str) -> Multiplication:
+        """A convolution of float32 has a setting of its own, by which CUDA's tensor cores may round it to TF32."""
+        torch, cuda = self.torch, self.where.type == "cuda"
+        name, convolution = arithmetic.removesuffix(CONVOLUTION), arithmetic.endswith(CONVOLUTION)
+        allowed = name == "float32" and cuda and allows_tf32(torch.backends, convolution=convolution)
+        dtype = getattr(torch, name)
+        return Multiplication(
+            in_words(name, tf32=allowed),
+            lambda matrix: self.to_device(matrix).to(dtype),
+            torch.matmul,
+            partial(_tf32, torch.backends.cuda.matmul) if allowed and convolution else nullcontext,
+        )
+
     def try_jit(self) -> None:
         float(self.torch.compile(lambda a: (a @ a).sum())(self.torch.ones((8, 8), device=self.where)))
 
@@ -186,13 +201,14 @@ class Torch(Framework):
         from torch.utils.flop_counter import FlopCounterMode
 
         flop = FlopCounterMode(display=False, custom_mapping=_counted_here(self.torch.ops.aten))
-        with flop, _operations(on_gpu=self.device != "cpu") as seen:
+        with flop, _operations(on_gpu=self.device != "cpu", flop=flop.get_total_flops) as seen:
             self.fence(step())
         return facts(
             operations=seen.operations,
             on_cpu=seen.on_cpu + self._fallbacks,
             flop=float(flop.get_total_flops()) or None,
             parameters=parameters,
+            arithmetic=seen.arithmetic,
         )
 
     def of_step(self, step: Step, name: str, axes: Mapping[str, Any]) -> Trainable:
@@ -344,8 +360,33 @@ def convolution_backward_flop(
     return int(2 * positions * math.prod(kernel[1:]) * sum(map(bool, mask[:2])))
 
 
-def _operations(*, on_gpu: bool) -> Any:
-    """A mode that counts operations as they are dispatched, those whose results lie on the CPU, and the dtypes of results."""
+CONVOLUTION = " convolution"
+
+
+def allows_tf32(backends: Any, *, convolution: bool) -> bool:
+    """Whether CUDA may round float32 to TF32 in products, or in convolutions. PyTorch 2.9 and later have a setting for it."""
+    of = backends.cudnn if convolution else backends.cuda.matmul
+    new = of.conv if convolution and hasattr(of, "conv") else of
+    return str(new.fp32_precision) == "tf32" if hasattr(new, "fp32_precision") else bool(of.allow_tf32)
+
+
+@contextmanager
+def _tf32(matmul: Any) -> Iterator[None]:
+    """Products round as convolutions do while it lasts."""
+    key, value = ("fp32_precision", "tf32") if hasattr(matmul, "fp32_precision") else ("allow_tf32", True)
+    before = getattr(matmul, key)
+    setattr(matmul, key, value)
+    try:
+        yield
+    finally:
+        setattr(matmul, key, before)
+
+
+def _operations(*, on_gpu: bool, flop: Callable[[], int] = lambda: 0) -> Any:
+    """A mode that counts operations as they are dispatched, those whose results lie on the CPU, and the dtypes of results.
+
+    `flop` tells how many were counted until now: an operation that adds some is a product or a convolution.
+    """
     import torch
     from torch.utils import _pytree as pytree
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -356,14 +397,20 @@ def _operations(*, on_gpu: bool) -> Any:
             self.operations: Counter[str] = Counter()
             self.on_cpu: Counter[str] = Counter()
             self.dtypes: set[Any] = set()
+            self.arithmetic: set[str] = set()
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            before = flop()
             out = func(*args, **(kwargs or {}))
             name = func.overloadpacket._qualified_op_name.removeprefix("aten::")
             if not name.startswith("profiler::"):  # what marks a step of an optimizer for those who look
                 self.operations[name] += 1
             tensors = [leaf for leaf in pytree.tree_leaves(out) if isinstance(leaf, torch.Tensor)]
             self.dtypes |= {tensor.dtype for tensor in tensors}
+            if flop() > before:
+                given = [leaf for leaf in pytree.tree_leaves(args) if isinstance(leaf, torch.Tensor)]
+                types = {steps.dtype_of(one) for one in given if one.is_floating_point()}
+                self.arithmetic |= {one + CONVOLUTION if one == "float32" and "conv" in name else one for one in types}
             if on_gpu and any(tensor.device.type == "cpu" and tensor.dim() for tensor in tensors):
                 self.on_cpu[name] += 1
             return out
