@@ -149,6 +149,7 @@ class MetalBench(_OfTest):
             measurement = compared(self._session, workload, settings, plan, self._test.nodeid, theirs)
         else:
             measurement = judged(self._session, workload, settings, measure, self._test.nodeid, later=self._test.later)
+        measurement.peak = self._session.peak(workload)
         measurement.notes += filter(None, [words.unknown(measurement)])
         conclude(self._session, self._test, measurement, settings)
         return measurement

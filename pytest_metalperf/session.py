@@ -19,6 +19,7 @@ from .measure.waits import Waits
 from .references.git import Revision, refusal, revision
 from .results.measurement import Measurement, Speedup
 from .results.metrics import PREPARED_BESIDE
+from .results.peak import Peak, peak_of
 from .results.run import Run
 from .settings import AUTO, SettingError, Settings, baselines_folder, call_keys, devices, installed
 from .suspects import Suspects
@@ -412,8 +413,9 @@ class MetalSession:
 
             since, before = RealTime.monotonic(), len(runs)
             backend, look = self.backend_source(workload.backend), not runs and self._needs_recipe(workload)
+            rate = not runs and self.settings.metal != "smoke"
             try:
-                for run in self.fleet.run(workload, backend, plan, missing, progress, look=look):
+                for run in self.fleet.run(workload, backend, plan, missing, progress, look=look, rate=rate):
                     if run.loaded is not None:
                         self._todays[workload.id, repr(workload.source)] = self.recipes.today(workload, run)
                     runs.append(replace(run, loaded=None))  # a list of all that is installed, for each workload
@@ -424,6 +426,13 @@ class MetalSession:
                 beside = [run.conditions.get(PREPARED_BESIDE, 0.0) for run in runs[before:]]
                 self.took[workload.id] = took(workload.id, RealTime.monotonic() - since, measured, beside)
         return list(runs)
+
+    def peak(self, workload: Workload) -> Peak:
+        """The rate of products that a fresh run of it has measured, or why there is none."""
+        source = repr(workload.source)
+        return peak_of(
+            run for (id_, of, _), runs in self._runs.items() if (id_, of) == (workload.id, source) for run in runs
+        )
 
     @property
     def fresh_runs(self) -> list[tuple[str, Run]]:

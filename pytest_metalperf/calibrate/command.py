@@ -27,6 +27,9 @@ from ..measure.plan import plan_of
 from ..measure.worker import WorkerError
 from ..report import words
 from ..report.terminal import Live
+from ..results.measurement import Measurement
+from ..results.peak import peak_of
+from ..results.quantities import amounts
 from ..results.run import Run
 from ..session import MetalSession, open_session
 from ..settings import QUICK, Settings, complete, options
@@ -34,9 +37,10 @@ from ..worker.lock import machine_lock
 from ..worker.problems import Problem, first_line
 from ..worker.sources import load
 from ..workloads.workload import Workload, WorkloadError
-from .report import report
+from .report import report, table
 from .simulation import Measured, days
 
+PEAK = ("workload", "a large product", "of peak")
 CHEAPEST = ("resnet50v2-head", "style-transfer")
 
 # what is asked
@@ -184,6 +188,20 @@ def gathered(workloads: Sequence[Workload], sessions: Sequence[Session], warmup:
     return found
 
 
+def peaks(workloads: Sequence[Workload], sessions: Sequence[Session]) -> list[str]:
+    """What each workload reaches of the rate of a large product here; nothing where FLOP or rate are unknown."""
+    rows = []
+    for one in workloads:
+        runs = [run for session in sessions for run in session[one.id]]
+        whole = Measurement(one, runs, peak=peak_of(runs))
+        if whole.share_of_peak is not None and whole.peak_flop_per_second is not None:
+            (rate,) = amounts([whole.peak_flop_per_second], "FLOP/s")
+            rows.append((one.label, f"{rate} in {whole.peak.arithmetic}", words.of_peak(whole.share_of_peak)))
+    if not rows:
+        return []
+    return ["Peak: the rate of a large product here, and how much of it training reaches", *table(PEAK, rows), ""]
+
+
 def announcement(workloads: Sequence[Workload], settings: Settings, sessions: int, pause: float) -> str:
     """`calibrate: 2 workloads on cpu, 3 sessions of 5 runs, about 3.5 min (a guess)`, said before anything is measured."""
     known = []
@@ -262,5 +280,6 @@ def main(arguments: Sequence[str]) -> int:
             text = report(gathered(workloads, sessions, settings.warmup), rule_of(settings), side_by_side())
         used = words.versions(run.versions for session in sessions for runs in session.values() for run in runs)
         plan = f"size {settings.size}, --metal-batches {settings.batches} --metal-warmup {settings.warmup}"
-        print(f"{machine} with {used}\n{days(len(sessions), settings.runs)} of each workload; {plan}\n\n{text}")
+        head = [f"{machine} with {used}", f"{days(len(sessions), settings.runs)} of each workload; {plan}", ""]
+        print("\n".join([*head, *peaks(workloads, sessions), text]))
     return code

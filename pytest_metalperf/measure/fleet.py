@@ -205,6 +205,7 @@ class Fleet:
         progress: OnProgress,
         *,
         look: bool = False,
+        rate: bool = False,
     ) -> Iterator[Run]:
         """`count` fresh runs: prepared side by side, unless the plan forbids it, and measured one after the other.
 
@@ -218,6 +219,7 @@ class Fleet:
             count: of runs.
             progress: called with what is going on.
             look: whether the first run is asked what it had loaded, once all is measured.
+            rate: whether it then measures how fast its device multiplies.
 
         Raises:
             WorkerError: when one of them breaks; the rest are ended.
@@ -241,7 +243,9 @@ class Fleet:
                     worker.ask("finish")
                     for what in LOADED if look else ():
                         worker.ask(what)
-                    look = False
+                    if rate:
+                        worker.ask("product")
+                    look = rate = False
                     self.wait([worker], progress, plan.timeout)
                     worker.kill()
                     worker.results["measure"].setdefault("conditions", {})[PREPARED_BESIDE] = side - 1.0

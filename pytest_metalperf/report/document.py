@@ -28,6 +28,8 @@ Plain = float | bool | str | None
 Share = float
 Tolerance = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
 Seconds = float
+Rate = Annotated[float, msgspec.Meta(gt=0, le=1e30)]
+Part = Annotated[float, msgspec.Meta(gt=0, le=1)]
 Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
@@ -280,6 +282,9 @@ class Commands(Value, frozen=True, kw_only=True):
 class Measurement(Value, frozen=True, kw_only=True, tag_field="kind", tag="measurement"):
     """One call of `metal_bench` or `metal_live`. `verdict` is empty in a smoke run, and where there is an `error` instead.
 
+    `peak_flop_per_second` is the rate of a large product on its device in `peak_arithmetic`, and `share_of_peak` what
+    `flop_per_second` is of it; where that is unknown, `no_share_of_peak` says why.
+
     `baseline` is the stored entry that it was compared with, anchor and all; `total` the change since the anchor. `work` is
     what all runs have in common, `work_before` that of the other side.
     """
@@ -296,6 +301,10 @@ class Measurement(Value, frozen=True, kw_only=True, tag_field="kind", tag="measu
     seconds_per_batch: Seconds | None = None
     examples_per_second: float | None = None
     flop_per_second: float | None = None
+    peak_flop_per_second: Rate | None = None
+    peak_arithmetic: str = ""
+    share_of_peak: Part | None = None
+    no_share_of_peak: str = ""
     first_batch_seconds: Seconds | None = None
     peak_memory_bytes: float | None = None
     joules_per_batch: float | None = None

@@ -109,6 +109,7 @@ def _extra(result: Measurement | Speedup) -> dict[str, Any]:
         "metal_peak_memory_bytes": result.peak_memory_bytes,
         "metal_joules_per_batch": _number(result.joules_per_batch),
         "metal_flop_per_second": _number(result.flop_per_second),
+        "metal_share_of_peak": _number(result.share_of_peak),
         "metal_change": _number(result.change),
         "metal_work": result.fingerprint_changes,
         "metal_versions": dict(run.versions),

@@ -46,6 +46,7 @@ class Row:
         device: where it trained, with the backend where that is not TensorFlow.
         now: today's figure with its unit, as a person reads it; `-` is unknown, here and below.
         baseline: that of the other side.
+        of_peak: the share of its device's peak that it reaches, `61.2 %`; empty where it is unknown.
         total: the change since the anchor; empty where it is not worth telling.
         change: the change, with an interval where that is all that is known of its noise.
         visible: the smallest change for the worse that is seen 9 times in 10.
@@ -64,6 +65,7 @@ class Row:
     visible: str
     verdict: str
     figures: Figures
+    of_peak: str = ""
 
     @property
     def id(self) -> str:
@@ -240,6 +242,7 @@ def _of_measurement(result: Measurement) -> Row:
         visible=visible,
         verdict=verdict,
         figures=_figures_of_measurement(result),
+        of_peak="" if result.error or not result.runs else words.of_peak(result.share_of_peak),
     )
 
 

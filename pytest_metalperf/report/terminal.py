@@ -82,15 +82,21 @@ def line(progress: Progress, seconds: float) -> str:
 def table(results: Sequence[Measurement | Speedup]) -> list[tuple[str, str]]:
     """The closing table as (line, colour) pairs; the first line is the head."""
     shown = rows.rows(results)
-    cells = [("workload", "device", "now", rows.other_side(results), "change", "visible", "verdict")]
+    cells: list[tuple[str, ...]] = [
+        ("workload", "device", "now", rows.other_side(results), "change", "visible", "verdict")
+    ]
     cells += [(one.label, one.device, one.now, one.baseline, one.change, one.visible, one.verdict) for one in shown]
-    if any(one.total for one in shown):  # a column of its own only where accepted steps have added up
-        totals = ["since anchor", *(one.total or "-" for one in shown)]
-        lines = aligned(
-            [(*line[:5], total, *line[5:]) for line, total in zip(cells, totals, strict=True)], "ll" + "r" * 5 + "l"
-        )
-    else:
-        lines = aligned(cells, "ll" + "r" * 4 + "l")
+    places = "ll" + "r" * 4 + "l"
+    # columns of their own only where accepted steps have added up, and where a peak is known; the later one first
+    for place, head, texts in (
+        (5, "since anchor", [one.total for one in shown]),
+        (3, "of peak", [one.of_peak for one in shown]),
+    ):
+        if any(texts):
+            column = [head, *(text or "-" for text in texts)]
+            cells = [(*line[:place], one, *line[place:]) for line, one in zip(cells, column, strict=True)]
+            places = places[:place] + "r" + places[place:]
+    lines = aligned(cells, places)
     return list(zip(lines, ["", *map(_colour, shown)], strict=True))
 
 
@@ -139,7 +145,7 @@ def closing(session: MetalSession) -> list[tuple[str, str]]:
     out += [(f"inconclusive: {reason}", "yellow") for reason in dict.fromkeys(reasons)]
     changes = {result.workload.id: result.fingerprint_changes for result in measured if result.verdict != "slower"}
     out += [(f"{key}: other work: {'; '.join(found)}", "yellow") for key, found in changes.items() if found]
-    out += [(text, "yellow") for text in (*_not_looked_at(measured), *_without_work(measured))]
+    out += [(text, "yellow") for text in (*_not_looked_at(measured), *_without_work(measured), *_no_share(measured))]
     fallen = {
         result.workload.id: words.on_cpu(result) for result in measured if result.verdict in ("recorded", "no baseline")
     }
@@ -229,6 +235,17 @@ def _not_looked_at(measured: Iterable[Measurement]) -> list[str]:
         *(f"{key}: its work was not looked at: {reason}" for key, reason in why.items()),
         *(f"{key}: {sentence}" for key, sentence in unknown.items() if sentence),
     ]
+
+
+def _no_share(measured: Iterable[Measurement]) -> list[str]:
+    """Why a share of the peak is not shown, where it was measured and does not fit, or could not be measured."""
+    why = {
+        result.workload.id: result.no_share_of_peak
+        for result in measured
+        if result.runs and not result.error and result.flop_per_second is not None
+        if result.peak.flop_per_second is not None or result.peak.reason
+    }
+    return [f"{key}: no share of the peak: {reason}" for key, reason in why.items() if reason]
 
 
 def _without_work(measured: Iterable[Measurement]) -> list[str]:

@@ -81,6 +81,13 @@ def percent(share: float, *, sign: bool = False) -> str:
     return f"{number:{'+' if sign else ''}.{digits}f} %"
 
 
+def of_peak(share: float | None) -> str:
+    """The share of a device's peak: `61.2 %`, `0.0312 %`; empty where it is unknown."""
+    if share is None:
+        return ""
+    return percent(share) if share >= 0.01 else f"{100 * share:.3g} %"
+
+
 def factor(share: float) -> str:
     """A change in words: `14.2 % slower`, `2.31 times slower`, `8.0 % faster`."""
     if share >= 0.95:

@@ -13,6 +13,7 @@ from ..workloads.workload import Workload
 from .conditions import of_pair
 from .fingerprint import common, fingerprint, fingerprint_changes
 from .metrics import MetricResult
+from .peak import Peak, Share, share
 from .run import Run, storable
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Measurement:
         beyond_total: whether it is the total since the anchor that is not accepted.
         metrics: what the gate says of the metrics that were asked for beside seconds per batch.
         strict_work: whether a change of the work fails, whatever the clock says.
+        peak: the rate of products that its steps could reach at most, or why that is unknown.
         sustained: how much slower a long run was at its end than at its start; None for any other measurement.
         nodeid: the test that asked.
         failed: whether its test failed for it.
@@ -94,6 +96,7 @@ class Measurement:
     metrics: Sequence[MetricResult] = ()
     strict_work: bool = False
     sustained: Sustained | None = None
+    peak: Peak = field(default_factory=Peak)
     nodeid: str = ""
     failed: bool = False
     notes: list[str] = field(default_factory=list)
@@ -149,6 +152,25 @@ class Measurement:
         """The achieved rate: FLOP of the fingerprint over seconds per batch; None is unknown."""
         known = self.fingerprint
         return None if known is None or known.flop is None else known.flop / self.seconds_per_batch
+
+    @property
+    def peak_flop_per_second(self) -> float | None:
+        """The rate of a large product on the device that trained, in the arithmetic that trained; None is unknown."""
+        return self.peak.flop_per_second
+
+    @property
+    def share_of_peak(self) -> float | None:
+        """`flop_per_second` / `peak_flop_per_second`, so 0.61 for 61 %; None is unknown, and `no_share_of_peak` says why."""
+        return self._share.share
+
+    @property
+    def no_share_of_peak(self) -> str:
+        """Why `share_of_peak` is None, in one sentence; empty where it is known."""
+        return self._share.reason
+
+    @property
+    def _share(self) -> Share:
+        return share(self.flop_per_second, self.peak, again=bool(self.workload.whole_axes.get("remat")))
 
     @property
     def fingerprint(self) -> Fingerprint | None:

@@ -39,6 +39,9 @@ class Run:
         unknown: what a step of the user's own did not show of itself, in a few words each.
         trace: the device over time while blocks were timed, rows of seconds, clock in MHz, power in W, temperature in °C
             and the share of the moments before in which it was busy, any of them None; empty where nothing looked.
+        product_rate: FLOP/s of a large product in the arithmetic that trained; None where it was not measured.
+        product_arithmetic: in which that was, in words; empty where it was not.
+        no_product: why it could not be measured; empty otherwise.
         loaded: `imports` and `stack`, the worker's answers of these names; None where nobody asked.
     """
 
@@ -63,6 +66,9 @@ class Run:
     no_fingerprint: str = ""
     unknown: Sequence[str] = ()
     trace: Sequence[Sequence[float | None]] = ()
+    product_rate: float | None = None
+    product_arithmetic: str = ""
+    no_product: str = ""
     loaded: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -123,6 +129,7 @@ def storable(conditions: Mapping[str, Any]) -> dict[str, Condition]:
 def run_of(answers: Mapping[str, Mapping[str, Any]], session: str) -> Run:
     """A Run from a worker's answers to prepare, first_batch, warm_up, measure and finish."""
     prepared, warm = answers["prepare"], answers["warm_up"]
+    product = answers.get("product", {})
     return Run(
         samples=tuple(answers["measure"]["samples"]),
         batches_per_block=answers["measure"]["batches_per_block"],
@@ -145,5 +152,8 @@ def run_of(answers: Mapping[str, Mapping[str, Any]], session: str) -> Run:
         no_fingerprint=answers["finish"].get("no_work_because", ""),
         unknown=tuple(prepared.get("unknown", ())),
         trace=answers["measure"].get("trace", ()),
+        product_rate=product.get("rate"),
+        product_arithmetic=product.get("arithmetic", ""),
+        no_product=product.get("because", ""),
         loaded={name: answers[name] for name in LOADED} if all(name in answers for name in LOADED) else None,
     )

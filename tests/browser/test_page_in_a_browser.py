@@ -70,6 +70,20 @@ def labels(shown) -> list[str]:
     return shown.locator("tbody:visible .name").all_inner_texts()
 
 
+def test_rows_are_sorted_by_their_share_of_the_peak(opened):
+    def of(name: str, share: float | None) -> document.Measurement:
+        known = {} if share is None else {"peak_flop_per_second": 1e12, "peak_arithmetic": "float32"}
+        return measured(name, share_of_peak=share, **known)
+
+    shown = opened(session([of("some", 0.1), of("none", None), of("most", 0.9)]))
+    button = shown.get_by_role("button", name="of peak")
+    button.click()
+    assert labels(shown) == ["some", "most", "none"]
+    button.click()
+    assert labels(shown) == ["most", "some", "none"]  # what is not known stands last, both ways
+    assert shown.locator("td.c7").all_inner_texts() == ["90.0 %", "10.0 %", "-"]
+
+
 def one_of_each() -> document.Document:
     return session(
         [measured("encoder", "within", 0.01), replayed("ranker"), measured("decoder", "inconclusive", 0.1, 0.2)],

@@ -269,6 +269,20 @@ def test_measures_sessions_of_all_workloads_in_turn_and_reports(run):
     assert seconds == [pytest.approx(0.1, rel=0.05), pytest.approx(0.2, rel=0.05)]
 
 
+def test_the_share_of_the_peak_is_told_where_it_is_known(run, fake):
+    fake(work={"flop": 4e9, "arithmetic": ["float32"]}, products={"float32": 1e11}, jitter=0.0)
+    _, out, _ = run(BUILD, f"{BUILD}[batch_size=16,depth=20]", *SHORT)
+    assert out.split("\n\n")[1].splitlines() == [
+        "Peak: the rate of a large product here, and how much of it training reaches",
+        "workload                      a large product  of peak",
+        "build[b8]            100.0 GFLOP/s in float32   40.0 %",
+        "build[b16,depth=20]  100.0 GFLOP/s in float32    2.0 %",
+    ]
+    fake(work={"flop": 4e9, "arithmetic": ["float32"]}, jitter=0.0)
+    _, out, _ = run(BUILD, *SHORT)
+    assert "Peak" not in out
+
+
 def test_one_workload_named_twice_is_measured_once(run):
     code, _, err = run(BUILD, BUILD, *SHORT)
     assert code == 0

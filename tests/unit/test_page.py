@@ -370,6 +370,22 @@ def changed(tree: object, at: tuple, value: object) -> object:
     return [changed(one, tuple(rest), value) if number == key else one for number, one in enumerate(tree)]
 
 
+PEAK = {"peak_flop_per_second": 4e12, "peak_arithmetic": "float32 (TF32 allowed)", "share_of_peak": 0.25}
+
+
+def test_the_share_of_the_peak_is_a_column_where_one_is_known():
+    known, other = measured("encoder", **PEAK), measured("ranker", no_share_of_peak="the FLOP of its step are unknown")
+    first, second = rows([session([known, other])], TODAY)
+    assert (first.of_peak, second.of_peak) == ("25.0 %", "-")
+    assert dict(first.facts)["share of the peak"] == (
+        "25.0 % of 4.000 TFLOP/s, the rate of a large product in float32 (TF32 allowed) here"
+    )
+    assert dict(second.facts)["share of the peak"] == "the FLOP of its step are unknown"
+    assert "share of the peak" not in dict(rows([session([measured()])], TODAY)[0].facts)  # what an older version wrote
+    broken = measured("encoder", error="it broke", **PEAK)
+    assert rows([session([broken])], TODAY)[0].share is None
+
+
 def whole_session() -> dict:
     """One session in which everything is known."""
     memory = document.Metric(
@@ -381,7 +397,8 @@ def whole_session() -> dict:
     sizes = [measured("net", "recorded", None, axes={"batch_size": size}, nodeid=str(size)) for size in (32, 64, 128)]
     found = session(
         [
-            replayed(metrics=[memory], joules_per_batch=2.0, flop_per_second=1e12),
+            replayed(metrics=[memory], joules_per_batch=2.0, flop_per_second=1e12, **PEAK),
+            measured(no_share_of_peak="x"),
             measured(sustained=long),
             both,
             *sizes,

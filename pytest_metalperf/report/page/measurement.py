@@ -77,6 +77,7 @@ def of_measurement(
         charts=_charts(result, at) + ([chart] if past is not None and (chart := chart_of(past)) else []),
         commands=commands_of(result.commands) + _bisect(result, session.session),
         weight=weight_of(figures),
+        share=None if result.error else result.share_of_peak,
     )
     if result.error:
         return [whole]
@@ -135,6 +136,7 @@ def _facts(
         ("counters", changes.counters),
         ("tail", changes.tail),
         ("costs", _costs(result)),
+        ("share of the peak", _of_peak(result)),
         ("first batch", _first(result)),
         ("operations on the CPU", _on_cpu(result)),
         ("notes", "; ".join(result.notes)),
@@ -215,6 +217,16 @@ def _costs(result: document.Measurement) -> str:
     if result.joules_per_batch is not None:
         found.append(f"{result.joules_per_batch:.3g} J/batch")
     return ", ".join(found)
+
+
+def _of_peak(result: document.Measurement) -> str:
+    """`16.0 % of 381.0 TFLOP/s, …`; why there is none; empty of what an older version has written."""
+    if result.share_of_peak is None or result.peak_flop_per_second is None:
+        return result.no_share_of_peak
+    (rate,) = amounts([result.peak_flop_per_second], "FLOP/s")
+    return (
+        f"{words.of_peak(result.share_of_peak)} of {rate}, the rate of a large product in {result.peak_arithmetic} here"
+    )
 
 
 def _first(result: document.Measurement) -> str:

@@ -61,6 +61,7 @@ class Row:
         charts: its pictures.
         commands: what each command line does, and that line.
         weight: the change for the worse over what is visible; nan is unknown.
+        share: of the device's peak, 0.61 for 61 %; None is unknown.
     """
 
     key: str
@@ -80,6 +81,12 @@ class Row:
     charts: Sequence[Chart] = ()
     commands: Sequence[tuple[str, str]] = ()
     weight: float = math.nan
+    share: float | None = None
+
+    @property
+    def of_peak(self) -> str:
+        """The share as a person reads it."""
+        return words.of_peak(self.share) or "-"
 
     @property
     def rank(self) -> int:

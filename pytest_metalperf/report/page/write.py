@@ -47,6 +47,7 @@ def page(sessions: Sequence[document.Document], runtime: str, today: datetime.da
         ],
         several=len(sessions) > 1,
         rows=found,
+        peaks=any(row.share is not None for row in found),
         picture=picture,
         left=left,
         beside=beside,
