@@ -19,6 +19,8 @@ FIRST_SIDE, LARGEST_SIDE = 256, 8192
 """Of the square matrices: the first tells how large a product this device can do; a GPU needs a large one to be busy."""
 PRODUCT_SECONDS = 0.15
 """What a product may take at most, as the smaller one before it foretells: four of these are computed, or more."""
+SMALL_SIDE, SMALL_SECONDS = 1024, 0.6
+"""Up to that side a product may be foretold to take so long: on a loaded CPU small ones wait for threads, not for arithmetic."""
 BLOCK_SECONDS, SIDE_SECONDS = 0.05, 0.25
 LEAST_BLOCKS, BLOCKS = 3, 5
 """At each side so many blocks of that length, fewer where they take longer in all. The fastest counts, since whatever disturbs
@@ -61,30 +63,36 @@ def product_rate(of: Multiplication, fence: Callable[[Any], float], clock: Clock
         clock: in seconds.
 
     Raises:
-        Exception: what the framework raises, where not even the first product can be computed.
-        Problem: for products that are not finite, or take no time.
+        Exception: what the framework raises, where nothing larger than the first product can be computed.
+        Problem: for products that are not finite, take no time, or are too slow to tell one larger than the first.
     """
-    best, side = 0.0, 0
-    while (larger := next_side(side, best)) > side:
-        side = larger
+    best, side, fitting = 0.0, 0, LARGEST_SIDE
+    while (larger := min(next_side(side, best), fitting)) > side:
         try:
-            rate = _rate(of, fence, clock, side)
+            rate = _rate(of, fence, clock, larger)
         except Problem:
             raise
         except Exception:
-            if not best:
+            if larger > max(2 * side, FIRST_SIDE):  # a smaller one may fit
+                fitting = larger // 2
+                continue
+            if side <= FIRST_SIDE:
                 raise
             break
-        best = max(best, rate)
+        best, side = max(best, rate), larger
+    if side <= FIRST_SIDE:
+        raise Problem("device", f"products in {of.arithmetic} are too slow to find a peak ({best:.3g} FLOP/s)")
     return best
 
 
 def next_side(side: int, rate: float) -> int:
-    """The largest side whose product takes PRODUCT_SECONDS at this rate, in FLOP/s; `side` itself where that is none."""
+    """The largest side whose product takes PRODUCT_SECONDS at this rate, in FLOP/s; `side` itself where there is no larger."""
     if not side:
         return FIRST_SIDE
     larger = side
     while 2 * larger <= LARGEST_SIDE and 2 * (2 * larger) ** 3 <= PRODUCT_SECONDS * rate:
+        larger *= 2
+    if larger == side < SMALL_SIDE and 2 * (2 * side) ** 3 <= SMALL_SECONDS * rate:
         larger *= 2
     return larger
 

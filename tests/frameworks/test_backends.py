@@ -299,8 +299,12 @@ def test_the_rate_of_a_product_is_of_the_arithmetic_that_trains(fleet, backend, 
     if (backend, precision) == ("torch", "float32"):  # of which CUDA rounds convolutions alone to TF32 by default
         trained_in.add("float32 convolution")
     assert set(found["finish"]["arithmetic"]) == trained_in
-    assert found["product"] == {"rate": found["product"]["rate"], "arithmetic": computes_in, "because": ""}
-    assert found["product"]["rate"] > 0
+    product = found["product"]
+    if "too slow to find a peak" in product["because"]:  # emulated half precision on a loaded machine
+        assert product["rate"] is None
+    else:
+        assert product == {"rate": product["rate"], "arithmetic": computes_in, "because": ""}
+        assert product["rate"] > 0
 
 
 @on("tensorflow", "jax")
