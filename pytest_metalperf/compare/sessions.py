@@ -11,7 +11,7 @@ from ..baselines.errors import printable
 from ..baselines.file import Entries
 from ..baselines.schema import Anchor, Entry, Fingerprint, Machine, RatioAnchor, SpeedupEntry, rounded
 from ..report import document
-from ..results.fingerprint import common, fingerprint
+from ..results.fingerprint import common
 from ..results.measurement import Measurement, Pair, Speedup
 from ..results.metrics import METRICS
 from ..results.run import Run
@@ -146,7 +146,7 @@ def _entry(found: Sequence[tuple[Run, document.Session]]) -> Entry:
             estimator=ESTIMATOR,
         ),
         runs=[run.stored(session.commit, session.clean) for run, session in found],
-        fingerprint=common(fingerprint(run.fingerprint) for run in runs),
+        fingerprint=common(run.work for run in runs),
         examples=examples.pop() if len(examples) == 1 else None,
     )
 

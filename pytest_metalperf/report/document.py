@@ -487,7 +487,8 @@ def encoded(value: Any) -> bytes:
     try:
         return msgspec.json.encode(value)
     except UnicodeEncodeError:
-        return msgspec.json.encode(_whole(msgspec.to_builtins(value)))
+        plain = msgspec.to_builtins(value, enc_hook=msgspec.json.decode)  # rows that are encoded already
+        return msgspec.json.encode(_whole(plain))
 
 
 def _whole(plain: Any) -> Any:

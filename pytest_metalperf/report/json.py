@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import msgspec
 
 from ..baselines.writing import locked, make_room, put
-from ..results.fingerprint import common, fingerprint
+from ..results.fingerprint import common
 from ..results.measurement import Measurement, Speedup
 from ..results.metrics import MetricResult
 from ..results.run import Run, run_of
@@ -236,10 +236,11 @@ def machine_row(facts: MachineFacts, added: Mapping[str, str]) -> document.Machi
 def measured(result: Measurement, settings: Settings, command: str) -> document.Measurement:
     """The row of a measurement, from its call's settings and the command that runs its test alone."""
     runs, known = result.runs, bool(result.runs) and not result.error
+    changes = result.fingerprint_changes
     worth_accepting = (
         result.verdict in ("slower", "faster", "machine", "no baseline")
         or any(one.worse for one in result.metrics)
-        or bool(result.fingerprint_changes)
+        or bool(changes)
     )
     own = result.reference is None or result.replayed is not None
     accept = words.accepting(result)
@@ -283,7 +284,7 @@ def measured(result: Measurement, settings: Settings, command: str) -> document.
         work=result.fingerprint,
         work_before=result.fingerprint_before,
         changes=document.Changes(
-            work=result.fingerprint_changes,
+            work=changes,
             packages=words.changed_versions(result) if runs and result.versions_before else "",
             machine=words.conditions(result),
             counters=words.counters(result),
@@ -344,13 +345,13 @@ def workload_row(workload: Workload) -> document.Workload:
 
 def run_rows(runs: Sequence[Run]) -> list[document.Run]:
     """The rows of runs that stand beside each other: what they have in common of the work is the measurement's."""
-    shared = common(fingerprint(run.fingerprint) for run in runs)
+    shared = common(run.work for run in runs)
     return [run_row(run, shared) for run in runs]
 
 
 def run_row(run: Run, shared: Fingerprint | None = None) -> document.Run:
     """The row of one run; `shared` is the work that need not be said again."""
-    estimate, work = run.estimate, fingerprint(run.fingerprint)
+    estimate, work = run.estimate, run.work
     return document.Run(
         session=run.session,
         recorded=run.recorded,

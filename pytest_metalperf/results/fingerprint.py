@@ -66,7 +66,10 @@ def common(fingerprints: Iterable[Fingerprint | None]) -> Fingerprint | None:
 
     One process may tell less than another (a first look that is cheap): what it does not tell, it does not deny.
     """
-    known = [work for work in fingerprints if work is not None]
+    known: list[Fingerprint] = []
+    for work in fingerprints:
+        if work is not None and work not in known:  # most runs tell the very same, which then is looked through once
+            known.append(work)
     if not known:
         return None
     varying = {name for work in known for name in work.varying}

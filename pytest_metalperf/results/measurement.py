@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..baselines.schema import Entry, Fingerprint, SpeedupEntry, StoredPair, rounded
 from ..workloads.workload import Workload
 from .conditions import of_pair
-from .fingerprint import common, fingerprint, fingerprint_changes
+from .fingerprint import common, fingerprint_changes
 from .metrics import MetricResult
 from .peak import Peak, Share, share
 from .run import Run, storable
@@ -211,7 +211,7 @@ class Measurement:
 
 
 def _common_fingerprint(runs: Sequence[Run]) -> Fingerprint | None:
-    return common(fingerprint(run.fingerprint) for run in runs)
+    return common(run.work for run in runs)
 
 
 @dataclass(frozen=True)

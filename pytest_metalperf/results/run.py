@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ..baselines.schema import Condition, StoredRun, rounded
+from ..baselines.schema import Condition, Fingerprint, StoredRun, rounded
 from ..worker.clock import RealTime
 from ..worker.machine import PER_BATCH
+from .fingerprint import fingerprint
 
 if TYPE_CHECKING:
     from ..gate import RunEstimate
@@ -92,6 +93,15 @@ class Run:
         from ..gate import estimate_run  # numpy and scipy: only when a verdict is due
 
         return estimate_run(self.samples)
+
+    @cached_property
+    def work(self) -> Fingerprint | None:
+        """The fingerprint as its schema has it; None where there was nothing to look at.
+
+        Raises:
+            FingerprintError: for what is no fingerprint.
+        """
+        return fingerprint(self.fingerprint)
 
     def stored(self, commit: str | None = None, clean: bool | None = None) -> StoredRun:
         """The run as a baseline keeps it; `clean` is whether the working tree was that commit."""

@@ -173,7 +173,13 @@ def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path, name, said):
 
 def test_half_a_surrogate_pair_is_written_as_python_shows_it():
     skipped = document.NotMeasured(nodeid="a\ud800", how="skipped", reason="\udcff")
-    assert json.loads(document.encoded(skipped)) == {"nodeid": r"a\ud800", "how": "skipped", "reason": r"\udcff"}
+    whole = {"nodeid": r"a\ud800", "how": "skipped", "reason": r"\udcff"}
+    assert json.loads(document.encoded(skipped)) == whole
+    rows = [msgspec.Raw(b'{"kind":"measurement"}')]  # as a session keeps what it has encoded once
+    assert json.loads(document.encoded({"results": rows, "not_measured": [skipped]})) == {
+        "results": [{"kind": "measurement"}],
+        "not_measured": [whole],
+    }
 
 
 def test_the_schema_knows_every_field():
