@@ -57,7 +57,7 @@ PACKAGES = {  # of each mark
     "jax": ("jax", "keras"),
     "mlx": ("mlx",),
     "gate": ("asv", "pyperf", "matplotlib"),
-    "browser": ("playwright", "altair", "vl_convert"),
+    "browser": ("playwright", "jinja2", "vl_convert"),
 }
 
 CONFTEST = """

@@ -15,8 +15,8 @@ from ..references.cache import cache_folder, private
 from ..worker.clock import RealTime
 from . import document
 
-NEEDS = ("altair", "vl_convert")
-MISSING = "the page is drawn by Altair and vl-convert, which are not installed: pip install 'pytest-metalperf[report]'"
+NEEDS = ("jinja2", "vl_convert")
+MISSING = "the page is made by jinja2 and vl-convert, which are not installed: pip install 'pytest-metalperf[report]'"
 DEFINES = "window.vegaEmbed="
 MOST_BYTES = 10_000_000
 UNFINISHED = """<!doctype html>
@@ -75,7 +75,7 @@ def write(path: Path, sessions: Sequence[document.Document], history: Path | Non
         OSError: where the file cannot be written; what was there is left.
     """
     from .page.past import past
-    from .page.write import page  # Altair and jinja2: only where a page is made
+    from .page.write import page  # jinja2: only where a page is made
 
     known = None if history is None else past(history, sessions)
     put(path, page(sessions, runtime(), today(), known).encode("utf-8", "backslashreplace"), durable=True)

@@ -136,7 +136,7 @@ def test_what_measures_nothing_leaves_the_page_as_it_is(suite, arguments):
 def test_nothing_that_draws_is_loaded_before_it_is_asked_for(suite):
     suite.pytester.makeconftest(
         suite.pytester.path.joinpath("conftest.py").read_text() + "\nimport sys\ndef pytest_unconfigure():\n"
-        "    print('loaded', [name for name in sys.modules if name.split('.')[0] in ('altair', 'vl_convert')])\n"
+        "    print('loaded', [name for name in sys.modules if name.split('.')[0] in ('altair', 'jinja2', 'vl_convert')])\n"
     )
     result = suite.pytester.runpytest_subprocess("--metal-json=out.json")
     result.stdout.fnmatch_lines(["*loaded []*"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 for name in (
-    "altair",
+    "jinja2",
     "vl_convert",
 ):  # loaded here: a session within a test forgets modules, and a C extension loads once
     pytest.importorskip(name, reason="the extra `report` draws pages")

@@ -78,7 +78,7 @@ CASES: list[tuple[str, str, str, Rule]] = [
     ),
     *(("keras", where, "3.10", package("keras")) for where in (MAC, LINUX)),
     *(("benchmark", where, "3.10", package("pytest-benchmark")) for where in (MAC, LINUX)),
-    *(("report", where, "3.10", package("altair")) for where in (MAC, LINUX)),
+    *(("report", where, "3.10", package("vl-convert-python")) for where in (MAC, LINUX)),
     *(("replay", where, "3.10", package("uv")) for where in (MAC, LINUX)),
     *(("history", where, "3.10", package("ruptures")) for where in (MAC, LINUX)),
     *(("bisect", where, "3.10", package("git-bayesect")) for where in (MAC, LINUX)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ...history.change_points import NoRuptures
 from ...history.store import Store
 from ...history.trend import History, history
 from ...history.words import change as described
@@ -42,6 +41,8 @@ def past(path: Path, sessions: Sequence[document.Document]) -> Past:
 
 
 def _history(store: Store, machine: str, workload: str, *, changes: bool) -> History:
+    from ...history.change_points import NoRuptures  # scipy's statistics: only where there is a history
+
     try:
         return history(store, machine, workload, changes=changes)
     except NoRuptures:
