@@ -10,6 +10,7 @@ from ..results.rounding import agree, tolerance
 from ..worker.machine import MachineFacts, spoils
 from .environment import (
     FRAMEWORKS,
+    JAX_FIX,
     JAX_PLUGINS,
     METAL_FIX,
     METAL_PYTHONS,
@@ -60,7 +61,7 @@ def bad(check: str, found: str, fix: str = "") -> Finding:
 
 def of_environment(env: Environment) -> list[Finding]:
     """The interpreter, the frameworks and what belongs to them, without importing any."""
-    rules = (_frameworks, _pins, _plugin, _keras, _numpy, _copies, _variables)
+    rules = (_frameworks, _pins, _plugin, _jax_plugins, _keras, _numpy, _copies, _variables)
     return [interpreter(env), *(finding for rule in rules for finding in rule(env))]
 
 
@@ -97,9 +98,6 @@ def _frameworks(env: Environment) -> Iterator[Finding]:
             yield ok(name, f"{name} {env.version(name)}")
     if not env.backends and not stub:
         yield bad("frameworks", f"none of {', '.join(FRAMEWORKS.values())} is installed here", install)
-    if env.version("jax-metal"):
-        found = f"jax-metal {env.version('jax-metal')} stops with jax 0.5: 'default_memory_space is not supported'"
-        yield note("jax-metal", found, "pip uninstall jax-metal; pip install jax-mps")
 
 
 def _pins(env: Environment) -> Iterator[Finding]:
@@ -152,6 +150,29 @@ def _pair(tensorflow: str, metal: str, fix: str) -> Finding:
     return bad(
         "plugin", f"{found} does not load: import tensorflow ends with '{why}'", fix or "pip uninstall tensorflow-metal"
     )
+
+
+def _jax_plugins(env: Environment) -> Iterator[Finding]:
+    """What brings Apple's GPU to JAX is built for one minor version of jaxlib, and says so in its metadata."""
+    there = [name for name in JAX_PLUGINS if env.version(name)]
+    for name in there:
+        found = f"{name} {env.version(name)}"
+        wanted = {other: versions for other, versions in env.needs.get(name, {}).items() if other in ("jax", "jaxlib")}
+        wrong = [other for other, versions in wanted.items() if not fits(env.version(other), versions)]
+        if wrong:
+            has = " and ".join(f"{other} {env.version(other) or 'none'}" for other in wrong)
+            fix = " ".join(f"'{other}{versions}'" for other, versions in wanted.items())
+            yield bad(name, f"{found} with {has}, for which it was not built", f"pip install {name} {fix}")
+        else:
+            yield ok(name, f"{found} with jax {env.version('jax') or 'none'}")
+    if len(there) > 1:
+        yield note(
+            "jax plugins", f"both {' and '.join(there)}: JAX trains on jax-mps unless JAX_PLATFORMS=metal is set"
+        )
+    if metal := env.version("jax-metal"):
+        found = f"jax-metal {metal} stops with jax 0.5: 'default_memory_space is not supported'"
+        state = bad if env.apple and fits(env.version("jax"), ">=0.5") else note
+        yield state("jax-metal", found, f"pip uninstall jax-metal; {JAX_FIX}")
 
 
 def _keras(env: Environment) -> Iterator[Finding]:
@@ -311,7 +332,7 @@ _GPU_FIX = {
     ("tensorflow", "nvidia"): "pip install 'pytest-metalperf[cuda]'",
     ("torch", "nvidia"): "install a PyTorch that was built for this driver's CUDA (https://pytorch.org/get-started)",
     ("jax", "nvidia"): "pip install 'jax[cuda12]'",
-    ("jax", "apple"): "pip install jax-mps; or metaljax, with JAX_PLATFORMS=metal",
+    ("jax", "apple"): JAX_FIX,
     ("mlx", "nvidia"): "pip install 'mlx[cuda12]'",
     ("mlx", "apple"): "install mlx in an arm64 Python",
     ("torch", "apple"): "update macOS, or install an older PyTorch that still serves this one",

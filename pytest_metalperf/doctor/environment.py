@@ -7,6 +7,7 @@ libraries export and ask for.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import site
@@ -18,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
@@ -47,6 +49,7 @@ PACKAGES = (
     "mlx",
     "numpy",
 )
+JAX_FIX = "pip install jax-mps, or metaljax (macOS 14 and an arm64 Python 3.12, or later)"
 METAL_PYTHONS = "an arm64 Python 3.10 to 3.12"
 METAL_PAIR = "TensorFlow 2.18 or 2.19 with tensorflow-metal 1.2.0"
 METAL_FIX = f"pip install 'pytest-metalperf[metal]' ({METAL_PAIR})"
@@ -70,6 +73,7 @@ class Environment:
         packages: those of `PACKAGES` that are installed, each in the order in which folders are searched.
         plugins: libraries that TensorFlow loads as it is imported, one path for each way to reach them.
         variables: environment variables that are set and change what is computed, or how fast.
+        needs: what those of `JAX_PLUGINS` that are installed want of others, by name: `{"jaxlib": "<0.12,>=0.11.0"}`.
     """
 
     python: tuple[int, int, int]
@@ -78,6 +82,7 @@ class Environment:
     packages: Mapping[str, Sequence[Installed]] = field(default_factory=dict)
     plugins: Sequence[str] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
+    needs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def version(self, name: str) -> str:
         """The version that would be imported; empty for what is not installed."""
@@ -110,7 +115,17 @@ def environment(facts: MachineFacts) -> Environment:
         packages={name: found for name in PACKAGES if (found := installed(name, sys.path))},
         plugins=plugin_libraries(site_folders()),
         variables=variables(),
+        needs={name: wanted for name in JAX_PLUGINS if (wanted := needs(name))},
     )
+
+
+def needs(name: str) -> dict[str, str]:
+    """The versions that an installed distribution wants of others, as its metadata say it; markers and extras are left out."""
+    found = {}
+    with contextlib.suppress(Exception):  # half of an installation, and metadata that are none
+        wanted = [Requirement(text) for text in metadata.requires(name) or ()]
+        found = {one.name: str(one.specifier) for one in wanted if one.specifier and one.marker is None}
+    return found
 
 
 def installed(name: str, path: Sequence[str]) -> tuple[Installed, ...]:

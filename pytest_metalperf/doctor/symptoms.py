@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from .environment import METAL_FIX, METAL_PYTHONS
+from .environment import JAX_FIX, METAL_FIX, METAL_PYTHONS
 
 
 class Symptom(NamedTuple):
@@ -78,7 +78,12 @@ SYMPTOMS = (
     Symptom(
         r"default_memory_space is not supported",
         "jax-metal does not work with jax 0.5 or later",
-        "pip uninstall jax-metal; pip install jax-mps",
+        f"pip uninstall jax-metal; {JAX_FIX}",
+    ),
+    Symptom(
+        r"Failed to parse StableHLO program\.",
+        "jax-mps cannot read what this JAX compiles: it is built for one minor version of jaxlib",
+        "python -m pytest_metalperf doctor names the versions that fit",
     ),
     Symptom(
         r"total bytes of NDArray > 2\*\*32|product of dimension sizes > 2\*\*31",

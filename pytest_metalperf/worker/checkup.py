@@ -36,7 +36,9 @@ def checkup(name: str, device: str) -> Iterator[dict[str, Any]]:
     """
     backend: Framework = load({"kind": "reference", "package": "backends", "name": BACKENDS[name]})()
     yield {"versions": backend.versions()}
-    if device != "cpu":  # to look for GPUs is to set them up, which a CPU's run must not do
+    if device == "cpu":
+        backend.hide(device)
+    else:  # to look for GPUs is to set them up, which a CPU's run must not do
         devices = backend.devices()
         missing = "" if "gpu" in devices else backend.why_missing("gpu", devices)
         yield {"devices": devices, "missing": missing}

@@ -179,7 +179,7 @@ def test_a_backend_that_ended_without_a_word_needs_no_more_time():
         (env(replace(LINUX, gpus=())), "tensorflow", "note", ""),
         (env(MAC, "arm64"), "tensorflow", "bad", ""),
         (env(MAC, "arm64"), "torch", "bad", "update macOS, or install an older PyTorch that still serves this one"),
-        (env(MAC, "arm64"), "jax", "note", "pip install jax-mps; or metaljax, with JAX_PLATFORMS=metal"),
+        (env(MAC, "arm64"), "jax", "note", checks._GPU_FIX["jax", "apple"]),
         (env(replace(MAC, virtual=True)), "torch", "note", ""),
         (env(INTEL), "torch", "note", ""),
     ],

@@ -86,7 +86,9 @@ JAX_METAL = """Platform 'METAL' is experimental and not all JAX functionality ma
 jaxlib.xla_extension.XlaRuntimeError: UNIMPLEMENTED: default_memory_space is not supported.
 """
 
-
+JAX_MPS = """jax_plugins/mps/__init__.py:146: UserWarning: jax-mps was built for jaxlib 0.11.x, but jaxlib 0.10.2 is installed.
+jax.errors.JaxRuntimeError: UNKNOWN: Failed to parse StableHLO program. The program may be malformed or use an unsupported format.
+"""
 NDARRAY = """/AppleInternal/Library/BuildRoots/x/MPSNDArray.mm:850: failed assertion `[MPSNDArray \
 initWithDevice:descriptor:isTextureBacked:] Error: total bytes of NDArray > 2**32'
 """
@@ -143,6 +145,7 @@ ABORTED = """Error: command buffer exited with error status.
         (NUMPY.replace("\n", "\r\n"), "built for NumPy 1 and NumPy 2 is installed", "numpy<2"),
         ("AttributeError: _ARRAY_API not found", "built for NumPy 1 and NumPy 2 is installed", "numpy<2"),
         (JAX_METAL, "jax-metal does not work with jax 0.5 or later", "pip uninstall jax-metal"),
+        (JAX_MPS, "built for one minor version of jaxlib", "doctor names the versions that fit"),
         (FLOAT64, "no float64", "make them float32"),
         (VIRTUAL_MEMORY, "no memory, as in a virtual machine", "--metal-devices cpu"),
         (NOT_ON_MPS, "has not this operation", "PYTORCH_ENABLE_MPS_FALLBACK=1"),
@@ -177,6 +180,7 @@ def test_every_symptom_is_tested():
         NO_COMPILER,
         NUMPY,
         JAX_METAL,
+        JAX_MPS,
         FLOAT64,
         MEMORY,
         NDARRAY,

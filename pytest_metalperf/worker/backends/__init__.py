@@ -37,6 +37,10 @@ VARIABLES = {
     "XLA_FLAGS", "LIBTPU_INIT_ARGS", "JAX_ENABLE_X64", "JAX_PLATFORMS", "JAX_PLATFORM_NAME", "JAX_DISABLE_JIT",
     "JAX_DEFAULT_MATMUL_PRECISION", "JAX_DEFAULT_DTYPE_BITS", "JAX_NUM_CPU_DEVICES", "JAX_DEBUG_NANS",
     "JAX_ENABLE_CHECKS", "JAX_THREEFRY_PARTITIONABLE", "JAX_DEFAULT_PRNG_IMPL",
+    "JAX_MPS_ASYNC_DISPATCH", "JAX_MPS_CACHE_LIMIT_BYTES", "JAX_MPS_NO_OPTIMIZE", "JAX_MPS_LIBRARY_PATH",
+    "MPS_NO_COMPILE", "METALJAX_PLUGIN_PATH", "ENABLE_PJRT_COMPATIBILITY",
+    "MLX_BFS_MAX_WIDTH", "MLX_DISABLE_COMPILE", "MLX_ENABLE_TF32", "MLX_MAX_MB_PER_BUFFER", "MLX_MAX_MB_TRANSIENT_ONLY",
+    "MLX_MAX_OPS_PER_BUFFER", "MLX_METAL_FAST_SYNCH", "MLX_METAL_GPU_ARCH", "MLX_SDPA_BLOCKS", "MLX_USE_CUDA_GRAPHS",
     "PYTORCH_ENABLE_MPS_FALLBACK", "PYTORCH_MPS_HIGH_WATERMARK_RATIO", "PYTORCH_MPS_LOW_WATERMARK_RATIO",
     "PYTORCH_MPS_FAST_MATH", "PYTORCH_MPS_PREFER_METAL", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF",
     "PYTORCH_NO_CUDA_MEMORY_CACHING", "PYTORCH_JIT", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "TORCH_CUDNN_V8_API_DISABLED",
@@ -54,11 +58,12 @@ VARIABLES = {
 """Environment variables that change what is computed where, or how fast. Names, since what merely begins like one may be
 a secret (Terraform's TF_VAR_…), and a baseline is made to be read.
 """
-FAMILIES = ("XLA_PYTHON_CLIENT_", "KMP_", "MALLOC_")
+FAMILIES = ("XLA_PYTHON_CLIENT_", "METALJAX_", "KMP_", "MALLOC_")
 """What all names of further ones begin with."""
 ELSEWHERE = {
     "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "JAX_PLATFORMS", "JAX_PLATFORM_NAME", "CUDA_INJECTION64_PATH",
-    "LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "GOMP_CPU_AFFINITY", "OMP_PLACES",
+    "LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "JAX_MPS_LIBRARY_PATH", "METALJAX_PLUGIN_PATH",
+    "GOMP_CPU_AFFINITY", "OMP_PLACES",
 }  # fmt: skip
 """Of VARIABLES those that say where to compute, or that make a process load what a file names."""
 ALWAYS = {
@@ -71,7 +76,7 @@ ALWAYS = {
 
 def is_computing(name: str) -> bool:
     """Whether that is a variable which says how to compute, so that a replay sets it as it was."""
-    return (name in VARIABLES and name not in ELSEWHERE) or name.startswith(FAMILIES)
+    return name not in ELSEWHERE and (name in VARIABLES or name.startswith(FAMILIES))
 
 
 def variables() -> dict[str, str]:

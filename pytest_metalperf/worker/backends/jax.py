@@ -1,4 +1,4 @@
-"""JAX on CPU, CUDA GPUs, and Apple's by jax-mps or metaljax."""
+"""JAX on CPU, CUDA GPUs, and Apple's by a plugin such as jax-mps or metaljax."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import platform
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from importlib import metadata
 from typing import Any
 
 from ..fingerprint import facts
@@ -18,6 +19,8 @@ from . import PRECISIONS, process_peak_memory, stablehlo
 from .framework import Framework, named, shape_of
 from .steps import AXES
 
+OF_APPLE = ("jax-mps", "metaljax", "jax-metal")
+"""Plugins that bring Apple's GPU; the last is Apple's own, which ended with JAX 0.4."""
 SHORT = {"float16": "f16", "bfloat16": "bf16"}
 """As programs name them."""
 
@@ -28,7 +31,7 @@ class Jax(Framework):
     framework = "jax"
     called = "JAX"
     install = "jax"
-    packages = ("jaxlib", "jax-cuda12-plugin", "jax-cuda13-plugin", "jax-metal", "jax-mps", "metaljax")
+    packages = ("jaxlib",)
     keras_side = "keras_jax:KerasOnJax"
     shorthand = "return step_fn, state, batch"
     waits = True
@@ -43,25 +46,32 @@ class Jax(Framework):
         self.jax = jax
 
     def versions(self) -> dict[str, str]:
-        return {"jax": str(self.jax.__version__), **super().versions()}
+        return {"jax": str(self.jax.__version__), **super().versions(), **plugins()}
 
     def gpus(self) -> list[Any]:
-        return [device for device in self.jax.devices() if device.platform != "cpu"]
+        found = _of_gpus(self.jax.devices())
+        if not found:  # a plugin may leave the CPU JAX' default, as metaljax does
+            from jax.extend import backend
+
+            clients: Mapping[str, Any] = getattr(
+                backend, "backends", dict
+            )()  # JAX 0.4 tells them not, and had no such plugin
+            found = _of_gpus(device for client in clients.values() for device in client.devices())
+        return found
 
     def devices(self) -> dict[str, str]:
-        return named(str(device.device_kind) for device in self.gpus())
+        return named(_kind_of(device) for device in self.gpus())
 
     def why_no_gpu(self) -> str:
+        chosen = os.environ.get("JAX_PLATFORMS")
+        if chosen:
+            return f": JAX_PLATFORMS={chosen} lets it look for no other; unset it"
         if platform.system() != "Darwin":
             return ": pip install 'jax[cuda12]' where there is an NVIDIA GPU"
-        versions = self.versions()
-        if "jax-mps" in versions:  # JAX' default where it loads
-            return (
-                f": jax-mps {versions['jax-mps']} is there, and does not load with jaxlib {versions.get('jaxlib', '')}"
-            )
-        if "metaljax" in versions:
-            return ": metaljax is there, and trains where JAX_PLATFORMS=metal is set"
-        return ": pip install jax-mps, whose release must fit this jaxlib"
+        there = [f"{name} {version}" for name, version in self.versions().items() if name in OF_APPLE]
+        if there:
+            return f": {' and '.join(there)} shows it none; python -m pytest_metalperf doctor says what it needs"
+        return ": pip install jax-mps, or metaljax (Apple silicon, macOS 14 and Python 3.12, or later)"
 
     def hide(self, device: str) -> None:
         super().hide(device)
@@ -82,7 +92,7 @@ class Jax(Framework):
 
     def make_default(self, index: int) -> None:
         if self.device == "cpu":
-            self.where = self.jax.devices()[0]
+            self.where = self.jax.devices("cpu")[0]
         else:
             self.where = self.gpus()[index]
         self.jax.config.update("jax_default_device", self.where)
@@ -219,6 +229,22 @@ class Jax(Framework):
             return process_peak_memory()
         peak = (self.where.memory_stats() or {}).get("peak_bytes_in_use")
         return int(peak) if peak else None
+
+
+def plugins() -> dict[str, str]:
+    """The distributions that bring JAX a device, by their entry points, and their versions."""
+    found = metadata.entry_points(group="jax_plugins")
+    return {point.dist.name: point.dist.version for point in found if point.dist is not None}
+
+
+def _of_gpus(devices: Iterable[Any]) -> list[Any]:
+    return [device for device in devices if device.platform != "cpu"]
+
+
+def _kind_of(device: Any) -> str:
+    """`NVIDIA H200`; the platform's name where a plugin tells no more than that it is a GPU."""
+    kind = str(device.device_kind)
+    return str(device.platform) if kind == "gpu" else kind
 
 
 def counted(lowered: Any, traces: int | None, parameters: int | None) -> dict[str, Any]:
