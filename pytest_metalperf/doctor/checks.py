@@ -20,7 +20,7 @@ from .environment import (
     fits,
     pair_loads,
 )
-from .symptoms import diagnosis
+from .symptoms import CLASHES, diagnosis
 
 State = Literal["ok", "note", "bad"]
 
@@ -342,15 +342,17 @@ _GPU_FIX = {
 
 def _devices(env: Environment, backend: str, facts: Mapping[str, Any]) -> Finding:
     """A GPU that the machine has and the backend does not see is to be mended; one that nobody has is not."""
-    check = f"{backend} devices"
-    if not facts["missing"]:
+    check, missing = f"{backend} devices", str(facts["missing"])
+    if not missing:
         return ok(check, ", ".join(f"{name} ({kind})" if kind else name for name, kind in facts["devices"].items()))
+    if clash := diagnosis(str(facts.get("log", "")), CLASHES):  # with which JAX goes on without a GPU
+        return bad(check, f"{missing}: {clash.cause}", clash.fix)
     nvidia = any("NVIDIA" in gpu.upper() for gpu in env.facts.gpus)
     apple = env.apple and not env.facts.virtual
     fix = _GPU_FIX.get((backend, "nvidia" if nvidia else "apple" if apple else ""), "")
     # JAX on Apple's GPU is others' early work: who does not have it may not want it
     wanted = nvidia or (apple and (backend != "jax" or any(env.version(name) for name in JAX_PLUGINS)))
-    return (bad if wanted else note)(check, str(facts["missing"]), fix)
+    return (bad if wanted else note)(check, missing, fix)
 
 
 def of_parity(backend: str, gpu: Mapping[str, Any], cpu: Mapping[str, Any]) -> Finding:

@@ -77,7 +77,7 @@ class Child:
             code = self._process.returncode
             how = f"was ended by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
             self.facts["error"] = f"a process that tried it {how}"
-        if "error" in self.facts:
+        if "error" in self.facts or self.facts.get("missing"):
             self.facts["log"] = self._log.read_text("utf-8", "replace")
         return ended
 

@@ -6,6 +6,7 @@ Their words are those of TensorFlow's, PyTorch's, JAX' and pip's own messages, a
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from .environment import JAX_FIX, METAL_FIX, METAL_PYTHONS
@@ -28,7 +29,24 @@ class Symptom(NamedTuple):
         return f"{self.cause}; fix: {self.fix}"
 
 
+CLASHES = (
+    Symptom(
+        r"Loaded runtime CuDNN library: \S+ but source was compiled with"
+        r"|Found \w+ version \d+, but JAX was built against version"
+        r"|cuDNN version (?:incompatibility|mismatch): PyTorch was compiled"
+        r"|CUDNN_STATUS_SUBLIBRARY_VERSION_MISMATCH",
+        "this process loaded another version of a CUDA library than the framework was built with",
+        "import no second framework there, unset LD_LIBRARY_PATH, or install releases that ask for the same nvidia packages",
+    ),
+    Symptom(
+        r"undefined symbol: _*(?:nvJitLink|cublas|cudnn|cusparse|cusolver|cufft|nccl)\w*",
+        "two CUDA libraries that belong together are of different versions",
+        "unset LD_LIBRARY_PATH, and install the framework anew with the nvidia packages that it asks for",
+    ),
+)
+"""Of two frameworks in one process, or one beside a foreign CUDA: told in a log, and in other words where a step then fails."""
 SYMPTOMS = (
+    *CLASHES,
     Symptom(
         r"Library not loaded: @rpath/_pywrap_tensorflow_internal\.so",
         "tensorflow-metal does not load with TensorFlow 2.20 or later",
@@ -86,6 +104,11 @@ SYMPTOMS = (
         "python -m pytest_metalperf doctor names the versions that fit",
     ),
     Symptom(
+        r"Unable to import backend : mlx",
+        "this Keras takes no backend from a package, as keras-mlx is one",
+        "pip uninstall keras; pip install keras-nightly, or pip uninstall keras-mlx and unset KERAS_BACKEND",
+    ),
+    Symptom(
         r"total bytes of NDArray > 2\*\*32|product of dimension sizes > 2\*\*31",
         "one array is larger than this version of macOS lets Metal hold (4 GB, or 2**31 elements)",
         "try a smaller batch_size or image_size, or a newer macOS",
@@ -134,6 +157,6 @@ SYMPTOMS = (
 )
 
 
-def diagnosis(text: str) -> Symptom | None:
+def diagnosis(text: str, of: Iterable[Symptom] = SYMPTOMS) -> Symptom | None:
     """The first known symptom that a message or a log shows; None where none does."""
-    return next((one for one in SYMPTOMS if re.search(one.pattern, text)), None)
+    return next((one for one in of if re.search(one.pattern, text)), None)

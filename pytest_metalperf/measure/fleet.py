@@ -125,7 +125,7 @@ class Fleet:
         Raises:
             WorkerError: when it cannot be reached.
         """
-        return self._one("facts")
+        return self._one("facts")[1]
 
     def probe(self, backend: Mapping[str, Any] | str, device: str, interpreter: Interpreter = HERE) -> Probe:
         """Ask a fresh worker what `backend` sees, and why not `device`.
@@ -133,14 +133,17 @@ class Fleet:
         Raises:
             WorkerError: when it cannot be imported, or the worker dies.
         """
-        return Probe(**self._one("look", interpreter, backend=backend, device=device))
+        worker, found = self._one("look", interpreter, backend=backend, device=device)
+        clash = worker.clash() if found["missing"] else None  # with which JAX goes on without a GPU
+        return Probe(**{**found, "missing": f"{found['missing']}; {clash}"} if clash else found)
 
-    def _one(self, what: str, interpreter: Interpreter = HERE, **arguments: Any) -> Mapping[str, Any]:
+    def _one(self, what: str, interpreter: Interpreter = HERE, **arguments: Any) -> tuple[Worker, Mapping[str, Any]]:
+        """A worker that has ended, and what it answered."""
         worker = self.start(interpreter)
         try:
             worker.ask(what, **arguments)
             self.wait([worker])
-            return worker.results[what]
+            return worker, worker.results[what]
         finally:
             worker.kill()
 

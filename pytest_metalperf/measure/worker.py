@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..doctor.symptoms import diagnosis
+from ..doctor.symptoms import CLASHES, Symptom, diagnosis
 from ..results.fingerprint import FingerprintError, fingerprint
 from ..worker.clock import RealTime
 from ..worker.problems import readable
@@ -134,9 +134,16 @@ class Worker:
     def _error(self, kind: str, message: str, details: str) -> WorkerError:
         """An error that says which of two sides it happened on and, for a known symptom, why and what to do."""
         message = f"with {self.interpreter.name}: {message}" if self.interpreter.name else message
-        log = self._logged() if kind in _OF_THE_ENVIRONMENT else ""  # of the user's own mistakes it says nothing
-        known = diagnosis(f"{message}\n{details}\n{log}")
+        told = f"{message}\n{details}"
+        if kind in _OF_THE_ENVIRONMENT:
+            known = diagnosis(f"{told}\n{self._logged()}")
+        else:  # of the user's own mistakes the log says nothing, but why a step of theirs failed
+            known = diagnosis(told) or (self.clash() if kind == "training" else None)
         return WorkerError(kind, f"{message}\n  known     {known}" if known else message, details)
+
+    def clash(self) -> Symptom | None:
+        """What its log says of CUDA libraries that do not fit each other."""
+        return diagnosis(self._logged(), CLASHES)
 
     def _end(self) -> str:
         code = self._process.exit_code()

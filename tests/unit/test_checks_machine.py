@@ -11,6 +11,7 @@ import pytest
 from pytest_metalperf.doctor.checks import Finding, note, ok
 from pytest_metalperf.doctor.command import checks
 from pytest_metalperf.doctor.environment import Environment
+from pytest_metalperf.doctor.symptoms import diagnosis
 from pytest_metalperf.worker.machine import MachineFacts, spoils
 
 MAC_ID, MACOS, M1_PRO = "macbookpro18-3-apple-m1-pro-8p2e-16gpu-32gb", "macOS 15.1 (24B83)", "Apple M1 Pro 16-core"
@@ -187,6 +188,13 @@ def test_a_backend_that_ended_without_a_word_needs_no_more_time():
 def test_a_gpu_that_is_there_and_not_seen_is_to_be_mended(where, backend, state, fix):
     found = checks.of_backend(where, backend, ALL | CPU, True, 27.0)[0]
     assert found == Finding(f"{backend} devices", state, CPU["missing"], fix)
+
+
+def test_a_gpu_that_a_clash_hides_is_told_with_it():
+    log = "Found cuDNN version 8700, but JAX was built against version 8800, which is newer."
+    finding = checks.of_backend(env(LINUX), "jax", ALL | CPU | {"log": log}, True, 27.0)[0]
+    assert (finding.state, finding.found) == ("bad", f"{CPU['missing']}: {diagnosis(log).cause}")
+    assert finding.fix == diagnosis(log).fix
 
 
 @pytest.mark.parametrize(

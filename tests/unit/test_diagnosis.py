@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_metalperf.doctor.symptoms import SYMPTOMS, diagnosis
+from pytest_metalperf.measure.fleet import Fleet
 
 pytestmark = pytest.mark.processes
 
@@ -89,6 +90,16 @@ jaxlib.xla_extension.XlaRuntimeError: UNIMPLEMENTED: default_memory_space is not
 JAX_MPS = """jax_plugins/mps/__init__.py:146: UserWarning: jax-mps was built for jaxlib 0.11.x, but jaxlib 0.10.2 is installed.
 jax.errors.JaxRuntimeError: UNKNOWN: Failed to parse StableHLO program. The program may be malformed or use an unsupported format.
 """
+KERAS_MLX = """  File "/x/keras/src/backend/__init__.py", line 67, in <module>
+ValueError: Unable to import backend : mlx
+"""
+CUDNN = """E1027 15:11:27.184481 3266602 cuda_dnn.cc:456] Loaded runtime CuDNN library: 9.1.0 but source was compiled with: \
+9.8.0.  CuDNN library needs to have matching major version and equal or higher minor version.
+"""
+OLD_CUDNN = "CUDA backend failed to initialize: Found cuDNN version 8700, but JAX was built against version 8800, which is newer."
+TORCH_CUDNN = "RuntimeError: cuDNN version incompatibility: PyTorch was compiled  against (9, 1, 0) but found (8, 9, 2)"
+SUBLIBRARY = "RuntimeError: cuDNN error: CUDNN_STATUS_SUBLIBRARY_VERSION_MISMATCH"
+NO_JIT_LINK = "libcusparse.so.12: undefined symbol: __nvJitLinkComplete_12_4, version libnvJitLink.so.12"
 NDARRAY = """/AppleInternal/Library/BuildRoots/x/MPSNDArray.mm:850: failed assertion `[MPSNDArray \
 initWithDevice:descriptor:isTextureBacked:] Error: total bytes of NDArray > 2**32'
 """
@@ -146,6 +157,12 @@ ABORTED = """Error: command buffer exited with error status.
         ("AttributeError: _ARRAY_API not found", "built for NumPy 1 and NumPy 2 is installed", "numpy<2"),
         (JAX_METAL, "jax-metal does not work with jax 0.5 or later", "pip uninstall jax-metal"),
         (JAX_MPS, "built for one minor version of jaxlib", "doctor names the versions that fit"),
+        (KERAS_MLX, "takes no backend from a package, as keras-mlx", "pip install keras-nightly"),
+        (CUDNN, "another version of a CUDA library", "import no second framework there"),
+        (OLD_CUDNN, "another version of a CUDA library", "import no second framework there"),
+        (TORCH_CUDNN, "another version of a CUDA library", "import no second framework there"),
+        (SUBLIBRARY, "another version of a CUDA library", "import no second framework there"),
+        (NO_JIT_LINK, "that belong together are of different versions", "unset LD_LIBRARY_PATH"),
         (FLOAT64, "no float64", "make them float32"),
         (VIRTUAL_MEMORY, "no memory, as in a virtual machine", "--metal-devices cpu"),
         (NOT_ON_MPS, "has not this operation", "PYTORCH_ENABLE_MPS_FALLBACK=1"),
@@ -181,6 +198,9 @@ def test_every_symptom_is_tested():
         NUMPY,
         JAX_METAL,
         JAX_MPS,
+        KERAS_MLX,
+        CUDNN,
+        NO_JIT_LINK,
         FLOAT64,
         MEMORY,
         NDARRAY,
@@ -250,21 +270,53 @@ def unknown():
 def raises():
     raise TypeError({float64!r})
 
+def clashes():
+    def step():
+        print({cudnn!r}, file=sys.stderr, flush=True)
+        print({twice!r}, file=sys.stderr, flush=True)  # of a mistake in a step the log's other symptoms say nothing
+        raise RuntimeError("DNN library initialization failed.")
+    return step
+
 def test_known(metal_bench): metal_bench(known)
 def test_unknown(metal_bench): metal_bench(unknown)
 def test_raises(metal_bench): metal_bench(raises)
+def test_clashes(metal_bench): metal_bench(clashes)
 """
 
 
 @pytest.mark.skipif(os.name != "posix", reason="ends by signals")
 def test_a_measurement_that_broke_tells_cause_and_fix_in_one_line(suite):
-    suite.write(BREAKS.format(twice=TWICE, float64=FLOAT64.splitlines()[1].removeprefix("TypeError: ")))
+    suite.write(BREAKS.format(twice=TWICE, cudnn=CUDNN, float64=FLOAT64.splitlines()[1].removeprefix("TypeError: ")))
     assert suite.run("--junitxml=out.xml").ret == 1
     cases = ET.parse(suite.pytester.path / "out.xml").iter("testcase")
     texts = {case.get("name"): case.findtext("failure") for case in cases}
-    for test, log in {"test_known[cpu]": TWICE, "test_raises[cpu]": FLOAT64, "test_unknown[cpu]": ""}.items():
+    logs = {"known": TWICE, "raises": FLOAT64, "unknown": "", "clashes": CUDNN}
+    for test, log in ((f"test_{name}[cpu]", log) for name, log in logs.items()):
         told = [line for line in texts[test].splitlines() if line.startswith("  known     ")]
         assert told == [f"  known     {diagnosis(one)}" for one in (log,) if one]
     assert "was ended by SIGABRT in its phase 'build'\n  known  " in texts["test_known[cpu]"]
     assert "was ended by SIGABRT in its phase 'build'" in texts["test_unknown[cpu]"]
     assert "raises raised TypeError: Cannot convert a MPS Tensor" in texts["test_raises[cpu]"]
+
+
+SEES_NO_GPU = """
+import sys
+from fake_backend import Fake
+
+class Clashes(Fake):
+    def devices(self):
+        print({cudnn!r}, file=sys.stderr, flush=True)
+        return {{"cpu": ""}}
+"""
+
+
+def test_a_gpu_that_a_clash_hides_is_told_with_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTEST_METALPERF_LOCK", str(tmp_path / "lock"))
+    (tmp_path / "clashes.py").write_text(SEES_NO_GPU.format(cudnn=OLD_CUDNN))
+    source = {"kind": "import", "module": "clashes", "file": str(tmp_path / "clashes.py"), "name": "Clashes"}
+    fleet = Fleet(session="test")
+    try:
+        missing = fleet.probe({**source, "root": str(tmp_path)}, "gpu").missing
+    finally:
+        fleet.close()
+    assert missing == f"there is no gpu for Clashes here (there is cpu); {diagnosis(OLD_CUDNN)}"
