@@ -13,7 +13,8 @@ FEATURES = 32
 
 def smallest(framework: str) -> Any:
     """What a builder would return: a Keras model where Keras trains on that framework and is installed, else a plain step."""
-    if framework != "mlx" and ("keras" in sys.modules or find_spec("keras") is not None):
+    takes_keras = framework != "mlx" or find_spec("keras_mlx") is not None
+    if takes_keras and ("keras" in sys.modules or find_spec("keras") is not None):
         return of_keras()
     return {"torch": of_torch, "jax": of_jax, "mlx": of_mlx, "tensorflow": of_keras}[framework]()
 

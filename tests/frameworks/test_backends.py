@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ from pytest_metalperf.measure.worker import Worker, WorkerError
 from pytest_metalperf.worker.backends import BACKENDS, PRECISIONS
 from pytest_metalperf.worker.models import REFERENCE_MODELS
 
-OF_KERAS = [name for name in BACKENDS if name != "mlx"]
+OF_KERAS = [name for name in BACKENDS if name != "mlx" or find_spec("keras_mlx")]
+"""Those that Keras trains on here."""
 OTHERS = [name for name in OF_KERAS if name != "tensorflow"]
 FORWARD = 1e-5  # relative; float32 sums in another order. Seen: 2e-7
 GRADIENT = 3e-4  # seen: 7e-5, DenseNet121's
@@ -207,6 +209,8 @@ def test_input_comes_from_the_host(fleet, plain, backend, kind):
 def test_axes_change_how_and_not_what_is_computed(fleet, plain, backend, axes, within):
     if backend == "torch" and "jit_compile" in axes:
         pytest.skip("torch.compile needs a compiler, and a minute")
+    if backend == "mlx" and "remat" in axes:
+        pytest.skip("is refused there")
     weights, found = plain(backend)
     other = small(fleet, backend, parity(load=weights), *TRAINED, **axes)
     for figure in ("loss", "gradient_norm"):
@@ -216,7 +220,7 @@ def test_axes_change_how_and_not_what_is_computed(fleet, plain, backend, axes, w
         assert other["finish"]["work"] != found["finish"]["work"]  # something is computed twice
 
 
-@every_backend
+@on(*(name for name in OF_KERAS if name != "mlx"))
 def test_a_state_is_updated_once_a_step_under_remat(fleet, backend):
     """Of a model that is built only when it sees its batch: what batch normalization has seen is in its loss."""
     steps = [request for request in TRAINED if request[0] != "measure"]  # of which there are as many as a clock says
@@ -224,7 +228,14 @@ def test_a_state_is_updated_once_a_step_under_remat(fleet, backend):
     assert other["finish"]["last_loss"] == pytest.approx(plain["finish"]["last_loss"], rel=1e-5)
 
 
-@every_backend
+@pytest.mark.mlx
+@pytest.mark.skipif("mlx" not in OF_KERAS, reason="Keras does not train on MLX here")
+def test_keras_checkpoints_nothing_on_mlx(fleet):
+    with pytest.raises(WorkerError, match="Keras checkpoints no layers on MLX: leave remat out for small"):
+        small(fleet, "mlx", remat=True, fresh=True)
+
+
+@on(*(name for name in OF_KERAS if name != "mlx"))
 def test_layers_inside_a_layer_are_checkpointed(fleet, backend):
     plain, other = (small(fleet, backend, *TRAINED[:2], function="wrapped", remat=remat) for remat in (False, True))
     assert other["first_batch"]["first_loss"] == pytest.approx(plain["first_batch"]["first_loss"], rel=1e-5)
@@ -342,7 +353,8 @@ def test_a_batch_that_does_not_fit_is_named(fleet):
 def test_a_step_has_no_model_to_look_at(fleet, backend):
     found = small(fleet, backend, parity(), *TRAINED, function="step_only")
     assert found["parity"] == {"loss": None, "gradient_norm": None}
-    assert (found["finish"]["work"] is None) == (backend != "torch")  # whose operations are seen as they are dispatched
+    # whose operations are seen as they are dispatched, or as far as the step leaves them to be computed
+    assert (found["finish"]["work"] is None) == (backend not in ("torch", "mlx"))
     assert "whether weights change (parameters)" in found["prepare"]["unknown"]
 
 
@@ -369,7 +381,7 @@ def test_axes_that_a_step_does_not_hear_of_are_refused(fleet):
 def test_a_gpu_that_is_not_there(fleet, backend, device):
     missing = fleet.probe(backend, device).missing
     if missing:
-        called = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX"}[backend]
+        called = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX", "mlx": "MLX"}[backend]
         assert missing.startswith(f"{called} sees no ")
         assert "\n" not in missing
 

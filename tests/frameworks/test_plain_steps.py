@@ -6,6 +6,7 @@ import functools
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import plain_steps
@@ -77,8 +78,8 @@ def test_the_shorthand_is_looked_at(framework):
     assert found["work"]["operations"]
     assert found["work"] == again["work"]
     assert found["work"]["traces"] == (1 if framework == "jax" else None)
-    if framework != "mlx":  # three products forward, five backward, two operations each
-        assert found["work"]["flop"] == 2 * 8 * (2 * 16 * 12 + 3 * 12 * 12 + 3 * 12)
+    # three products forward, five backward, two operations each
+    assert found["work"]["flop"] == 2 * 8 * (2 * 16 * 12 + 3 * 12 * 12 + 3 * 12)
 
 
 @every_framework
@@ -197,8 +198,11 @@ def test_parameters_elsewhere_are_refused():
 
 @pytest.mark.mlx
 @pytest.mark.tensorflow  # with which Keras is there
-def test_keras_on_mlx_is_refused():
-    assert outcomes("mlx")["keras on mlx"].endswith("needs --metal-backend tensorflow, torch or jax")
+@pytest.mark.skipif(find_spec("keras_mlx") is not None, reason="Keras trains on MLX here")
+def test_keras_without_its_side_of_mlx_is_refused():
+    said = outcomes("mlx")["keras on mlx"]
+    assert " here: for MLX pip install keras-mlx, and a Keras that takes it (keras-nightly), or take" in said
+    assert said.endswith("--metal-backend tensorflow, torch or jax")
 
 
 @pytest.mark.jax

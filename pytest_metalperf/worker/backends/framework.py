@@ -67,8 +67,9 @@ class Framework(Backend):
 
     def versions(self) -> dict[str, str]:
         found = {"python": platform.python_version()}
-        keras = ("keras",) if "keras" in sys.modules else ()
-        for name in (*keras, "numpy", *self.packages):
+        if (keras := getattr(sys.modules.get("keras"), "__version__", None)) is not None:
+            found["keras"] = str(keras)  # whichever distribution it is of
+        for name in ("numpy", *self.packages):
             with contextlib.suppress(metadata.PackageNotFoundError):
                 found[name] = metadata.version(name)
         if "tf_keras" in sys.modules:  # a step of the user's own may train a model of Keras 2

@@ -1,4 +1,4 @@
-"""From a compiled Keras 3 model and one batch to a step: what Keras' three backends share, and where they differ."""
+"""From a compiled Keras 3 model and one batch to a step: what Keras' backends share, and where they differ."""
 
 from __future__ import annotations
 
@@ -36,6 +36,9 @@ class OnKeras(ABC):
         self.backend: Any = backend
         """The framework, as each subclass knows it."""
         self.keras = keras
+
+    remats = True
+    """Whether Keras' `remat` computes the same here, the state of layers included."""
 
     # what differs between the backends
 
@@ -123,6 +126,10 @@ class OnKeras(ABC):
             without = [layer.name for layer in model._flatten_layers() if not getattr(layer, "supports_jit", True)]
             because = f" because of {', '.join(without)}" if without else ""
             raise Problem("builder", f"Keras does not compile {name}{because}: leave jit_compile out")
+        if axes.get("remat") and not self.remats:
+            raise Problem(
+                "builder", f"Keras checkpoints no layers on {self.backend.called}: leave remat out for {name}"
+            )
         try:
             build_all(model, batch, self.keras, self.backend.framework)
             if axes.get("remat") and not remat.checkpoint(model, self.keras):

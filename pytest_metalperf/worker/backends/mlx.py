@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import inspect
 import io
 import math
+import os
 import platform
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..fingerprint import facts
@@ -20,6 +23,7 @@ from ..step import Step
 from ..values import reported
 from . import process_peak_memory, steps
 from .framework import Framework, named
+from .mlx_flop import flop_of
 from .plain import called, checksum_of, examples_in, four_parts, placed, replaced
 from .steps import AXES
 
@@ -33,9 +37,13 @@ class Mlx(Framework):
     framework = "mlx"
     called = "MLX"
     install = "mlx"
-    packages = ("mlx-metal", "mlx-cpu", "mlx-cuda-12", "mlx-cuda-13")
+    packages = ("mlx-metal", "mlx-cpu", "mlx-cuda-12", "mlx-cuda-13", "keras-mlx")
     shorthand = "return module, optimizer, loss_fn, (x, y)"
     waits = True
+
+    def __init__(self) -> None:
+        self.keras_side = "keras_mlx:KerasOnMlx" if importlib.util.find_spec("keras_mlx") is not None else ""
+        super().__init__()
 
     def import_framework(self) -> None:
         import mlx.core as mx
@@ -65,7 +73,8 @@ class Mlx(Framework):
 
     def hide(self, device: str) -> None:
         super().hide(device)
-        when_imported("keras", _refused)
+        if not self.keras_side:
+            when_imported("keras", _refused)
 
     def make_default(self, index: int) -> None:
         mx = self.mx
@@ -144,6 +153,13 @@ class Mlx(Framework):
         both = mx.conv2d(ones(1, 8, 8, 8), ones(8, 3, 3, 8)), ones(8, 8) @ ones(8, 8)
         return sum(float(one.astype(mx.float32).sum().item()) for one in both)
 
+    def squares(self, arrays: Iterable[Any]) -> float:
+        """The sum of the squares of all their elements; MLX' own sum of millions is off by a thousandth on the CPU."""
+        import numpy
+
+        found = (numpy.array(array.astype(self.mx.float32), "float64") for array in arrays)
+        return sum(float(numpy.square(array).sum()) for array in found)
+
     def try_jit(self) -> None:
         self.mx.compile(lambda a: (a @ a).sum())(self.mx.ones((8, 8))).item()
 
@@ -158,7 +174,7 @@ class Mlx(Framework):
 
         def first(outputs: Any) -> float:
             value = fence(outputs)
-            if any(self._graph(array) for array in arrays_of(step.run)):
+            if any(self.graph(array) for array in arrays_of(step.run)):
                 raise Problem(
                     "builder",
                     f"the step of {name} leaves a part of its state uncomputed, so its last update would not be timed: return"
@@ -171,17 +187,33 @@ class Mlx(Framework):
         trainable.work = lambda: steps.alike(lambda: self._looked_at(step, trainable))
         return trainable
 
-    def _graph(self, *arrays: Any) -> Counter[str]:
+    def graph(self, *arrays: Any) -> Counter[str]:
         """The operations that these arrays still wait for."""
         text = io.StringIO()
         self.mx.export_to_dot(text, *arrays)
         return Counter(_OPERATION.findall(text.getvalue()))
 
+    def flop_of(self, step: Callable[[], Any]) -> float | None:
+        """Of what a function computes that returns all of it; it is traced, and what it leaves behind are no values.
+
+        None where MLX exports it not, or not with its shapes.
+        """
+        told: list[Any] = []
+        self.mx.disable_compile()  # an activation that is compiled is not exported
+        try:
+            self.mx.export_function(told.append, lambda: self.leaves(step()))
+            return flop_of(told) or None
+        except Exception:
+            return None
+        finally:
+            if "MLX_DISABLE_COMPILE" not in os.environ:
+                self.mx.enable_compile()
+
     def _looked_at(self, step: Step, trainable: Trainable) -> dict[str, Any]:
         """One more step; operations that it leaves for the fence to compute, which are all unless it computes them itself."""
         outputs = step.run()
         arrays = [part for _, part in reported(outputs) if isinstance(part, self.mx.array)]
-        operations = self._graph(*arrays, *arrays_of(step.run), *self.leaves(step.parameters))
+        operations = self.graph(*arrays, *arrays_of(step.run), *self.leaves(step.parameters))
         trainable.fence(outputs)
         return facts(operations=operations, parameters=trainable.parameters)
 
@@ -207,8 +239,8 @@ class Mlx(Framework):
 def _refused(keras: Any) -> None:
     raise Problem(
         "builder",
-        f"Keras {keras.__version__} is not trained on MLX here: a Keras model, and a reference model of Keras, needs"
-        " --metal-backend tensorflow, torch or jax",
+        f"Keras {keras.__version__} trains on {keras.backend.backend()} here: for MLX pip install keras-mlx, and a Keras"
+        " that takes it (keras-nightly), or take --metal-backend tensorflow, torch or jax",
     )
 
 
@@ -256,19 +288,33 @@ class _Plain:
         with replaced(dropping, 1.0):
             loss, gradients = self._gradient(module, *self._batch)
             flat = [array for _, array in backend.utils.tree_flatten(gradients)]
-            squares = sum(float(array.astype(backend.mx.float32).square().sum().item()) for array in flat)
+            squares = backend.squares(flat)
         module.update(kept)  # it is no training: moving averages stay
         return loss, math.sqrt(squares)
 
     def looked_at(self, parameters: int | None) -> dict[str, Any]:
         """The graph of one more step before anything of it is computed; a compiled one hides its operations."""
+        backend, traces = self._backend, self.traces
+        with self._unchanged():
+            flop = backend.flop_of(lambda: [self._plain(*self._batch), *backend.leaves(self._state)])
         if self._compiled:
-            return facts(traces=self.traces, parameters=parameters)
-        backend = self._backend
+            return facts(flop=flop, traces=traces, parameters=parameters)
         loss = self._plain(*self._batch)
-        operations = backend._graph(loss, *backend.leaves(self._state))
+        operations = backend.graph(loss, *backend.leaves(self._state))
         backend.mx.eval(loss, self._state)
-        return facts(operations=operations, parameters=parameters)
+        return facts(operations=operations, flop=flop, parameters=parameters)
+
+    @contextlib.contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """Module and optimizer as they were, once it has ended; random numbers begin anew."""
+        kept, slots = self._module.parameters(), self._optimizer.state
+        self._optimizer.state = self._backend.utils.tree_map(lambda leaf: leaf, slots)
+        try:
+            yield
+        finally:
+            self._module.update(kept)
+            self._optimizer.state = slots
+            self._backend.mx.random.seed(self._backend.seeded)
 
     def batch_checksum(self) -> int:
         return checksum_of(self._batch)

@@ -86,7 +86,7 @@ def _flop(operation: Any) -> float:
         return 2.0 * math.prod(out) * math.prod([first[int(axis)] for axis in axes.lhs_contracting_dimensions])
     axes = stablehlo.ConvDimensionNumbers(operation.attributes["dimension_numbers"])
     zeros = math.prod(operation.attributes["lhs_dilation"]) if "lhs_dilation" in operation.attributes else 1
-    return 2.0 * _multiplications(
+    return 2.0 * multiplications(
         first, second, out, first[axes.input_feature_dimension], second[axes.kernel_output_feature_dimension], zeros
     )
 
@@ -101,7 +101,7 @@ def _arithmetic(operation: Any) -> set[str]:
     return {TYPES.get(one, one) + precision for one in types}
 
 
-def _multiplications(
+def multiplications(
     images: list[int], kernel: list[int], out: list[int], features: int, filters: int, zeros: int
 ) -> float:
     """Of a convolution: counted from its outputs, or from its inputs where those have fewer.

@@ -1,0 +1,45 @@
+"""Floating-point operations of a graph of MLX', from the shapes that its export tells."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .stablehlo import multiplications
+
+_HIDES = re.compile(
+    r"Quantized|Gather\w*MM|Segmented|Masked|Attention|Custom|Kernel|Compiled|FFT|Cholesky|SVD|QR|LU|Inverse|Eig"
+)
+"""Primitives that may multiply matrices, by names of which one says not how much."""
+
+
+def flop_of(told: Iterable[Mapping[str, Any]]) -> float | None:
+    """Operations of products and convolutions, two for every multiplication with its addition; None where one hides some.
+
+    Args:
+        told: what `mx.export_function` gives its callback: of a primitive its `name`, its `arguments`, and its `inputs` and
+            `outputs`, each as (id, shape, type).
+    """
+    found = 0.0
+    for one in told:
+        if one["type"] != "primitive":
+            continue
+        name = one["name"]
+        if name in ("Matmul", "AddMM"):
+            found += 2.0 * math.prod(_shape(one["outputs"][0])) * _shape(one["inputs"][0])[-1]
+        elif name == "Convolution":
+            images, kernel = (
+                _shape(array) for array in one["inputs"][:2]
+            )  # images' features, kernels' filters: last, first
+            zeros = math.prod(one["arguments"][4])
+            out = _shape(one["outputs"][0])
+            found += 2.0 * multiplications(images, kernel, out, images[-1], kernel[0], zeros)
+        elif _HIDES.search(name):
+            return None
+    return found
+
+
+def _shape(array: Any) -> list[int]:
+    return [int(size) for size in array[1]]

@@ -1,0 +1,46 @@
+"""Counting in what MLX tells of a graph: products and convolutions by their shapes, and nothing where one hides."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_metalperf.worker.backends.mlx_flop import flop_of
+
+
+def node(name, out, *inputs, arguments=()):
+    """As `mlx.core.export_function` (0.32) gives it to its callback."""
+    arrays = [(str(index), shape, "float32") for index, shape in enumerate(inputs)]
+    return {"type": "primitive", "name": name, "arguments": [*arguments], "inputs": arrays, "outputs": [("z", out, "")]}
+
+
+def convolution(out, images, kernel, strides=1, zeros=1, groups=1):
+    arguments = [[strides] * 2, [1, 1], [1, 1], [1, 1], [zeros] * 2, groups, False]
+    return node("Convolution", out, images, kernel, arguments=arguments)
+
+
+OTHERS = [
+    {"type": "inputs", "inputs": []},
+    {"type": "constants", "constants": []},
+    node("Add", (8, 12), (8, 12), (12,)),
+]
+
+
+@pytest.mark.parametrize(
+    ("told", "flop"),
+    [
+        ([], 0),
+        ([node("Matmul", (8, 12), (8, 16), (16, 12))], 2 * 8 * 12 * 16),
+        ([node("Matmul", (3, 8, 12), (3, 8, 16), (3, 16, 12))], 2 * 3 * 8 * 12 * 16),
+        ([node("AddMM", (8, 1), (8, 12), (12, 1), (8, 1), arguments=(1.0, 1.0))], 2 * 8 * 12),
+        ([convolution((4, 14, 14, 8), (4, 14, 14, 3), (8, 3, 3, 3))], 2 * 4 * 14 * 14 * 8 * 27),
+        ([convolution((4, 7, 7, 8), (4, 14, 14, 3), (8, 3, 3, 3), strides=2)], 2 * 4 * 7 * 7 * 8 * 27),
+        # its gradient for the images multiplies as often, and meets zeros else
+        ([convolution((4, 14, 14, 3), (4, 7, 7, 8), (3, 3, 3, 8), zeros=2)], 2 * 4 * 7 * 7 * 8 * 27),
+        ([convolution((4, 14, 14, 8), (4, 14, 14, 8), (8, 3, 3, 1), groups=8)], 2 * 4 * 14 * 14 * 8 * 9),
+        ([node("QuantizedMatmul", (8, 12), (8, 16), (16, 12))], None),
+        ([node("Matmul", (8, 12), (8, 16), (16, 12)), node("CustomKernel", (8,), (8,))], None),
+        ([node("ScaledDotProductAttention", (8, 12), (8, 16), (16, 12))], None),
+    ],
+)
+def test_products_and_convolutions_are_counted(told, flop):
+    assert flop_of([*OTHERS, *told]) == flop
