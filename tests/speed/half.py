@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture
 def builder(request):
-    return layers.BUILDERS[request.config.getoption("metal_backend")]
+    return layers.BUILDERS[request.config.getoption("--metal-backend")]
 
 
 def test_half_precision(metal_speedup, builder):
