@@ -80,6 +80,11 @@ def test_the_shorthand_is_looked_at(framework):
     assert found["work"]["traces"] == (1 if framework == "jax" else None)
     # three products forward, five backward, two operations each
     assert found["work"]["flop"] == 2 * 8 * (2 * 16 * 12 + 3 * 12 * 12 + 3 * 12)
+    assert found["arithmetic"] == ["float32"]
+    product = found["product"]
+    if "too slow to find a peak" not in product["because"]:  # on a loaded machine
+        assert product == {"rate": product["rate"], "arithmetic": "float32", "because": ""}
+        assert product["rate"] > 0
 
 
 @every_framework

@@ -166,8 +166,8 @@ def of_keras(device, framework):
     return keras
 
 
-def outcome(framework, builder, **axes):
-    """What a worker tells of one run of it, or the sentence that refuses it."""
+def outcome(framework, builder, product=False, **axes):
+    """What a worker tells of one run of it, or the sentence that refuses it; if asked, with the rate of a product."""
     from pytest_metalperf.worker.problems import Problem
     from pytest_metalperf.worker.serve import Job
 
@@ -179,7 +179,8 @@ def outcome(framework, builder, **axes):
         found |= job.first_batch() | {"parity": job.parity("", "")}
         found |= job.warm_up(2)
         job.measure(2, 2, 0.0)
-        return found | job.finish()
+        found |= job.finish()
+        return found | ({"product": job.product()} if product else {})
     except Problem as problem:
         return problem.message
 
@@ -251,7 +252,7 @@ def hide_keras():
 def main(framework):
     half = {"precision": "mixed_bfloat16"}
     found = {
-        "short": outcome(framework, short),
+        "short": outcome(framework, short, product=True),
         "again": outcome(framework, short),
         "layer": outcome(framework, short, layers=2),
         "extra": outcome(framework, short, extra=True),

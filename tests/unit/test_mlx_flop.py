@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_metalperf.worker.backends.mlx_flop import flop_of
+from pytest_metalperf.worker.backends.mlx_flop import products_of
 
 
 def node(name, out, *inputs, arguments=()):
     """As `mlx.core.export_function` (0.32) gives it to its callback."""
-    arrays = [(str(index), shape, "float32") for index, shape in enumerate(inputs)]
+    arrays = [(str(index), shape, "mlx.core.float32") for index, shape in enumerate(inputs)]
     return {"type": "primitive", "name": name, "arguments": [*arguments], "inputs": arrays, "outputs": [("z", out, "")]}
 
 
@@ -43,4 +43,6 @@ OTHERS = [
     ],
 )
 def test_products_and_convolutions_are_counted(told, flop):
-    assert flop_of([*OTHERS, *told]) == flop
+    found = products_of([*OTHERS, *told])
+    assert found.flop == flop
+    assert found.arithmetic == ({"float32"} if flop else set())

@@ -101,8 +101,9 @@ class _Stepper(Stepper):
         """The graph of one more step before anything of it is computed; a compiled one hides its operations."""
         parameters, traces = parameters_of(self.model), self.traces
         self.release()
-        flop = self._backend.flop_of(lambda: self.train_step(state_of(self.model), batch))
+        products = self._backend.products_of(lambda: self.train_step(state_of(self.model), batch))
+        known: dict[str, Any] = {"flop": products.flop or None, "arithmetic": products.arithmetic}
         if self._compiled:
-            return facts(flop=flop, traces=traces, parameters=parameters)
+            return facts(**known, traces=traces, parameters=parameters)
         graph = self._backend.graph(*self._backend.leaves(self.train_step(state_of(self.model), batch)))
-        return facts(operations=graph, flop=flop, parameters=parameters)
+        return facts(**known, operations=graph, parameters=parameters)

@@ -19,11 +19,12 @@ from ..imported import when_imported
 from ..lazy import arrays_of
 from ..loop import Trainable
 from ..problems import Problem
+from ..product import Multiplication, in_words
 from ..step import Step
 from ..values import reported
 from . import process_peak_memory, steps
 from .framework import Framework, named
-from .mlx_flop import flop_of
+from .mlx_flop import Products, products_of
 from .plain import called, checksum_of, examples_in, four_parts, placed, replaced
 from .steps import AXES
 
@@ -160,6 +161,15 @@ class Mlx(Framework):
         found = (numpy.array(array.astype(self.mx.float32), "float64") for array in arrays)
         return sum(float(numpy.square(array).sum()) for array in found)
 
+    def multiplication(self, arithmetic: str) -> Multiplication | None:
+        """By default, a GPU that can may round float32 (`MLX_ENABLE_TF32`, MLX' page of environment variables)."""
+        if arithmetic not in ("float32", "float16", "bfloat16"):
+            return None
+        mx = self.mx
+        rounds = arithmetic == "float32" and self.device != "cpu" and os.environ.get("MLX_ENABLE_TF32", "1") != "0"
+        place: Callable[[Any], Any] = lambda matrix: self.to_device(matrix).astype(getattr(mx, arithmetic))  # noqa: E731
+        return Multiplication(in_words(arithmetic, tf32=rounds), place, mx.matmul)
+
     def try_jit(self) -> None:
         self.mx.compile(lambda a: (a @ a).sum())(self.mx.ones((8, 8))).item()
 
@@ -193,18 +203,18 @@ class Mlx(Framework):
         self.mx.export_to_dot(text, *arrays)
         return Counter(_OPERATION.findall(text.getvalue()))
 
-    def flop_of(self, step: Callable[[], Any]) -> float | None:
-        """Of what a function computes that returns all of it; it is traced, and what it leaves behind are no values.
+    def products_of(self, step: Callable[[], Any]) -> Products:
+        """Those of a function that returns all that it computes; it is traced, and what it leaves behind are no values.
 
-        None where MLX exports it not, or not with its shapes.
+        They are unknown where MLX exports it not, or not with its shapes.
         """
         told: list[Any] = []
         self.mx.disable_compile()  # an activation that is compiled is not exported
         try:
             self.mx.export_function(told.append, lambda: self.leaves(step()))
-            return flop_of(told) or None
+            return products_of(told)
         except Exception:
-            return None
+            return Products()
         finally:
             if "MLX_DISABLE_COMPILE" not in os.environ:
                 self.mx.enable_compile()
@@ -296,13 +306,14 @@ class _Plain:
         """The graph of one more step before anything of it is computed; a compiled one hides its operations."""
         backend, traces = self._backend, self.traces
         with self._unchanged():
-            flop = backend.flop_of(lambda: [self._plain(*self._batch), *backend.leaves(self._state)])
+            products = backend.products_of(lambda: [self._plain(*self._batch), *backend.leaves(self._state)])
+        known: dict[str, Any] = {"flop": products.flop or None, "arithmetic": products.arithmetic}
         if self._compiled:
-            return facts(flop=flop, traces=traces, parameters=parameters)
+            return facts(**known, traces=traces, parameters=parameters)
         loss = self._plain(*self._batch)
         operations = backend.graph(loss, *backend.leaves(self._state))
         backend.mx.eval(loss, self._state)
-        return facts(operations=operations, flop=flop, parameters=parameters)
+        return facts(**known, operations=operations, parameters=parameters)
 
     @contextlib.contextmanager
     def _unchanged(self) -> Iterator[None]:

@@ -1,11 +1,11 @@
-"""Floating-point operations of a graph of MLX', from the shapes that its export tells."""
+"""Products and convolutions of a graph of MLX', from the shapes and types that its export tells."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from .stablehlo import multiplications
 
@@ -15,14 +15,26 @@ _HIDES = re.compile(
 """Primitives that may multiply matrices, by names of which one says not how much."""
 
 
-def flop_of(told: Iterable[Mapping[str, Any]]) -> float | None:
-    """Operations of products and convolutions, two for every multiplication with its addition; None where one hides some.
+class Products(NamedTuple):
+    """The products and convolutions of a graph.
+
+    Attributes:
+        flop: two for every multiplication with its addition; None where a primitive may hide some.
+        arithmetic: the types that they are computed in, such as `float32`; none where `flop` is None.
+    """
+
+    flop: float | None = None
+    arithmetic: frozenset[str] = frozenset()
+
+
+def products_of(told: Iterable[Mapping[str, Any]]) -> Products:
+    """All of them, counted.
 
     Args:
         told: what `mx.export_function` gives its callback: of a primitive its `name`, its `arguments`, and its `inputs` and
             `outputs`, each as (id, shape, type).
     """
-    found = 0.0
+    found, types = 0.0, set()
     for one in told:
         if one["type"] != "primitive":
             continue
@@ -30,15 +42,16 @@ def flop_of(told: Iterable[Mapping[str, Any]]) -> float | None:
         if name in ("Matmul", "AddMM"):
             found += 2.0 * math.prod(_shape(one["outputs"][0])) * _shape(one["inputs"][0])[-1]
         elif name == "Convolution":
-            images, kernel = (
-                _shape(array) for array in one["inputs"][:2]
-            )  # images' features, kernels' filters: last, first
+            images, kernel = map(_shape, one["inputs"][:2])  # images' features, kernels' filters: last, first
             zeros = math.prod(one["arguments"][4])
             out = _shape(one["outputs"][0])
             found += 2.0 * multiplications(images, kernel, out, images[-1], kernel[0], zeros)
         elif _HIDES.search(name):
-            return None
-    return found
+            return Products()
+        else:
+            continue
+        types.add(str(one["inputs"][0][2]).rpartition(".")[2])
+    return Products(found, frozenset(types))
 
 
 def _shape(array: Any) -> list[int]:
