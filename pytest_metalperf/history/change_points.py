@@ -63,8 +63,8 @@ class Step:
 
     Attributes:
         place: the point around which it most probably begins: no other has it as probably within three.
-        first: the earliest point that it may begin with, at 95 %.
-        last: the latest.
+        first: the earliest point that it may begin with, at 95 %; `place` or before it.
+        last: the latest; `place` or after it.
         change: seconds after over seconds before, minus one, with a 95 % interval, which holds the noise of hours too.
     """
 
@@ -281,10 +281,13 @@ class _Series:
         start, probable = self._where(places, number)
         order = np.argsort(-probable, kind="stable")
         enough = order[: 1 + int(np.searchsorted(np.cumsum(probable[order]), CONFIDENCE))]
+        place = int(
+            np.argmax(np.convolve(probable, around)[NEAR : NEAR + probable.size])
+        )  # perhaps beside the likeliest
         return Step(
-            place=offset + start + int(np.argmax(np.convolve(probable, around)[NEAR : NEAR + probable.size])),
-            first=offset + start + int(enough.min()),
-            last=offset + start + int(enough.max()),
+            place=offset + start + place,
+            first=offset + start + min(place, int(enough.min())),
+            last=offset + start + max(place, int(enough.max())),
             change=math.expm1(float(weights @ sizes[:, number])),
             change_low=math.expm1(ends[0]),
             change_high=math.expm1(ends[1]),

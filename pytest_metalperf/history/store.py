@@ -190,9 +190,9 @@ class Store:
             return found
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
         """All or nothing; the lock is taken at once, since two readers that both want to write would wait for each other."""
-        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.execute(begin)
         try:
             yield
         except BaseException:
@@ -252,6 +252,10 @@ class Store:
                 pass
 
     def _facts(self) -> tuple[int, int, dict[str, str]]:
+        """Whose file it is, of which version, and its tables: of one moment, since another session may be making it."""
+        if not self._connection.in_transaction:
+            with self._transaction("BEGIN"):
+                return self._facts()
         (application,) = self._connection.execute("PRAGMA application_id").fetchone()
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         return application, version, dict(self._connection.execute("SELECT name, sql FROM sqlite_master"))

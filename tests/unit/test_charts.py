@@ -39,7 +39,6 @@ def test_step_times_have_the_parts_that_are_known():
 
 
 def test_a_page_loads_nothing_that_it_does_not_need(tmp_path):
-    pytest.importorskip("jinja2", reason="the extra `report` makes pages")
     path = [str(charts.TEMPLATES.parents[3]), str(charts.TEMPLATES.parents[3] / "tests" / "support")]
     code = f"import sys; sys.path[:0] = {path!r}\n{ROWS}"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -89,6 +89,32 @@ def test_a_run_that_cannot_be_stored_leaves_nothing_of_its_session(path):
         assert store.workloads() == []
 
 
+def test_a_file_that_another_session_is_making_is_no_foreign_one(path, monkeypatch):
+    """The other one makes it between what this one asks first and next."""
+    connect, others = sqlite3.connect, []
+
+    def other() -> None:
+        with Store(path, write=True) as store:
+            store.add(SESSION, [RUN])
+
+    def meanwhile(statement: str) -> None:
+        if "user_version" in statement and not others:
+            others.append(threading.Thread(target=other))
+            others[0].start()
+            others[0].join(0.5)  # it may have to wait for us
+
+    def watched(*args, **kwargs):
+        connection = connect(*args, **kwargs)
+        if not others:
+            connection.set_trace_callback(meanwhile)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", watched)
+    with Store(path, write=True) as store:
+        others[0].join()
+        assert len(store.runs(SESSION.machine, RUN.workload)) == 1
+
+
 def test_sessions_that_write_at_once_wait_for_each_other(path):
     problems = []
 

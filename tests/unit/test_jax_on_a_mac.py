@@ -61,6 +61,7 @@ def backend(monkeypatch):
     def made(*names: str, platforms: str = "", **versions: str) -> Jax:
         jax, extend = FakeJax(*names, platforms=platforms), ModuleType("jax.extend")
         extend.backend = SimpleNamespace(backends=jax.backends)
+        monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])  # which a backend has Keras looked for by
         monkeypatch.setitem(sys.modules, "jax", ModuleType("jax"))
         monkeypatch.setitem(sys.modules, "jax.extend", extend)
         monkeypatch.setattr("pytest_metalperf.worker.backends.jax.platform.system", lambda: "Darwin")
