@@ -61,7 +61,8 @@ def backend(monkeypatch):
     def made(*names: str, platforms: str = "", **versions: str) -> Jax:
         jax, extend = FakeJax(*names, platforms=platforms), ModuleType("jax.extend")
         extend.backend = SimpleNamespace(backends=jax.backends)
-        monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])  # which a backend has Keras looked for by
+        monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])  # by which a backend learns that Keras is imported
+        monkeypatch.delitem(sys.modules, "keras", raising=False)  # by a test before, on another framework
         monkeypatch.setitem(sys.modules, "jax", ModuleType("jax"))
         monkeypatch.setitem(sys.modules, "jax.extend", extend)
         monkeypatch.setattr("pytest_metalperf.worker.backends.jax.platform.system", lambda: "Darwin")
