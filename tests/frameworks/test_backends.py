@@ -12,9 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from real_fleet import real_fleet
 from small_models import CLASSES
 
-from pytest_metalperf.measure.fleet import Fleet
 from pytest_metalperf.measure.worker import Worker, WorkerError
 from pytest_metalperf.worker.backends import BACKENDS, PRECISIONS
 from pytest_metalperf.worker.models import REFERENCE_MODELS
@@ -35,14 +35,9 @@ Importing a framework takes longer than training the small model.
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTEST_METALPERF_LOCK", str(tmp_path_factory.mktemp("lock") / "lock"))
-        for threads in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
-            patch.setenv(threads, "1")  # the workers of all pytest-xdist processes share the cores
-        fleet = Fleet(session="test")
+    with real_fleet(tmp_path_factory) as fleet:
         yield fleet
         kept.clear()
-        fleet.close()
 
 
 def prepared(fleet, backend, name):

@@ -7,8 +7,8 @@ import sys
 
 import numpy as np
 import pytest
+from real_fleet import real_fleet
 
-from pytest_metalperf.measure.fleet import Fleet
 from pytest_metalperf.measure.worker import WorkerError
 from pytest_metalperf.worker.models import REFERENCE_MODELS, _gpt
 
@@ -42,13 +42,8 @@ def leaves(nested):
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTEST_METALPERF_LOCK", str(tmp_path_factory.mktemp("lock") / "lock"))
-        for threads in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
-            patch.setenv(threads, "1")  # the workers of all pytest-xdist processes share the cores
-        fleet = Fleet(session="test")
+    with real_fleet(tmp_path_factory) as fleet:
         yield fleet
-        fleet.close()
 
 
 def answers(fleet, name, backend, requests=(), **axes):

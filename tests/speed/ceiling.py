@@ -18,6 +18,7 @@ from typing import Any
 from pytest_metalperf.worker.backends import BACKENDS
 from pytest_metalperf.worker.backends.keras import build_all
 from pytest_metalperf.worker.models import REFERENCE_MODELS, ReferenceModel
+from pytest_metalperf.worker.product import product_rate
 from pytest_metalperf.worker.sources import load
 
 OF_KERAS = [name for name, model in REFERENCE_MODELS.items() if not model.backend]
@@ -33,13 +34,12 @@ def seconds_of(work: Callable[[], Any], jax: Any, repeats: int = 10) -> float:
     return statistics.median(taken[2:])
 
 
-def ceilings(jax: Any, dtype: str, side: int, copied: int) -> tuple[float, float]:
+def ceilings(backend: Any, dtype: str, copied: int) -> tuple[float, float]:
     """FLOP/s of a product, and bytes/s of a copy."""
-    one, other = (jax.random.normal(jax.random.key(seed), (side, side), dtype) for seed in (0, 1))
-    product = jax.jit(lambda a, b: a @ b)
+    jax = backend.jax
     source = jax.random.normal(jax.random.key(2), (copied // 4,), "float32")
     copy = jax.jit(lambda a: a + 1)
-    rate = 2 * side**3 / seconds_of(lambda: product(one, other), jax)
+    rate = product_rate(backend.multiplication(dtype), backend.fence, backend.clock)
     return rate, 2 * copied / seconds_of(lambda: copy(source), jax)
 
 
@@ -79,7 +79,6 @@ def main() -> None:
     parser.add_argument("--size", default="full", choices=("quick", "standard", "full"))
     parser.add_argument("--batch", type=int, nargs="*", default=[32])
     parser.add_argument("--precision", nargs="*", default=["float32"])
-    parser.add_argument("--side", type=int, default=8192, help="of the matrices of the product")
     parser.add_argument("--copied", type=int, default=2**31, help="bytes")
     asked = parser.parse_args()
     model = REFERENCE_MODELS[asked.model]
@@ -88,7 +87,7 @@ def main() -> None:
     for precision in asked.precision:
         backend.on_keras().keras.config.set_dtype_policy(precision)
         dtype = precision.removeprefix("mixed_")
-        rate, bandwidth = ceilings(backend.jax, dtype, asked.side, asked.copied)
+        rate, bandwidth = ceilings(backend, dtype, asked.copied)
         print(f"{dtype} product {rate / 1e12:.1f} TFLOP/s, copy {bandwidth / 1e12:.3f} TB/s", flush=True)
         for batch in asked.batch:
             seconds, flop, moved = step_of(backend, model, {**model.sizes[asked.size], "batch_size": batch})

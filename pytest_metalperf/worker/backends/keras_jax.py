@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from ..fingerprint import facts
 from .jax import Jax, counted
-from .keras import AHEAD, Batch, OnKeras, Stepper, parameters_of
+from .keras import Batch, Stepper, parameters_of
+from .keras_stateless import OnStateless, StatelessStepper, state_of
 
 
-class KerasOnJax(OnKeras):
+class KerasOnJax(OnStateless):
     """Keras on JAX; XLA compiles the step unless told otherwise."""
 
     def to_host(self, variable: Any) -> Any:
@@ -24,14 +24,6 @@ class KerasOnJax(OnKeras):
 
     def stepper(self, model: Any, jit_compile: bool) -> Stepper:
         return _Stepper(model, self.backend, jit_compile)
-
-    def pipeline(self, batch: Batch) -> Iterator[Any]:
-        """Copies are started before they are needed; JAX does not wait for them (as flax' prefetch_to_device)."""
-        ready: deque[Any] = deque()
-        while True:
-            while len(ready) < AHEAD:
-                ready.append(self._there(batch))
-            yield ready.popleft()
 
     def gradient(self, model: Any, batch: Batch, scale: float) -> tuple[float, float]:
         jax = self.backend.jax
@@ -53,54 +45,20 @@ class KerasOnJax(OnKeras):
         return float(loss), float(squares)
 
 
-def variables_of(model: Any) -> tuple[Any, ...]:
-    """The variables that Keras' stateless train step takes and returns, in its order."""
-    return (
-        model.trainable_variables,
-        model.non_trainable_variables,
-        model.optimizer.variables,
-        model.metrics_variables,
-    )
-
-
-def state_of(model: Any) -> tuple[list[Any], ...]:
-    """Their values."""
-    return tuple([variable.value for variable in variables] for variables in variables_of(model))
-
-
-class _Stepper(Stepper):
-    """Keras' stateless train step, jitted as Keras does it: the state is handed from step to step, its buffers reused.
-
-    `train_on_batch` would copy all of it into the variables and out again each time.
-    """
+class _Stepper(StatelessStepper):
+    """The step jitted as Keras does it: the state's buffers are reused."""
 
     def __init__(self, model: Any, backend: Jax, jit_compile: bool) -> None:
-        super().__init__(model)
+        super().__init__(model, partial(backend.jax.jit, donate_argnums=0) if jit_compile else None)
         self._jax = backend.jax
         self._where = backend.where
-        self._compiled = jit_compile
-        self._state: Any = None
-        self._calls = int(getattr(model, "steps_per_execution", 1) or 1)
-        self._step: Any = backend.jax.jit(self.train_step, donate_argnums=0) if jit_compile else self.train_step
-
-    def __call__(self, batches: Iterator[Any]) -> Any:
-        state = self._state if self._state is not None else self._taken()
-        for _ in range(self._calls):
-            logs, state = self._step(state, next(batches))
-        self._state = state
-        return _Logs(logs, state)
 
     def _taken(self) -> Any:
-        """The variables' values, committed to their device as a step returns them: else XLA compiles the second step anew."""
-        return self._jax.device_put(state_of(self.model), self._where)
+        """Committed to their device as a step returns them: else XLA compiles the second step anew."""
+        return self._jax.device_put(super()._taken(), self._where)
 
-    def release(self) -> None:
-        if self._state is None:
-            return
-        for variables, values in zip(variables_of(self.model), self._state, strict=True):
-            for variable, value in zip(variables, values, strict=True):
-                variable.assign(value)
-        self._state = None
+    def _logs(self, logs: Any, state: Any) -> Any:
+        return _Logs(logs, state)
 
     def work(self, batch: Batch) -> dict[str, Any]:
         """From the program as it was traced: what XLA makes of it differs with what its autotuner finds."""

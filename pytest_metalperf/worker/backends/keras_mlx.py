@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
 from typing import Any
 
 from ..fingerprint import facts
-from .keras import AHEAD, Batch, OnKeras, Stepper, parameters_of
+from .keras import Batch, Stepper, parameters_of
+from .keras_stateless import OnStateless, StatelessStepper, state_of
 from .mlx import Mlx
 
 
-class KerasOnMlx(OnKeras):
+class KerasOnMlx(OnStateless):
     """Keras on MLX; `mx.compile` compiles the step where `jit_compile` asks for it."""
 
     remats = False  # what batch normalization has seen is updated twice under keras-mlx 0.0.1
@@ -29,14 +28,6 @@ class KerasOnMlx(OnKeras):
     def stepper(self, model: Any, jit_compile: bool) -> Stepper:
         return _Stepper(model, self.backend, jit_compile)
 
-    def pipeline(self, batch: Batch) -> Iterator[Any]:
-        """Copies are made before they are needed; Apple's memory is one, so a copy is all there is to do."""
-        ready: deque[Any] = deque()
-        while True:
-            while len(ready) < AHEAD:
-                ready.append(self._there(batch))
-            yield ready.popleft()
-
     def gradient(self, model: Any, batch: Batch, scale: float) -> tuple[float, float]:
         mx = self.backend.mx
         x, y, weight = [*batch, None, None][:3]
@@ -52,50 +43,16 @@ class KerasOnMlx(OnKeras):
         return float(loss.item()), self.backend.squares(gradients)
 
 
-def variables_of(model: Any) -> tuple[Any, ...]:
-    """The variables that Keras' stateless train step takes and returns, in its order."""
-    return (
-        model.trainable_variables,
-        model.non_trainable_variables,
-        model.optimizer.variables,
-        model.metrics_variables,
-    )
-
-
-def state_of(model: Any) -> tuple[list[Any], ...]:
-    """Their values."""
-    return tuple([variable.value for variable in variables] for variables in variables_of(model))
-
-
-class _Stepper(Stepper):
-    """Keras' stateless train step, whose state is handed from step to step and computed with it, as `fit` does it.
-
-    `train_on_batch` would copy all of it into the variables and out again each time.
-    """
+class _Stepper(StatelessStepper):
+    """The state is computed with each step."""
 
     def __init__(self, model: Any, backend: Mlx, jit_compile: bool) -> None:
-        super().__init__(model)
+        super().__init__(model, backend.mx.compile if jit_compile else None)
         self._backend = backend
-        self._compiled = jit_compile
-        self._state: Any = None
-        self._calls = int(getattr(model, "steps_per_execution", 1) or 1)
-        self._step: Any = backend.mx.compile(self.train_step) if jit_compile else self.train_step
 
-    def __call__(self, batches: Iterator[Any]) -> Any:
-        state = self._state if self._state is not None else state_of(self.model)
-        for _ in range(self._calls):
-            logs, state = self._step(state, next(batches))
-        self._state = state
+    def _logs(self, logs: Any, state: Any) -> Any:
         self._backend.mx.eval(logs, state)
         return logs
-
-    def release(self) -> None:
-        if self._state is None:
-            return
-        for variables, values in zip(variables_of(self.model), self._state, strict=True):
-            for variable, value in zip(variables, values, strict=True):
-                variable.assign(value)
-        self._state = None
 
     def work(self, batch: Batch) -> dict[str, Any]:
         """The graph of one more step before anything of it is computed; a compiled one hides its operations."""

@@ -22,7 +22,7 @@ from ..problems import Problem
 from ..product import Multiplication, in_words
 from ..step import Step
 from ..values import reported
-from . import process_peak_memory, steps
+from . import PRECISIONS, process_peak_memory, steps
 from .framework import Framework, named
 from .mlx_flop import Products, products_of
 from .plain import called, checksum_of, examples_in, four_parts, placed, replaced
@@ -163,12 +163,15 @@ class Mlx(Framework):
 
     def multiplication(self, arithmetic: str) -> Multiplication | None:
         """By default, a GPU that can may round float32 (`MLX_ENABLE_TF32`, MLX' page of environment variables)."""
-        if arithmetic not in ("float32", "float16", "bfloat16"):
+        if arithmetic not in PRECISIONS.values():
             return None
         mx = self.mx
         rounds = arithmetic == "float32" and self.device != "cpu" and os.environ.get("MLX_ENABLE_TF32", "1") != "0"
-        place: Callable[[Any], Any] = lambda matrix: self.to_device(matrix).astype(getattr(mx, arithmetic))  # noqa: E731
-        return Multiplication(in_words(arithmetic, tf32=rounds), place, mx.matmul)
+        return Multiplication(
+            in_words(arithmetic, tf32=rounds),
+            lambda matrix: self.to_device(matrix).astype(getattr(mx, arithmetic)),
+            mx.matmul,
+        )
 
     def try_jit(self) -> None:
         self.mx.compile(lambda a: (a @ a).sum())(self.mx.ones((8, 8))).item()

@@ -24,6 +24,8 @@ from .plain import called, checksum_of, examples_in, four_parts, placed, replace
 from .steps import AXES, SCALES
 
 _FALLBACK = re.compile(r"The operator '(?:aten::)?([^']+)' is not currently supported on the MPS backend")
+CONVOLUTION = " convolution"
+"""Of an arithmetic that convolutions have, where products may have another."""
 
 
 class Torch(Framework):
@@ -358,9 +360,6 @@ def convolution_backward_flop(
     transposed, mask = rest[4], rest[7]
     positions = math.prod(images if transposed else grad_out)
     return int(2 * positions * math.prod(kernel[1:]) * sum(map(bool, mask[:2])))
-
-
-CONVOLUTION = " convolution"
 
 
 def allows_tf32(backends: Any, *, convolution: bool) -> bool:
