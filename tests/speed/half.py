@@ -1,6 +1,7 @@
 """Half precision and devices without Keras: `python -m pytest tests/speed/half.py --metal-backend torch -s`.
 
-`metal_speedup` checks first that both sides compute the same. Prints the ratio with its interval.
+`metal_speedup` checks first that both sides compute the same, by a shorthand and by a `Step` that shows its loss and gradient.
+Prints the ratio with its interval.
 """
 
 from __future__ import annotations
@@ -14,13 +15,20 @@ def builder(request):
     return layers.BUILDERS[request.config.getoption("--metal-backend")]
 
 
-def test_half_precision(metal_speedup, builder):
-    found = metal_speedup(
-        builder, of={"precision": "mixed_bfloat16"}, over={"precision": "float32"}, device="gpu", name="half"
-    )
-    print(f"\nmixed_bfloat16 over float32: {found.value:.3f} ({found.low:.3f} to {found.high:.3f})")
+how = pytest.mark.parametrize("how", ["shorthand", "step"])
 
 
-def test_gpu_over_cpu(metal_speedup, builder):
-    found = metal_speedup(builder, width=1024, batch_size=1024, depth=8, at_least=1.5, name="devices")
-    print(f"\nGPU over CPU: {found.value:.1f} ({found.low:.1f} to {found.high:.1f})")
+@how
+def test_half_precision(metal_speedup, builder, how):
+    sides = {"of": {"precision": "mixed_bfloat16"}, "over": {"precision": "float32"}}
+    said("mixed_bfloat16 over float32", how, metal_speedup(builder, **sides, how=how, device="gpu", name="half"))
+
+
+@how
+def test_gpu_over_cpu(metal_speedup, builder, how):
+    size = {"width": 1024, "batch_size": 1024, "depth": 8}
+    said("GPU over CPU", how, metal_speedup(builder, **size, how=how, at_least=1.5, name="devices"))
+
+
+def said(what, how, found):
+    print(f"\n{what}, {how}: {found.value:.3f} ({found.low:.3f} to {found.high:.3f}); parity: {found.parity}")

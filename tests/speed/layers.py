@@ -20,9 +20,18 @@ def data(width: int, batch_size: int) -> tuple[Any, Any]:
 
 
 def torch_layers(
-    device: Any, depth: int = 20, width: int = 4096, batch_size: int = 4096, how: str = "shorthand", planted: str = ""
+    device: Any,
+    depth: int = 20,
+    width: int = 4096,
+    batch_size: int = 4096,
+    how: str = "shorthand",
+    planted: str = "",
+    precision: str = "float32",
 ) -> Any:
-    """PyTorch's, with SGD. `planted` adds what the fingerprint must see: `extra` an operation, `on_cpu` one on the CPU."""
+    """PyTorch's, with SGD, by autocast in the half that a mixed `precision` names.
+
+    `planted` adds what the fingerprint must see: `extra` an operation, `on_cpu` one on the CPU.
+    """
     import torch
 
     class Layer(torch.nn.Linear):
@@ -39,18 +48,29 @@ def torch_layers(
     loss_fn = torch.nn.functional.mse_loss
     x, y = (torch.as_tensor(array).to(device) for array in data(width, batch_size))
 
+    half = torch.float32 if precision == "float32" else getattr(torch, precision.removeprefix("mixed_"))
+
+    def loss_of() -> Any:
+        with torch.autocast(x.device.type, half, enabled=half != torch.float32):
+            return loss_fn(module(x), y)
+
     def step() -> Any:
         optimizer.zero_grad()
-        loss = loss_fn(module(x), y)
+        loss = loss_of()
         loss.backward()
         optimizer.step()
         return loss
+
+    def loss_and_gradient() -> Any:
+        loss = loss_of()
+        gradients = torch.autograd.grad(loss, list(module.parameters()))
+        return loss.detach(), torch.sqrt(sum((gradient.float() ** 2).sum() for gradient in gradients))
 
     if how == "shorthand":
         return module, optimizer, loss_fn, (x, y)
     from pytest_metalperf import Step
 
-    return Step(step, parameters=module, examples=batch_size)
+    return Step(step, parameters=module, examples=batch_size, loss_and_gradient=loss_and_gradient)
 
 
 def jax_layers(
@@ -88,12 +108,18 @@ def jax_layers(
 
     update, held = jax.jit(step_fn, donate_argnums=0), [state]
 
+    @jax.jit
+    def loss_and_gradient(weights: Any, batch: Any) -> Any:
+        loss, gradients = jax.value_and_grad(loss_of)(weights, *batch)
+        return loss, sum((gradient**2).sum() for gradient in gradients) ** 0.5
+
     def step() -> Any:
         held[0], loss = update(held[0], batch)
         return loss
 
     shown = {"parameters": lambda: held[0]["params"], "program": (update, state, batch)}
-    return Step(step, examples=batch_size, **shown)
+    parity = {"loss_and_gradient": lambda: loss_and_gradient(held[0]["params"], batch)}
+    return Step(step, examples=batch_size, **shown, **parity)
 
 
 def mlx_layers(
@@ -109,6 +135,7 @@ def mlx_layers(
     import mlx.core as mx
     import mlx.nn as nn
     import mlx.optimizers as optimizers
+    from mlx.utils import tree_flatten
 
     dtype = getattr(mx, precision.removeprefix("mixed_"))
 
@@ -138,11 +165,16 @@ def mlx_layers(
         mx.eval(loss, module.parameters(), optimizer.state)
         return loss
 
+    def loss_and_gradient() -> Any:
+        loss, gradients = gradient(module, x, y)
+        return loss, mx.linalg.norm(mx.concatenate([one.flatten() for _, one in tree_flatten(gradients)]))
+
     if how == "shorthand":
         return module, optimizer, loss_fn, (x, y)
     from pytest_metalperf import Step
 
-    return Step(step, parameters=[module, optimizer], examples=batch_size)
+    parameters = [module, optimizer]
+    return Step(step, parameters=parameters, examples=batch_size, loss_and_gradient=loss_and_gradient)
 
 
 BUILDERS = {"torch": torch_layers, "jax": jax_layers, "mlx": mlx_layers}
