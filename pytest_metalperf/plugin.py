@@ -12,6 +12,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable, Generator, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,8 @@ _NOT_REPEATED = (
     "update", "metal", "strict", "timeout", "max_runs", "on_missing", "against", "force", "plan", "json", "html", "history",
 )  # fmt: skip
 """Options that the command which a message suggests leaves to its reader."""
+_PATHS = tuple(f"--metal-{name}" for name in ("against", "baselines", "json", "html", "history"))
+"""Options that name files and folders."""
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -64,6 +67,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         else:
             group.addoption(options.flag(option), metavar=option.metadata["metavar"], **keywords)
         parser.addini(options.ini_key(option), f"default of {options.flag(option)}", default=None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
+    """Before a conftest that may miss its ini file breaks, with a message that says nothing of why."""
+    for flag, value in pairwise(args):
+        if flag in _PATHS and _hides_the_ini_file(early_config, Path(value)):
+            raise pytest.UsageError(
+                f"write {flag}={value} with an equals sign: after a blank pytest takes the path for tests when it looks for"
+                " its ini file"
+            )
+
+
+def _hides_the_ini_file(config: pytest.Config, value: Path) -> bool:
+    """Whether pytest, which takes a value after a blank for a folder of tests, found no ini file of where it was started."""
+    here = config.invocation_params.dir
+    if config.known_args_namespace.inifilename:  # which the user named
+        return False
+    if not (here / value).exists() or (here / value).resolve().is_relative_to(here.resolve()):
+        return False
+    return config.inipath is None or config.inipath.parent not in (here, *here.parents)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -89,7 +113,9 @@ def _settings_of(config: pytest.Config) -> Settings:
                 except SettingError as error:
                     raise SettingError(f"{where}: {error}") from None
                 if not option.name.startswith(_NOT_REPEATED):
-                    shown.append(where if value is True else f"{where} {_quoted(str(value))}")
+                    # a path after a blank would be refused where pytest takes it for a folder of tests
+                    blank = "=" if where in _PATHS else " "
+                    shown.append(where if value is True else f"{where}{blank}{_quoted(str(value))}")
             value = config.getini(options.ini_key(option))
             if value is not None:
                 ini[option.name] = value
@@ -101,29 +127,9 @@ def _settings_of(config: pytest.Config) -> Settings:
                 "--metal-update-mode stores nothing by itself: add --metal-update-baselines, or leave it out"
                 " (in the ini file it may stand for good)"
             )
-        for flag, value in (
-            ("--metal-against", settings.against),
-            ("--metal-baselines", settings.baselines),
-            ("--metal-json", settings.json),
-            ("--metal-html", settings.html),
-            ("--metal-history", settings.history),
-        ):
-            if flag in config.invocation_params.args and value and _hides_the_ini_file(config, Path(value)):
-                raise SettingError(
-                    f"write {flag}={value} with an equals sign: after a blank pytest takes the path for"
-                    " tests when it looks for its ini file"
-                )
         return settings
     except SettingError as error:
         raise pytest.UsageError(str(error)) from None
-
-
-def _hides_the_ini_file(config: pytest.Config, value: Path) -> bool:
-    """Whether pytest, which takes a value after a blank for a folder of tests, found no ini file of where it was started."""
-    here = config.invocation_params.dir
-    if not (here / value).exists() or (here / value).resolve().is_relative_to(here.resolve()):
-        return False
-    return config.inipath is None or config.inipath.parent not in (here, *here.parents)
 
 
 # which tests are ours

@@ -93,13 +93,11 @@ def _expected(session: MetalSession, nodeid: str, one: Took, settings: Settings)
 
     stored = runs_for_the_gate(store, entry)
     judgement = judge(stored[:1], stored, peers(store, one.id), rule_of(settings))
-    runs, seconds = f"1-{settings.max_runs}", 0.0
+    second = second_look(judgement.change_low, judgement.change_high, settings.tolerance)
+    runs, seconds, changed = f"1-{settings.max_runs}", one.gated(second, settings.max_runs), None
     if entry.accepted is not None and settings.confirm != "stored" and session.local:
         no_change = (1 + judgement.change_at_most) / (1 + judgement.change) - 1
         chance = replay(judgement.change_low, judgement.change_high, no_change, settings.tolerance)
-        runs = f"1, 0-{settings.max_pairs} pairs"
-        seconds = one.replayed(1.0 if settings.confirm == "replay" else chance)
-    else:
-        second = second_look(judgement.change_low, judgement.change_high, settings.tolerance)
-        seconds = one.gated(second, settings.max_runs)
-    return Expected(nodeid, one.id, runs, seconds, len(stored), judgement.smallest_visible)
+        runs += f", changed: 1, 0-{settings.max_pairs} pairs"
+        changed = one.replayed(1.0 if settings.confirm == "replay" else chance)
+    return Expected(nodeid, one.id, runs, seconds, changed, len(stored), judgement.smallest_visible)

@@ -70,6 +70,8 @@ class Expected:
         id: of the workload; empty where nothing is known of it.
         runs: fresh runs that it will take, in words.
         seconds: that they will take; None is unknown.
+        changed: seconds where code or packages are no more the baseline's, which is then trained again if a first look leaves
+            it open; None where that makes no difference.
         stored: runs of its baseline.
         visible: the smallest slowdown that its gate sees 9 times in 10; None without a baseline.
         guessed: whether `seconds` come from no timing of this test on this machine.
@@ -79,6 +81,7 @@ class Expected:
     id: str = ""
     runs: str = ""
     seconds: float | None = None
+    changed: float | None = None
     stored: int = 0
     visible: float | None = None
     guessed: bool = False

@@ -475,14 +475,22 @@ def versions(runs: Iterable[Mapping[str, str]]) -> str:
 
 
 def announcement(tests: int, expected: Sequence[Expected]) -> str:
-    """`metalperf: 6 tests of training performance, about 4 min (a guess for 2 of 6 workloads)`, before all measuring."""
+    """What is said before all measuring, whether code has changed being known only when a test runs.
+
+    `metalperf: 6 tests of training performance, about 4 min (a guess for 2 of 6 workloads), 9 min if code or packages have
+    changed since their baselines`.
+    """
     seconds = {one.id: one.seconds for one in expected if one.seconds is not None}
     guessed = {one.id for one in expected if one.seconds is not None and one.guessed}
     unknown = sum(one.seconds is None for one in expected)
-    parts = [f"about {duration(sum(seconds.values()))}"] if seconds else []
+    changed = seconds | {one.id: one.changed for one in expected if one.changed is not None}
+    usual, replayed = duration(sum(seconds.values())), duration(sum(changed.values()))
+    parts = [f"about {usual}"] if seconds else []
     if guessed:
         share = f" for {len(guessed)} of {len(seconds)} workloads" if len(guessed) < len(seconds) else ""
         parts[0] += f" (a guess{share})"
+    if replayed != usual:
+        parts.append(f"{replayed} if code or packages have changed since their baselines")
     if unknown:
         parts.append(f"{unknown} not timed here before")
     return f"metalperf: {plural(tests, 'test')} of training performance" + (f", {', '.join(parts)}" if parts else "")
@@ -497,12 +505,20 @@ def plan(expected: Sequence[Expected]) -> list[str]:
             one.id or "not measured here before",
             plural(one.stored, "run") if one.id else "",
             one.runs or "unknown",
-            "unknown" if one.seconds is None else duration(one.seconds) + (" (guess)" if one.guessed else ""),
+            _expected_time(one),
             "-" if one.visible is None else percent(one.visible),
         )
         for one in expected
     ]
     return aligned(rows, "llrrrr")
+
+
+def _expected_time(one: Expected) -> str:
+    """`40 s, changed: 3 min (guess)`."""
+    if one.seconds is None:
+        return "unknown"
+    usual, changed = duration(one.seconds), "" if one.changed is None else duration(one.changed)
+    return usual + (f", changed: {changed}" if changed not in ("", usual) else "") + (" (guess)" if one.guessed else "")
 
 
 def _runs(measurement: Measurement) -> str:

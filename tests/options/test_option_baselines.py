@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,34 @@ def test_a_blank_before_a_folder_elsewhere_would_take_the_ini_file_away(suite, t
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: write --metal-baselines={folder} with an equals sign: after a blank *"])
     assert not list(folder.iterdir())
+
+
+def test_it_is_said_before_a_conftest_breaks_that_misses_its_ini_file(suite, tmp_path_factory):
+    (suite.pytester.path / "conftest.py").write_text("import found_by_the_ini_file\n")
+    result = suite.run("--metal-baselines", str(tmp_path_factory.mktemp("elsewhere")))
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: write --metal-baselines=* with an equals sign: after a blank *"])
+
+
+def test_an_ini_file_that_was_named_is_not_hidden(suite, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("elsewhere")
+    ini = suite.pytester.path / "tox.ini"
+    kept = ini.rename(folder / "other.ini")
+    suite.run("-c", str(kept), "--rootdir=.", "--metal-baselines", str(folder), "--metal-update-baselines").assert_outcomes(
+        passed=1
+    )
+
+
+def test_the_command_that_repeats_is_one_that_works(suite, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("elsewhere")
+    suite.run(f"--metal-baselines={folder}", "--metal-update-baselines").assert_outcomes(passed=1)
+    suite.set(seconds=0.2)
+    result = suite.run(f"--metal-baselines={folder}")
+    (command,) = (line.partition("accept it with")[2] for line in result.stdout.lines if "accept it with" in line)
+    program, *arguments = shlex.split(command)
+    assert program == "pytest"
+    suite.run(*arguments).assert_outcomes(passed=1)
+    suite.run(f"--metal-baselines={folder}").assert_outcomes(passed=1)
 
 
 def test_a_blank_before_a_folder_of_the_project_is_harmless(suite, monkeypatch):

@@ -150,5 +150,10 @@ def test_a_replay_counts_with_the_chance_that_it_is_needed(suite):
         subprocess.run([*own, *words], check=True)
     suite.run("--metal-update-baselines").assert_outcomes(passed=1)
     line = "test_suite.py::test_it[[]cpu] * own@cpu:fake * 3 runs * {runs} *"
-    suite.run("--metal-plan").stdout.fnmatch_lines([line.format(runs="1, 0-15 pairs")])
+    suite.run("--metal-plan").stdout.fnmatch_lines(
+        [
+            "metalperf: 1 test of training performance, about * s (a guess), * s if code or packages have changed since *",
+            line.format(runs="1-5, changed: 1, 0-15 pairs") + " s, changed: * s (guess) *",
+        ]
+    )
     suite.run("--metal-plan", "--metal-confirm=stored").stdout.fnmatch_lines([line.format(runs="1-5")])
