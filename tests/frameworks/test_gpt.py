@@ -83,10 +83,12 @@ def test_all_compute_and_train_the_same(fleet, name, backend):
     assert prepared["examples"] == TINY["batch_size"]
     assert prepared["unknown"] == []
     assert end["work"]["operations"]
-    if backend != "mlx":  # an update costs three forward passes; attention's products are counted whole
-        dense = count - sum(a.size for a in weights if a.ndim < 2) - TINY["context"] * _gpt.width_of(TINY["layers"])
-        attended = 2 * TINY["context"] * _gpt.width_of(TINY["layers"]) * TINY["layers"]
-        assert end["work"]["flop"] == pytest.approx(3 * 2 * 2 * 32 * (dense + attended), rel=0.01)
+    # an update costs three forward passes; attention's products are counted whole, its scores again where they are computed again
+    dense = count - sum(a.size for a in weights if a.ndim < 2) - TINY["context"] * _gpt.width_of(TINY["layers"])
+    attended = 2 * TINY["context"] * _gpt.width_of(TINY["layers"]) * TINY["layers"]
+    again = 7 / 6 if backend == "torch" else 1
+    small = 0.01 if backend == "tensorflow" else 0.001  # which counts some smaller operations too
+    assert end["work"]["flop"] == pytest.approx(3 * 2 * 2 * 32 * (dense + again * attended), rel=small)
     assert ("keras" in imports["files"]) is (name == "gpt")
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pytest
 
+from pytest_metalperf.worker.backends.mlx import Mlx
 from pytest_metalperf.worker.backends.mlx_flop import products_of
 
 
@@ -46,3 +49,38 @@ def test_products_and_convolutions_are_counted(told, flop):
     found = products_of([*OTHERS, *told])
     assert found.flop == flop
     assert found.arithmetic == ({"float32"} if flop else set())
+
+
+class OnAGpu:
+    """MLX 0.32.4 on an NVIDIA H200, as far as counting asks it: it does not export a kernel of its GPU."""
+
+    cpu = "cpu"
+
+    def __init__(self):
+        self.device, self.compiles = "gpu", True
+
+    @contextmanager
+    def stream(self, device):
+        self.device, before = device, self.device
+        yield
+        self.device = before
+
+    def disable_compile(self):
+        self.compiles = False
+
+    def enable_compile(self):
+        self.compiles = True
+
+    def export_function(self, tell, function):
+        function()
+        if self.device == "gpu":
+            raise ValueError("[export_function] Unable to get state for primitive CrossEntropy")
+        tell(node("Matmul", (8, 12), (8, 16), (16, 12)))
+
+
+def test_what_the_kernels_of_a_gpu_hide_is_counted_as_the_cpu_would_compute_it():
+    backend = object.__new__(Mlx)
+    backend.mx = mx = OnAGpu()
+    backend.leaves = list
+    assert backend.products_of(lambda: []).flop == 2 * 8 * 12 * 16
+    assert (mx.device, mx.compiles) == ("gpu", True)

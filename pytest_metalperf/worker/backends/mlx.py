@@ -209,12 +209,15 @@ class Mlx(Framework):
     def products_of(self, step: Callable[[], Any]) -> Products:
         """Those of a function that returns all that it computes; it is traced, and what it leaves behind are no values.
 
-        They are unknown where MLX exports it not, or not with its shapes.
+        Traced as for the CPU, it multiplies the same: a GPU's kernels that do several operations in one are not exported
+        (CrossEntropy), or hide their products (ScaledDotProductAttention). The products are unknown where MLX exports it not
+        all the same, or not with its shapes.
         """
         told: list[Any] = []
         self.mx.disable_compile()  # an activation that is compiled is not exported
         try:
-            self.mx.export_function(told.append, lambda: self.leaves(step()))
+            with self.mx.stream(self.mx.cpu):
+                self.mx.export_function(told.append, lambda: self.leaves(step()))
             return products_of(told)
         except Exception:
             return Products()
