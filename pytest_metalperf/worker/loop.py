@@ -39,7 +39,8 @@ class Trainable:
         broken_weights: names of trainable weights that hold a value which is not finite; None where there are none to look at.
         last_loss: trains one more batch and returns its own loss, not a running mean; None where there is no loss.
         work: noise-free facts of a step, as plain values (see `worker/fingerprint.py`); None where there is nothing to look at.
-        loss_and_gradient: the loss of the batch and the norm of its gradient with dropout off, training nothing.
+        loss_and_gradient: the loss of the batch and the norm of its gradient with dropout off, training nothing; None where it
+            turns out that nobody can derive it.
         redrawn: lets the model draw other random numbers while it lasts.
         batch_checksum: a number that two batches of the same data have in common.
         weights_sum: a number that the same trainable weights have in common, in whatever order and layout.
@@ -62,7 +63,7 @@ class Trainable:
     broken_weights: Callable[[], list[str]] | None = None
     last_loss: Callable[[], float] | None = None
     work: Callable[[], dict[str, Any]] | None = None
-    loss_and_gradient: Callable[[], tuple[float, float]] | None = None
+    loss_and_gradient: Callable[[], tuple[float, float] | None] | None = None
     redrawn: Callable[[], AbstractContextManager[None]] | None = None
     batch_checksum: Callable[[], int] | None = None
     weights_sum: Callable[[], int] | None = None

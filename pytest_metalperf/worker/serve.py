@@ -387,8 +387,10 @@ class Job:
                     _remove(loaded)
                 if trainable.checksums is not None:  # what came from elsewhere is no training
                     self.before = trainable.checksums()
-            loss, norm = self._guarded(trainable.loss_and_gradient, "check of parity")
-            again = loss, norm
+            found = self._guarded(trainable.loss_and_gradient, "check of parity")
+            if found is None:
+                return {"loss": None, "gradient_norm": None}
+            (loss, norm), again = found, found
             if not load and trainable.redrawn is not None:
                 with trainable.redrawn():
                     again = self._guarded(trainable.loss_and_gradient, "check of parity")

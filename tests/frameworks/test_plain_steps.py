@@ -87,10 +87,14 @@ def test_the_shorthand_is_looked_at(framework):
         assert product["rate"] > 0
 
 
-@every_framework
-def test_loss_and_gradient_are_those_of_the_other_sides_weights(framework):
+PARITY = [pytest.param(*one.values, "parity", marks=one.marks) for one in FRAMEWORKS]
+PARITY.append(pytest.param("jax", "parity of a step", marks=pytest.mark.jax))
+
+
+@pytest.mark.parametrize(("framework", "parity"), PARITY)
+def test_loss_and_gradient_are_those_of_the_other_sides_weights(framework, parity):
     """Without dropout, which no two devices draw alike."""
-    trained, fresh, given = outcomes(framework)["parity"]
+    trained, fresh, given = outcomes(framework)[parity]
     for figure in ("loss", "gradient_norm"):
         assert given[figure] == pytest.approx(trained[figure], rel=1e-5)
         assert fresh[figure] != pytest.approx(trained[figure], rel=1e-3)
@@ -98,8 +102,24 @@ def test_loss_and_gradient_are_those_of_the_other_sides_weights(framework):
 
 
 @pytest.mark.jax
-def test_nobody_knows_the_gradient_of_a_function_of_state_and_batch():
-    assert outcomes("jax")["short"]["parity"]["loss"] is None
+@pytest.mark.parametrize("case", ["short", "several", "nojit", "donated"])
+def test_jax_derives_the_loss_that_a_function_of_state_and_batch_returns(case):
+    """By the weights alone, as the function itself does: asked after its first step."""
+    expected = outcomes("jax")["parity"][0]
+    for figure in ("loss", "gradient_norm"):
+        assert outcomes("jax")[case]["parity"][figure] == pytest.approx(expected[figure], rel=1e-5)
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize("case", ["no derivative", "no finite derivative"])
+def test_nobody_knows_the_gradient_of_a_function_without_derivative(case):
+    assert outcomes("jax")[case]["parity"] == {"loss": None, "gradient_norm": None}
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize(("case", "drawn"), [("rbg", True), ("threefry", False)])
+def test_numbers_that_each_device_draws_otherwise_are_drawn(case, drawn):
+    assert outcomes("jax")[case]["parity"]["drawn"] is drawn
 
 
 @every_framework

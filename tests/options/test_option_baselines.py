@@ -81,9 +81,9 @@ def test_an_ini_file_that_was_named_is_not_hidden(suite, tmp_path_factory):
     folder = tmp_path_factory.mktemp("elsewhere")
     ini = suite.pytester.path / "tox.ini"
     kept = ini.rename(folder / "other.ini")
-    suite.run("-c", str(kept), "--rootdir=.", "--metal-baselines", str(folder), "--metal-update-baselines").assert_outcomes(
-        passed=1
-    )
+    suite.run(
+        "-c", str(kept), "--rootdir=.", "--metal-baselines", str(folder), "--metal-update-baselines"
+    ).assert_outcomes(passed=1)
 
 
 def test_the_command_that_repeats_is_one_that_works(suite, tmp_path_factory):

@@ -185,13 +185,11 @@ def outcome(framework, builder, product=False, **axes):
         return problem.message
 
 
-def with_gradient(device, framework):
-    """What parity can be asked of: the shorthand, or in JAX a step that keeps its state in a list."""
-    from pytest_metalperf import Step
-
-    if framework != "jax":
-        return of(framework, "short", device)
+def step_with_gradient(device):
+    """JAX' step that keeps its state in a list, and computes its gradient itself."""
     import jax
+
+    from pytest_metalperf import Step
 
     step_fn, state, batch = jax_parts(device).short
     held = [state]
@@ -209,18 +207,56 @@ def with_gradient(device, framework):
     return Step(step, parameters=held, loss_and_gradient=loss_and_gradient)
 
 
-def from_the_same_weights(framework):
+JAX_CASES = "rbg", "threefry", "several", "no derivative", "no finite derivative"
+
+
+def jax_case(device, case):
+    """Functions of state and batch that parity is asked of."""
+    import jax
+
+    step_fn, state, batch = jax_parts(device).short
+    implementation = "rbg" if case == "rbg" else "threefry2x32"
+
+    def drops(state, batch):
+        x, y = batch
+        kept = jax.random.bernoulli(state["key"], 0.5, x.shape)
+        return step_fn(state, (x * kept, y))[0] | {"key": state["key"]}, step_fn(state, (x * kept, y))[1]
+
+    def no_derivative(state, batch):
+        weights, loss = step_fn(state, batch)
+        return weights, jax.pure_callback(lambda value: value, jax.ShapeDtypeStruct((), "float32"), loss)
+
+    def infinite(state, batch):
+        state, loss = step_fn(state, batch)
+        return state, loss + 1e-30 * jax.numpy.sqrt(0.0 * state["params"][0][0, 0])
+
+    def several(state, batch):
+        state, loss = step_fn(state, batch)
+        return state, {"accuracy": state["steps"], "loss": loss}
+
+    if case in ("rbg", "threefry"):
+        return drops, state | {"key": jax.random.key(0, impl=implementation)}, batch
+    return {
+        "no derivative": (no_derivative, state, batch),
+        "no finite derivative": (infinite, state, batch),
+        "several": (several, state, batch),
+        "donated": (jax.jit(step_fn, donate_argnums=0), state, batch),
+    }[case]
+
+
+def from_the_same_weights(framework, builder):
     """Loss and gradient of a model that was trained, and of a fresh one before and after it was given those weights."""
     from pytest_metalperf.worker.serve import Job
 
-    source = {"kind": "import", "module": "plain_steps", "file": __file__, "name": "with_gradient"}
+    source = {"kind": "import", "module": "plain_steps", "file": __file__, "name": builder.__name__}
+    axes = {"framework": framework} if builder is short else {}
     trained, fresh = Job(lambda message: None), Job(lambda message: None)
-    trained.prepare(framework, source, "mine", "cpu", {"framework": framework}, 0, {})
+    trained.prepare(framework, source, "mine", "cpu", axes, 0, {})
     trained.first_batch()
     with tempfile.TemporaryDirectory() as folder:
         file = f"{folder}/weights.npz"
         found = [trained.parity("", file)]
-        fresh.prepare(framework, source, "mine", "cpu", {"framework": framework}, 1, {})
+        fresh.prepare(framework, source, "mine", "cpu", axes, 1, {})
         return [*found, fresh.parity("", ""), fresh.parity(file, "")]
 
 
@@ -270,7 +306,10 @@ def main(framework):
         found["every second"] = outcome(framework, every_second)
     if framework == "jax":
         found["nojit"] = outcome(framework, short, jit_compile=False)
-    found["parity"] = from_the_same_weights(framework)
+        found["donated"] = outcome(framework, jax_case, case="donated", jit_compile=False)
+        found |= {case: outcome(framework, jax_case, case=case) for case in JAX_CASES}
+        found["parity of a step"] = from_the_same_weights(framework, step_with_gradient)
+    found["parity"] = from_the_same_weights(framework, short)
     found["imported"] = "keras" in sys.modules
     if framework == "mlx":
         found["keras on mlx"] = outcome(framework, of_keras)

@@ -19,9 +19,17 @@ CPU = side("cpu", "tensorflow")
 
 
 def test_a_wrong_kernel_is_told_with_both_values_of_both_figures():
-    assert mismatch(side(), CPU, StepValues(3.1, 0.25), StepValues(6.9, 1.5)) == (
+    assert mismatch(side(), CPU, StepValues(3.1, 0.25, batch=7), StepValues(6.9, 1.5, batch=7)) == (
         "resnet50v2[64px,b8]@gpu:torch is fast but wrong: from the same weights its loss is 3.1 where"
         " resnet50v2[64px,b8]@cpu:tensorflow has 6.9 (gradient norm 0.25 and 1.5; they may differ by 1 %)"
+    )
+
+
+@pytest.mark.parametrize("batch", [None, 7])
+def test_data_that_nobody_could_compare_may_be_the_reason(batch):
+    said = mismatch(side(), CPU, StepValues(3.1, 0.25), StepValues(6.9, 1.5, batch=batch))
+    assert said.endswith(
+        "1 %; whether both sides have the same data was not seen: draw them with NumPy from a fixed seed)"
     )
 
 
@@ -85,3 +93,7 @@ def test_a_backend_whose_own_default_differs_has_the_same_data():
 
 def test_variants_that_differ_in_what_say_in_which_axes():
     assert other_work(side(batch_size=32, depth=2), CPU) == ["batch_size 32 and 8", "depth 2 and not given"]
+
+
+def test_an_axis_of_nothing_is_seen():
+    assert other_work(side(planted="tanh"), side("cpu", "tensorflow", planted="")) == ['planted tanh and ""']

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property, partial
 from importlib import metadata
 from typing import Any
 
@@ -15,9 +17,11 @@ from ..loop import Trainable
 from ..problems import Problem, first_line
 from ..product import Multiplication, in_words
 from ..step import Step
+from ..values import reported
 from . import PRECISIONS, process_peak_memory, stablehlo
 from .framework import Framework, named, shape_of
-from .steps import AXES
+from .plain import checksum_of
+from .steps import AXES, SCALES, arrays_for, save_arrays
 
 OF_APPLE = ("jax-mps", "metaljax", "jax-metal")
 """Plugins that bring Apple's GPU; the last is Apple's own, which ended with JAX 0.4."""
@@ -124,18 +128,22 @@ class Jax(Framework):
             return None
 
         def set_to(arrays: Sequence[Any]) -> None:
-            new = {id(old): array for old, array in zip(self.floats_in(value), arrays, strict=True)}
-
-            def replaced(leaf: Any) -> Any:
-                return self.to_device(new[id(leaf)].astype(leaf.dtype)) if id(leaf) in new else leaf
-
-            whole = self.jax.tree.map(replaced, value)
+            whole = self.with_floats(value, arrays)
             if isinstance(value, list):
                 value[:] = whole
             else:
                 value.update(whole)
 
         return set_to
+
+    def with_floats(self, tree: Any, arrays: Sequence[Any]) -> Any:
+        """The same with other arrays in the place of its floats, in their order."""
+        new = {id(old): array for old, array in zip(self.floats_in(tree), arrays, strict=True)}
+
+        def replaced(leaf: Any) -> Any:
+            return self.to_device(new[id(leaf)].astype(leaf.dtype)) if id(leaf) in new else leaf
+
+        return self.jax.tree.map(replaced, tree)
 
     def half(self, dtype: str) -> float:
         jnp = self.jax.numpy
@@ -182,7 +190,7 @@ class Jax(Framework):
         trainable = super().of_step(shown, name, axes)
         trainable.description, trainable.unreached = "step function", AXES - {"jit_compile"}
         trainable.unchanged = "is the learning rate 0, or does the step function return the state that it was given?"
-        trainable.load_weights = trainable.save_weights = None  # nothing computes a gradient from them
+        self._show_gradient(plain, trainable, name, axes)
         if not plain.shows_parameters(self):
             trainable.parameters = None
 
@@ -195,6 +203,19 @@ class Jax(Framework):
             self.program = plain.lowered
             trainable.work = lambda: counted(plain.lowered(), plain.traces, trainable.parameters)
         return trainable
+
+    def _show_gradient(self, plain: _Plain, trainable: Trainable, name: str, axes: Mapping[str, Any]) -> None:
+        """The loss that the function returns has a gradient by its state: JAX derives it, whatever the function does with it."""
+        scales = SCALES if PRECISIONS[str(axes.get("precision", "float32"))] == "float16" else (1.0,)
+
+        def load(path: str) -> None:
+            plain.state = self.with_floats(plain.state, arrays_for(self.floats_in(plain.state), path, name))
+
+        trainable.loss_and_gradient = lambda: plain.loss_and_gradient(scales)
+        trainable.redrawn = plain.redrawn
+        trainable.batch_checksum = plain.batch_checksum
+        trainable.save_weights = lambda path: save_arrays(self.floats_in(plain.state), path)
+        trainable.load_weights = load
 
     def _there(self, tree: Any, what: str, name: str) -> Any:
         """A copy of all arrays, committed to the device as a step returns them: else XLA compiles the second step anew."""
@@ -264,7 +285,7 @@ class _Plain:
 
     def __init__(self, jax: Any, step_fn: Callable[..., Any], state: Any, batch: Any, compiled: bool) -> None:
         self.state, self.traces = state, 0
-        self._batch = batch
+        self._jax, self._step_fn, self._batch = jax, step_fn, batch
 
         def traced(state: Any, batch: Any) -> Any:
             self.traces += 1
@@ -291,6 +312,65 @@ class _Plain:
             return self._step.lower(self.state, self._batch)
         finally:
             self.traces = traces
+
+    def loss_and_gradient(self, scales: Sequence[float]) -> tuple[float, float] | None:
+        """The loss at the state as it is, and the norm of its gradient by all floats of the state; None where there is none.
+
+        The update that the function makes of its own gradient does not enter: two that train differently may agree.
+        """
+        leaves = self._jax.tree.leaves(self.state)
+        loss, norm, scale = math.nan, math.nan, 1.0
+        for scale in scales:
+            try:
+                self._jax.eval_shape(self._gradient, leaves, self._batch, scale)
+            except Exception:  # what is traced here is the user's function, whose operations may have no derivative
+                return None
+            loss, norm = map(float, self._gradient(leaves, self._batch, scale))
+            if math.isfinite(norm):
+                break
+        if math.isfinite(loss) and not math.isfinite(norm):  # the function may mend that in its own gradient
+            return None
+        return loss / scale, norm / scale
+
+    @cached_property
+    def _gradient(self) -> Any:
+        jax, structure = self._jax, self._jax.tree.structure(self.state)
+        jnp = jax.numpy
+
+        def scaled_loss(floats: Mapping[int, Any], leaves: Sequence[Any], batch: Any, scale: float) -> Any:
+            whole = [floats.get(index, leaf) for index, leaf in enumerate(leaves)]
+            _, outputs = self._step_fn(structure.unflatten(whole), batch)
+            told = [(path, leaf) for path, leaf in reported(outputs) if hasattr(leaf, "dtype")]
+            loss = next((leaf for path, leaf in told if path == "loss"), told[0][1])
+            return scale * jnp.mean(loss.astype("float32"))
+
+        def gradient(leaves: Sequence[Any], batch: Any, scale: float) -> tuple[Any, Any]:
+            floats = {i: leaf for i, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.floating)}
+            loss, gradients = jax.value_and_grad(scaled_loss)(floats, leaves, batch, scale)
+            return loss, jnp.sqrt(sum(jnp.sum(jnp.square(one.astype("float32"))) for one in gradients.values()))
+
+        return jax.jit(gradient)  # always: a function that hands its arguments over would take the state's own
+
+    @contextmanager
+    def redrawn(self) -> Iterator[None]:
+        """Other keys while it lasts, of the kinds that draw otherwise on each device; threefry draws the same on all."""
+        jax, kept = self._jax, self.state
+
+        def other(leaf: Any) -> Any:
+            if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+                kind = jax.random.key_impl(leaf)
+                same = "threefry" in str(kind)
+                return leaf if same else jax.random.wrap_key_data(jax.random.key_data(leaf) ^ 1, impl=kind)
+            return leaf ^ 1 if leaf.dtype == "uint32" and leaf.shape[-1:] == (4,) else leaf  # `rbg`, without a type
+
+        self.state = jax.tree.map(other, self.state)
+        try:
+            yield
+        finally:
+            self.state = kept
+
+    def batch_checksum(self) -> int:
+        return checksum_of(self._jax.tree.leaves(self._batch))
 
     def shows_parameters(self, backend: Jax) -> bool:
         """Whether the state tells its parameters from the rest."""

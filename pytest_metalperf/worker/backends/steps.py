@@ -91,19 +91,8 @@ def of_step(home: Home, step: Step, name: str, axes: Mapping[str, Any]) -> Train
         home.wait_for([*home.leaves([outputs]), *home.leaves(shown())])  # at once: MLX computes what it is asked for
         return home.fence(outputs)
 
-    def save(path: str) -> None:
-        import numpy
-
-        with open(path, "wb") as file:  # noqa: PTH123 - a name for numpy would be given another ending
-            numpy.savez(file, *(numbers(leaf, math.inf) for leaf in home.floats_in(shown())))
-
     def load(path: str) -> None:
-        import numpy
-
-        with numpy.load(path) as stored:
-            arrays = [stored[key] for key in stored.files]
-        if [array.shape for array in arrays] != [_shape(leaf) for leaf in home.floats_in(shown())]:
-            raise Problem("training", f"the other variant's parameters do not fit {name}: they have other shapes")
+        arrays = arrays_for(home.floats_in(shown()), path, name)
         setter = home.setter(shown())
         if setter is not None:
             setter(arrays)
@@ -116,11 +105,34 @@ def of_step(home: Home, step: Step, name: str, axes: Mapping[str, Any]) -> Train
         " function, `parameters=lambda: state`"
     )
     trainable.weights_sum = lambda: sum_of_bits(home.trained_in(shown()))
-    trainable.save_weights = save
+    trainable.save_weights = lambda path: save_arrays(home.floats_in(shown()), path)
     trainable.load_weights = load if home.setter(shown()) is not None else None
     if home.waits:
         trainable.fence = fence
     return trainable
+
+
+def save_arrays(leaves: Iterable[Any], path: str) -> None:
+    """Write arrays for `arrays_for` to a file."""
+    import numpy
+
+    with open(path, "wb") as file:  # noqa: PTH123 - a name for numpy would be given another ending
+        numpy.savez(file, *(numbers(leaf, math.inf) for leaf in leaves))
+
+
+def arrays_for(leaves: Iterable[Any], path: str, name: str) -> list[Any]:
+    """The arrays that the other side wrote, for those of this one.
+
+    Raises:
+        Problem: where they have other shapes.
+    """
+    import numpy
+
+    with numpy.load(path) as stored:
+        arrays = [stored[key] for key in stored.files]
+    if [array.shape for array in arrays] != [_shape(leaf) for leaf in leaves]:
+        raise Problem("training", f"the other variant's parameters do not fit {name}: they have other shapes")
+    return arrays
 
 
 def _shower(home: Home, parameters: Any) -> Callable[[], Any]:
