@@ -21,7 +21,7 @@ from ..values import reported
 from . import PRECISIONS, process_peak_memory, stablehlo
 from .framework import Framework, named, shape_of
 from .plain import checksum_of
-from .steps import AXES, SCALES, arrays_for, save_arrays
+from .steps import AXES, SCALES, arrays_for
 
 OF_APPLE = ("jax-mps", "metaljax", "jax-metal")
 """Plugins that bring Apple's GPU; the last is Apple's own, which ended with JAX 0.4."""
@@ -128,7 +128,7 @@ class Jax(Framework):
             return None
 
         def set_to(arrays: Sequence[Any]) -> None:
-            whole = self.with_floats(value, arrays)
+            whole = self._with(value, self.floats_in(value), arrays)
             if isinstance(value, list):
                 value[:] = whole
             else:
@@ -136,9 +136,9 @@ class Jax(Framework):
 
         return set_to
 
-    def with_floats(self, tree: Any, arrays: Sequence[Any]) -> Any:
-        """The same with other arrays in the place of its floats, in their order."""
-        new = {id(old): array for old, array in zip(self.floats_in(tree), arrays, strict=True)}
+    def _with(self, tree: Any, old: Sequence[Any], arrays: Sequence[Any]) -> Any:
+        """The same tree with these arrays in the place of those."""
+        new = {id(leaf): array for leaf, array in zip(old, arrays, strict=True)}
 
         def replaced(leaf: Any) -> Any:
             return self.to_device(new[id(leaf)].astype(leaf.dtype)) if id(leaf) in new else leaf
@@ -209,12 +209,12 @@ class Jax(Framework):
         scales = SCALES if PRECISIONS[str(axes.get("precision", "float32"))] == "float16" else (1.0,)
 
         def load(path: str) -> None:
-            plain.state = self.with_floats(plain.state, arrays_for(self.floats_in(plain.state), path, name))
+            shown = self.floats_in(plain.parameters(self))
+            plain.state = self._with(plain.state, shown, arrays_for(shown, path, name))
 
         trainable.loss_and_gradient = lambda: plain.loss_and_gradient(scales)
         trainable.redrawn = plain.redrawn
         trainable.batch_checksum = plain.batch_checksum
-        trainable.save_weights = lambda path: save_arrays(self.floats_in(plain.state), path)
         trainable.load_weights = load
 
     def _there(self, tree: Any, what: str, name: str) -> Any:
