@@ -85,7 +85,11 @@ def _hides_the_ini_file(config: pytest.Config, value: Path) -> bool:
     here = config.invocation_params.dir
     if config.known_args_namespace.inifilename:  # which the user named
         return False
-    if not (here / value).exists() or (here / value).resolve().is_relative_to(here.resolve()):
+    try:
+        (there := here / value).stat()
+    except (OSError, ValueError):  # nothing is there, or no path has this name
+        return False
+    if there.resolve().is_relative_to(here.resolve()):
         return False
     return config.inipath is None or config.inipath.parent not in (here, *here.parents)
 

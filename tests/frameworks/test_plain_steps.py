@@ -34,10 +34,10 @@ def outcomes(framework):
 
 
 SUITE = """
-    from plain_steps import {framework}_parts
+    from plain_steps import of
 
     def build(device, layers=LAYERS, batch_size=8):
-        return {framework}_parts(device, layers).short
+        return of("{framework}", "{kind}", device, layers=layers)
 
     def test_it(metal_bench):
         metal_bench(build, name="mine")
@@ -45,16 +45,18 @@ SUITE = """
 
 
 @every_framework
-def test_the_shorthand_is_recorded_and_gated_and_a_layer_more_is_seen(suite, framework):
+@pytest.mark.parametrize("kind", ["short", "step"])
+def test_it_is_recorded_and_gated_and_a_layer_more_is_seen(suite, framework, kind):
     """By its work alone: a tolerance of 900 % leaves nothing to the clock."""
     suite.pytester.syspathinsert(Path(plain_steps.__file__).parent)
     suite.ini(metal_backend=framework, metal_strict_work="on", metal_tolerance="900%", metal_on_missing="fail")
-    suite.write(SUITE.format(framework=framework).replace("LAYERS", "1"))
+    written = SUITE.format(framework=framework, kind=kind)
+    suite.write(written.replace("LAYERS", "1"))
     quick = "--metal-size=quick", "--metal-runs=1", "--metal-max-runs=2", "--metal-confirm=stored", "--metal-force"
     suite.run(*quick, "--metal-update-baselines").assert_outcomes(passed=1)
     assert list(suite.stored) == [f"mine[b8]@cpu:{framework}"]
     suite.run(*quick).assert_outcomes(passed=1)
-    suite.write(SUITE.format(framework=framework).replace("LAYERS", "2"))
+    suite.write(written.replace("LAYERS", "2"))
     result = suite.run(*quick)
     result.assert_outcomes(failed=1)
     before = PARAMETERS[framework]

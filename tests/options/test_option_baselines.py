@@ -62,6 +62,12 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_measured(sui
     assert suite.trained() == []
 
 
+def test_a_name_that_is_too_long_is_told(suite):
+    result = suite.run("--metal-baselines", "x" * 300, "--metal-update-baselines")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *: cannot be read: File name too long; *use another --metal-baselines"])
+
+
 def test_a_blank_before_a_folder_elsewhere_would_take_the_ini_file_away(suite, tmp_path_factory):
     folder = tmp_path_factory.mktemp("elsewhere")
     result = suite.run("--metal-baselines", str(folder), "--metal-update-baselines")
