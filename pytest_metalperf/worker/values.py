@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .problems import Problem
@@ -91,18 +91,22 @@ def checked(values: Reported, when: str) -> float:
     """
     import numpy
 
-    first = math.nan
+    seen = []
     # what is of no array that NumPy reads was still read back
     for path, leaf in (*reported(values.outputs), ("", values.fenced)):
         array = numbers(leaf)
         if array is None or not array.size:
             continue
-        if math.isnan(first) or path == "loss":  # JAX sorts the keys of what a compiled step returns
-            first = float(array.flat[0].real)
+        seen.append((path, array))
         finite = array.size == 1 or path.endswith("loss")
         wrong = ~numpy.isfinite(array) if finite else numpy.isnan(array)
         if wrong.any():
             what = "the loss" if path in ("", "0", "loss") else f"`{path}`, which the step reports,"
             value = array.flat[int(wrong.argmax())]
             raise Problem("training", f"{what} became {value} {when}: a training that diverges measures nothing")
-    return first
+    return float(loss_in(seen).flat[0].real) if seen else math.nan
+
+
+def loss_in(told: Sequence[tuple[str, Any]]) -> Any:
+    """Of what a step reports what is called `loss`, else the first: JAX sorts the keys of what a compiled step returns."""
+    return next((leaf for path, leaf in told if path == "loss"), told[0][1])

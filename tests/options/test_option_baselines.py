@@ -92,7 +92,7 @@ def test_an_ini_file_that_was_named_is_not_hidden(suite, tmp_path_factory):
     ).assert_outcomes(passed=1)
 
 
-def test_the_command_that_repeats_is_one_that_works(suite, tmp_path_factory):
+def test_the_command_that_accepts_is_one_that_works(suite, tmp_path_factory):
     folder = tmp_path_factory.mktemp("elsewhere")
     suite.run(f"--metal-baselines={folder}", "--metal-update-baselines").assert_outcomes(passed=1)
     suite.set(seconds=0.2)

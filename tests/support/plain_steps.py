@@ -219,8 +219,8 @@ def jax_case(device, case):
 
     def drops(state, batch):
         x, y = batch
-        kept = jax.random.bernoulli(state["key"], 0.5, x.shape)
-        return step_fn(state, (x * kept, y))[0] | {"key": state["key"]}, step_fn(state, (x * kept, y))[1]
+        trained, loss = step_fn(state, (x * jax.random.bernoulli(state["key"], 0.5, x.shape), y))
+        return trained | {"key": state["key"]}, loss
 
     def no_derivative(state, batch):
         weights, loss = step_fn(state, batch)

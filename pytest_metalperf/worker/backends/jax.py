@@ -17,11 +17,11 @@ from ..loop import Trainable
 from ..problems import Problem, first_line
 from ..product import Multiplication, in_words
 from ..step import Step
-from ..values import reported
+from ..values import loss_in, reported
 from . import PRECISIONS, process_peak_memory, stablehlo
 from .framework import Framework, named, shape_of
 from .plain import checksum_of
-from .steps import AXES, SCALES, arrays_for
+from .steps import AXES, arrays_for, scaled
 
 OF_APPLE = ("jax-mps", "metaljax", "jax-metal")
 """Plugins that bring Apple's GPU; the last is Apple's own, which ended with JAX 0.4."""
@@ -206,13 +206,13 @@ class Jax(Framework):
 
     def _show_gradient(self, plain: _Plain, trainable: Trainable, name: str, axes: Mapping[str, Any]) -> None:
         """The loss that the function returns has a gradient by its state: JAX derives it, whatever the function does with it."""
-        scales = SCALES if PRECISIONS[str(axes.get("precision", "float32"))] == "float16" else (1.0,)
+        float16 = axes.get("precision") == "mixed_float16"
 
         def load(path: str) -> None:
             shown = self.floats_in(plain.parameters(self))
             plain.state = self._with(plain.state, shown, arrays_for(shown, path, name))
 
-        trainable.loss_and_gradient = lambda: plain.loss_and_gradient(scales)
+        trainable.loss_and_gradient = lambda: plain.loss_and_gradient(float16=float16)
         trainable.redrawn = plain.redrawn
         trainable.batch_checksum = plain.batch_checksum
         trainable.load_weights = load
@@ -313,41 +313,42 @@ class _Plain:
         finally:
             self.traces = traces
 
-    def loss_and_gradient(self, scales: Sequence[float]) -> tuple[float, float] | None:
+    def loss_and_gradient(self, *, float16: bool) -> tuple[float, float] | None:
         """The loss at the state as it is, and the norm of its gradient by all floats of the state; None where there is none.
 
         The update that the function makes of its own gradient does not enter: two that train differently may agree.
         """
         leaves = self._jax.tree.leaves(self.state)
-        loss, norm, scale = math.nan, math.nan, 1.0
-        for scale in scales:
-            try:
-                self._jax.eval_shape(self._gradient, leaves, self._batch, scale)
-            except Exception:  # what is traced here is the user's function, whose operations may have no derivative
-                return None
-            loss, norm = map(float, self._gradient(leaves, self._batch, scale))
-            if math.isfinite(norm):
-                break
+        try:
+            self._jax.eval_shape(self._gradient, leaves, self._batch, 1.0)
+        except Exception:  # what is traced here is the user's function, whose operations may have no derivative
+            return None
+
+        def gradient(scale: float) -> tuple[float, float]:
+            loss, squares = self._gradient(leaves, self._batch, scale)
+            return float(loss), float(squares)
+
+        loss, norm = scaled(gradient, float16=float16)
         if math.isfinite(loss) and not math.isfinite(norm):  # the function may mend that in its own gradient
             return None
-        return loss / scale, norm / scale
+        return loss, norm
 
     @cached_property
     def _gradient(self) -> Any:
         jax, structure = self._jax, self._jax.tree.structure(self.state)
         jnp = jax.numpy
 
-        def scaled_loss(floats: Mapping[int, Any], leaves: Sequence[Any], batch: Any, scale: float) -> Any:
+        def scaled_loss(floats: Mapping[int, Any], leaves: Sequence[Any], batch: Any, scale: float) -> tuple[Any, Any]:
             whole = [floats.get(index, leaf) for index, leaf in enumerate(leaves)]
             _, outputs = self._step_fn(structure.unflatten(whole), batch)
             told = [(path, leaf) for path, leaf in reported(outputs) if hasattr(leaf, "dtype")]
-            loss = next((leaf for path, leaf in told if path == "loss"), told[0][1])
-            return scale * jnp.mean(loss.astype("float32"))
+            loss = jnp.mean(loss_in(told).astype("float32"))
+            return scale * loss, loss
 
         def gradient(leaves: Sequence[Any], batch: Any, scale: float) -> tuple[Any, Any]:
             floats = {i: leaf for i, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.floating)}
-            loss, gradients = jax.value_and_grad(scaled_loss)(floats, leaves, batch, scale)
-            return loss, jnp.sqrt(sum(jnp.sum(jnp.square(one.astype("float32"))) for one in gradients.values()))
+            gradients, loss = jax.grad(scaled_loss, has_aux=True)(floats, leaves, batch, scale)
+            return loss, sum(jnp.sum(jnp.square(one.astype("float32"))) for one in gradients.values())
 
         return jax.jit(gradient)  # always: a function that hands its arguments over would take the state's own
 

@@ -19,7 +19,7 @@ from ..values import Reported, checked, sum_of_bits
 from . import PRECISIONS, remat
 from .framework import Framework, shape_of
 from .plain import checksum_of, replaced
-from .steps import SCALES
+from .steps import scaled
 
 AHEAD = 2
 """Batches that a pipeline keeps ready."""
@@ -175,16 +175,14 @@ class OnKeras(ABC):
 
         def loss_and_gradient() -> tuple[float, float]:
             stepper.release()
-            loss, squares, scale = math.nan, math.nan, 1.0
             kept = [(variable, self.to_host(variable)) for variable in model.non_trainable_variables]
             with _nothing_dropped(model):
-                for scale in SCALES if str(axes.get("precision")) == "mixed_float16" else (1.0,):
-                    loss, squares = self.gradient(model, batch, scale)
-                    if math.isfinite(squares):
-                        break
+                found = scaled(
+                    functools.partial(self.gradient, model, batch), float16=axes.get("precision") == "mixed_float16"
+                )
             for variable, array in kept:  # it is no training: moving averages and the state of layers stay
                 variable.assign(array)
-            return loss, math.sqrt(squares) / scale
+            return found
 
         @contextlib.contextmanager
         def redrawn() -> Iterator[None]:

@@ -182,6 +182,21 @@ def _check_precision(home: Home, leaves: Iterable[Any], name: str) -> None:
         )
 
 
+def scaled(compute: Callable[[float], tuple[Any, float]], *, float16: bool) -> tuple[Any, float]:
+    """A loss and the norm of its gradient, of the first scale that keeps float16's gradients finite.
+
+    Args:
+        compute: from a scale of the loss to the loss without it, and the sum of the squares of the gradients with it.
+        float16: whether the gradients are computed in it; others need no scale.
+    """
+    loss, squares, scale = math.nan, math.nan, 1.0
+    for scale in SCALES if float16 else (1.0,):
+        loss, squares = compute(scale)
+        if math.isfinite(squares):
+            break
+    return loss, math.sqrt(squares) / scale
+
+
 def alike(look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """The facts of two steps in a row, if they are the same.
 

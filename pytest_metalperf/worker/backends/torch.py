@@ -21,7 +21,7 @@ from ..values import reported
 from . import PRECISIONS, process_peak_memory, steps
 from .framework import Framework, named
 from .plain import called, checksum_of, examples_in, four_parts, placed, replaced
-from .steps import AXES, SCALES
+from .steps import AXES, scaled
 
 _FALLBACK = re.compile(r"The operator '(?:aten::)?([^']+)' is not currently supported on the MPS backend")
 CONVOLUTION = " convolution"
@@ -300,18 +300,18 @@ class _Plain:
         torch, module = self._torch, self._module
         kept = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
         trained = [weight for weight in module.parameters() if weight.requires_grad]
-        loss, squares, scale = None, math.nan, 1.0
+
+        def gradient(scale: float) -> tuple[Any, float]:
+            loss = self._loss(module)
+            gradients = torch.autograd.grad(loss * scale, trained, allow_unused=True)
+            return loss.detach(), sum(float((g.float() ** 2).sum()) for g in gradients if g is not None)
+
         with _nothing_dropped(module):
-            for scale in SCALES if self._dtype == torch.float16 else (1.0,):
-                loss = self._loss(module)
-                gradients = torch.autograd.grad(loss * scale, trained, allow_unused=True)
-                squares = sum(float((g.float() ** 2).sum()) for g in gradients if g is not None)
-                if math.isfinite(squares):
-                    break
+            found = scaled(gradient, float16=self._dtype == torch.float16)
         with torch.no_grad():
             for buffer, value in kept:  # it is no training: moving averages stay
                 buffer.copy_(value)
-        return loss.detach() if loss is not None else math.nan, math.sqrt(squares) / scale
+        return found
 
     def batch_checksum(self) -> int:
         return checksum_of((self._x, self._y))
